@@ -1,0 +1,69 @@
+# Two commands: `make finetune TASK=stack_blocks` and `make test`. Each does its own set-up (`make setup`).
+
+SHELL := /bin/bash
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/setup-done
+CPU_TORCH := torch==2.13.0+cpu
+PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
+WORKERS ?= 2
+
+# The first Python from 3.11 to 3.13 that runs; PYTHON=... overrides it.
+PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
+	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
+	&& echo $$python && break; done)
+
+# One thread per process: two processes with one thread each beat one process with two.
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: setup test finetune lint doctor clean task-named
+
+setup: $(STAMP)
+	@echo "Checking this machine"
+	@$(BIN)/python -m aim_rl.doctor --install
+
+test: setup
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
+
+finetune: task-named setup
+	$(BIN)/python -m aim_rl.finetune --task $(TASK) $(ARGS)
+
+task-named:
+	@if [ -z "$(TASK)" ]; then echo "error: say which task, for example: make finetune TASK=stack_blocks"; exit 2; fi
+
+lint: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+
+doctor: $(STAMP)
+	@$(BIN)/python -m aim_rl.doctor
+
+clean:
+	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .hypothesis
+
+$(STAMP): pyproject.toml constraints.txt $(BIN)/pip
+	@if [ -z "$$(ls -d /dev/nvidia[0-9]* 2>/dev/null)" ] && [ "$$(uname -m)" = x86_64 ]; then \
+		echo "Installing PyTorch (CPU build: no NVIDIA GPU here)"; \
+		$(PIP) install --no-deps "$(CPU_TORCH)" 2>/dev/null \
+		|| $(PIP) install --no-deps --index-url https://download.pytorch.org/whl/cpu "$(CPU_TORCH)" \
+		|| echo "The CPU build cannot be reached; PyPI's build follows, with several GB of CUDA libraries"; \
+	fi
+	@echo "Installing the pinned packages of constraints.txt (about a minute; several on a slow line)"
+	@$(PIP) install -c constraints.txt -e '.[dev]'
+	@touch $@
+
+$(BIN)/pip:
+	@if [ -z "$(PYTHON)" ]; then \
+		echo "error: no Python 3.11, 3.12 or 3.13 found; install one (Debian, Ubuntu: apt-get install python3.11" \
+			"python3.11-venv) or name it: make setup PYTHON=/path/to/python3"; exit 2; fi
+	@if ! $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null; then \
+		package=$$($(PYTHON) -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])'); \
+		root=$$([ "$$(id -u)" = 0 ] || echo sudo); \
+		echo "Installing $$package, which Debian and Ubuntu keep apart from Python"; \
+		log=$$(mktemp); \
+		if ! { $$root apt-get update && $$root apt-get install -y "$$package"; } >"$$log" 2>&1; then \
+			tail -n 5 "$$log"; \
+			echo "error: could not install it; as root: apt-get update && apt-get install -y $$package"; exit 2; fi; fi
+	@echo "Making $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv --clear $(VENV)

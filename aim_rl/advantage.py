@@ -1,0 +1,74 @@
+"""Advantages of Stage II: group-relative, no critic (GRPO)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def returns_to_go(reward: Tensor, mask: Tensor, gamma: float) -> Tensor:
+    """Discounted return from each decision on: R_t = r_t + gamma R_{t+1}.
+
+    Args:
+        reward: [N, T], reward of each decision (the sum over its chunk).
+        mask: bool [N, T], which decisions were taken; they are the first ones of a row.
+        gamma: discount per decision.
+
+    Returns:
+        [N, T], zero where the mask is false.
+    """
+    returns, running = torch.zeros_like(reward), torch.zeros_like(reward[:, 0])
+    for t in reversed(range(reward.shape[1])):
+        running = torch.where(mask[:, t], reward[:, t] + gamma * running, torch.zeros_like(running))
+        returns[:, t] = running
+    return returns
+
+
+def group_advantage(returns: Tensor, mask: Tensor, group: Tensor, std_floor: float) -> Tensor:
+    """Per-chunk group-relative advantage.
+
+    Each return is compared with the mean over the rollouts of its group that took the same decision (same
+    seed, same decision index), and divided by the group's standard deviation over all decisions, at least
+    `std_floor`, so that a group in which all is alike does not turn noise into gradient.
+
+    Args:
+        returns: [N, T] returns to go.
+        mask: bool [N, T].
+        group: i64 [N], the rollouts with the same number are one group.
+        std_floor: smallest divisor.
+
+    Returns:
+        [N, T], zero where the mask is false.
+    """
+    advantage = torch.zeros_like(returns)
+    for number in group.unique():
+        rows = group == number
+        taken = mask[rows]
+        count = taken.sum(0).clamp_min(1)
+        centred = torch.where(taken, returns[rows] - (returns[rows] * taken).sum(0) / count, 0.0)
+        spread = (centred.square().sum() / taken.sum()).sqrt()
+        advantage[rows] = centred / spread.clamp_min(std_floor)
+    return advantage
+
+
+def trajectory_advantage(returns: Tensor, mask: Tensor, group: Tensor, std_floor: float) -> Tensor:
+    """Whole-trajectory GRPO: every decision of a rollout gets the standardised return of its first decision.
+
+    Shapes as in `group_advantage`.
+    """
+    advantage = torch.zeros_like(returns)
+    for number in group.unique():
+        rows = group == number
+        total = returns[rows, 0]
+        scaled = (total - total.mean()) / total.std(correction=0).clamp_min(std_floor)
+        advantage[rows] = scaled[:, None] * mask[rows]
+    return advantage
+
+
+def mixed_groups(success: Tensor, group: Tensor) -> Tensor:
+    """Bool [N]: the rollouts of groups with both outcomes, judged by task success [N], never by shaped reward."""
+    kept = torch.zeros_like(success, dtype=torch.bool)
+    for number in group.unique():
+        rows = group == number
+        kept[rows] = bool(success[rows].any() and not success[rows].all())
+    return kept

@@ -1,0 +1,121 @@
+"""Checkpoints: a directory with `config.json` and `model.safetensors` (diffusers' convention). No pickle."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from aim_rl.model import AIM
+from aim_rl.model.presets import Preset
+from envs.errors import UserError
+
+FORMAT = "aim_rl.checkpoint/1"
+SHIPPED = Path(__file__).parent / "checkpoints"
+
+
+def save_checkpoint(directory: Path, model: AIM, card: dict[str, Any], half: bool = False) -> None:
+    """Writes a checkpoint so that `directory` is either the old one or the new one, never a mixture.
+
+    Args:
+        directory: where it goes.
+        model: its parameters and normalisers are written.
+        card: what a reader should know: task, stage, command, seeds, measured success. JSON values.
+        half: store float16 (for shipping).
+
+    Raises:
+        UserError: the directory cannot be written.
+    """
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    if half:
+        weights = {name: tensor.half() for name, tensor in weights.items()}
+    aside = directory.with_name(f".{directory.name}.{os.getpid()}.tmp")
+    old = directory.with_name(f".{directory.name}.{os.getpid()}.old")
+    try:
+        aside.mkdir(parents=True, exist_ok=True)
+        save_file(weights, aside / "model.safetensors")
+        config = {"format": FORMAT, "preset": dataclasses.asdict(model.preset), **card}
+        (aside / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+        if directory.exists():
+            directory.rename(old)
+        aside.rename(directory)
+    except (OSError, SafetensorError) as error:
+        if old.exists():
+            old.rename(directory)
+        raise UserError(f"cannot write the checkpoint {directory}: {error}; free some space or choose --out") from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def checkpoint_directory(path: Path) -> Path:
+    """The checkpoint that `path` means: itself, or the one inside a run's folder.
+
+    Raises:
+        UserError: there is no checkpoint at `path`.
+    """
+    for candidate in (path, path / "checkpoint"):
+        if (candidate / "config.json").is_file() and (candidate / "model.safetensors").is_file():
+            return candidate
+    what = "holds no checkpoint (config.json and model.safetensors)" if path.is_dir() else "does not exist"
+    raise UserError(f"{path} {what}; give the folder of a run or of a checkpoint, or leave the flag out")
+
+
+def shipped_checkpoint(task: str) -> Path | None:
+    """The Stage I checkpoint that comes with the package for `task`, if there is one."""
+    directory = SHIPPED / task
+    return directory if (directory / "model.safetensors").is_file() else None
+
+
+def load_checkpoint(path: Path, task: str | None = None) -> tuple[AIM, dict[str, Any]]:
+    """Reads a checkpoint: the model in float32 and eval mode, and its card.
+
+    Args:
+        path: a checkpoint's or a run's folder.
+        task: if given, the task the checkpoint must be for.
+
+    Raises:
+        UserError: no checkpoint, a foreign one, one of another task, or weights that do not fit its config.
+    """
+    directory = checkpoint_directory(Path(path))
+    try:
+        card = json.loads((directory / "config.json").read_text())
+    except (ValueError, OSError) as error:
+        raise UserError(f"{directory}/config.json cannot be read ({error}); the checkpoint is damaged") from error
+    if not isinstance(card, dict) or card.get("format") != FORMAT:
+        raise UserError(f"{directory} is not a checkpoint of aim_rl; make one with `python -m aim_rl.pretrain`")
+    if task is not None and card.get("task") != task:
+        raise UserError(f"{directory} was trained for {card.get('task')}, not for {task}; choose another checkpoint")
+    model = AIM(_preset(card.get("preset"), directory))
+    expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    try:
+        weights = load_file(directory / "model.safetensors")
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{directory}/model.safetensors is damaged ({error}); copy or train it again") from error
+    found = {name: tensor.shape for name, tensor in weights.items()}
+    if found != expected:
+        wrong = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
+        raise UserError(
+            f"{directory} holds a model of another size than its config.json says ({len(wrong)} tensors differ, "
+            f"first {wrong[0]}: {tuple(found.get(wrong[0], ()))} instead of {tuple(expected.get(wrong[0], ()))})"
+        )
+    if not all(torch.isfinite(tensor).all() for tensor in weights.values()):
+        raise UserError(f"{directory}/model.safetensors holds NaN or infinity; take an earlier checkpoint")
+    model.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
+    return model.eval(), card
+
+
+def _preset(fields: Any, directory: Path) -> Preset:
+    """The preset written in a card, with lists turned back into tuples."""
+    try:
+        sizes: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in fields.items()}
+        return Preset(**sizes)
+    except (TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"{directory}/config.json describes a model this version cannot build: {error}") from error

@@ -1,0 +1,218 @@
+"""Records demonstrations of the scripted expert: `python -m aim_rl.collect --task T --episodes N --out DIR`.
+
+The expert is disturbed on purpose, so that the data shows recoveries; only successful episodes are kept. Seeds
+are consecutive from `--seed`; a run that was interrupted goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import multiprocessing as mp
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tyro
+from numpy.typing import NDArray
+
+import envs
+from aim_rl.data.episode import Contacts, Episode, episode_path, read_episode, write_episode
+from aim_rl.doctor import require_rendering
+from aim_rl.model.presets import PRESETS
+from aim_rl.progress import progress
+from aim_rl.runs import check_writable
+from envs.errors import UserError, exit_cleanly
+from envs.tabletop.contacts import ContactRecorder, Event
+from envs.tabletop.env import SETTINGS, TabletopEnv
+
+KICK_RATE = 0.02  # disturbances per control step
+KICK_STEPS = 2  # control steps that a disturbance lasts
+KICK_SIZE = 0.06  # rad per joint and step, standard deviation: 3 to 4 cm at the gripper
+RELEASE_SHARE = 0.15  # of the disturbances open a gripper instead
+EXPERT_LIMIT = 400  # control steps; a disturbed expert that needs longer is dropped
+
+
+@dataclass
+class CollectConfig:
+    """Records demonstrations of the scripted expert."""
+
+    task: str
+    """RoboTwin's task name; `python -m envs --list` lists them."""
+    out: Path
+    """Directory of the dataset."""
+    episodes: int = 300
+    """Successful episodes to record."""
+    workers: int = 2
+    """Processes."""
+    setting: str = "clean"
+    """clean or randomized."""
+    seed: int = 0
+    """First seed; seeds below 100000 are for training."""
+    full_size: bool = False
+    """Record RoboTwin's 320x240 pictures instead of the `small` preset's (ten times slower)."""
+
+
+def demonstrate(env: TabletopEnv, seed: int) -> Episode | None:
+    """One disturbed episode of the expert, or None if it did not succeed."""
+    rng = np.random.default_rng([seed, 1])
+    env.restart(seed)
+    recorder = ContactRecorder(env.world)
+    frames: list[dict[str, NDArray[np.generic]]] = []
+    kick, remaining, solved = np.zeros(14), 0, False
+    while not solved and env.steps < EXPERT_LIMIT:
+        recorder.record()
+        action = env.expert_action()
+        if remaining == 0 and rng.random() < KICK_RATE:
+            kick, remaining = _kick(rng), KICK_STEPS
+        if remaining:
+            action = action + kick
+            remaining -= 1
+        action[[6, 13]] = action[[6, 13]].clip(0.0, 1.0)
+        command = {"action": action.astype(np.float32), "perturbed": np.bool_(kick.any())}
+        frames.append(env.observe() | command)
+        solved = env.control(action)
+        if not remaining:
+            kick = np.zeros(14)
+    recorder.record()
+    if not solved:
+        return None
+    stacked: dict[str, Any] = {key: np.stack([frame[key] for frame in frames]) for key in frames[0]}
+    return Episode(
+        **stacked,
+        instruction=env.instruction,
+        contacts=gather_contacts(recorder.events(), recorder, len(frames)),
+        task=env.task_class.name,
+        setting=env.setting,
+        seed=seed,
+    )
+
+
+def _kick(rng: np.random.Generator) -> NDArray[np.float64]:
+    """A disturbance of one arm, added to the joint targets [14] of a few control steps."""
+    kick = np.zeros(14)
+    arm = slice(0, 7) if rng.random() < 0.5 else slice(7, 14)
+    if rng.random() < RELEASE_SHARE:
+        kick[arm] = [0.0] * 6 + [1.0]
+    else:
+        kick[arm] = [*rng.normal(0.0, KICK_SIZE, 6), 0.0]
+    return kick
+
+
+def gather_contacts(events: list[Event], recorder: ContactRecorder, frames: int) -> Contacts:
+    """Events as the arrays of an episode with `frames` frames (an event at the very end gets the last one)."""
+    if not events:
+        return Contacts.empty(frames)
+    bodies = sorted({event.body for event in events})
+    counts = [len(event.points) for event in events]
+
+    def spread(values: list[int], dtype: type) -> NDArray[np.generic]:
+        return np.repeat(np.array(values, dtype), counts)
+
+    return Contacts(
+        point=np.concatenate([event.points for event in events]).astype(np.float32),
+        time=spread([min(event.frame, frames - 1) for event in events], np.int32),
+        kind=spread([event.kind for event in events], np.uint8),
+        arm=spread([event.arm for event in events], np.uint8),
+        event=spread(list(range(len(events))), np.int32),
+        body=spread([bodies.index(event.body) for event in events], np.int32),
+        body_poses=np.array([recorder.poses[body][:frames] for body in bodies], np.float32),
+    )
+
+
+def _worker(config: CollectConfig, seeds: mp.Queue, results: mp.Queue) -> None:
+    """Records the seeds it is handed; answers (seed, episode or None, error sentence or None)."""
+    os.environ["LP_NUM_THREADS"] = "1"  # one rasteriser thread per process: the processes are the parallelism
+    small = PRESETS["small"]
+    sizes: dict[str, Any] = {} if config.full_size else {"head_size": small.head_size, "wrist_size": small.wrist_size}
+    try:
+        env = TabletopEnv(envs.resolve_task(config.task), setting=config.setting, **sizes)
+        while (seed := seeds.get()) is not None:
+            results.put((seed, demonstrate(env, seed), None))
+    except UserError as error:
+        results.put((None, None, str(error)))
+
+
+def collect(config: CollectConfig) -> int:
+    """Records until the dataset holds `config.episodes` episodes; returns how many seeds the expert failed.
+
+    Episodes are written in the order of their seeds, so the dataset does not depend on the number of workers.
+    """
+    written, next_seed = resume(config)
+    context = mp.get_context("spawn")
+    seeds, results = context.Queue(), context.Queue()
+    workers = [
+        context.Process(target=_worker, args=(config, seeds, results), daemon=True) for _ in range(config.workers)
+    ]
+    for worker in workers:
+        worker.start()
+    failed, handed, pending = 0, next_seed, {}
+    try:
+        with progress(f"collect {config.task}", config.episodes, "episodes", written) as bar:
+            while written < config.episodes:
+                while handed < next_seed + 2 * config.workers:
+                    seeds.put(handed)
+                    handed += 1
+                seed, episode, error = _receive(results, workers)
+                if error:
+                    raise UserError(error)
+                pending[seed] = episode
+                while next_seed in pending and written < config.episodes:
+                    episode = pending.pop(next_seed)
+                    next_seed += 1
+                    if episode is None:
+                        failed += 1
+                        continue
+                    write_episode(episode_path(config.out, written), episode)
+                    written += 1
+                    bar.update(written, f"{failed} failed seeds dropped")
+    finally:
+        for worker in workers:
+            worker.kill()
+    return failed
+
+
+def resume(config: CollectConfig) -> tuple[int, int]:
+    """How many episodes an earlier run has left in `config.out`, and the seed to go on with.
+
+    Raises:
+        UserError: they are of another task or setting, or the last one is damaged.
+    """
+    done = sorted(Path(config.out).glob("data/episode_*.hdf5"))
+    if not done:
+        return 0, config.seed
+    last = read_episode(done[-1])
+    if (last.task, last.setting) != (envs.resolve_task(config.task), config.setting):
+        raise UserError(
+            f"{config.out} holds episodes of {last.task} ({last.setting}); choose another folder with --out"
+        )
+    return len(done), last.seed + 1
+
+
+def _receive(results: mp.Queue, workers: list) -> tuple[int, Episode | None, str | None]:
+    """The next answer of any worker; a worker that died is reported instead of waited for."""
+    while True:
+        try:
+            return results.get(timeout=5.0)
+        except Exception as error:  # queue.Empty, or a broken pipe when a worker was killed
+            if not all(worker.is_alive() for worker in workers):
+                raise UserError(
+                    "a recording process died (out of memory?); run the same command again, it goes on"
+                ) from error
+
+
+def main() -> None:
+    config = tyro.cli(CollectConfig, description=__doc__)
+    task = envs.resolve_task(config.task)
+    if config.setting not in SETTINGS:
+        raise UserError(f"unknown setting {config.setting!r}; choose one of {', '.join(SETTINGS)}")
+    if config.episodes < 1 or config.workers < 1 or config.seed < 0:
+        raise UserError("--episodes and --workers must be at least 1, and --seed at least 0")
+    require_rendering()
+    check_writable(episode_path(config.out, 0))
+    failed = collect(config)
+    print(f"{config.episodes} episodes of {task} ({config.setting}) in {config.out}; {failed} seeds dropped")
+
+
+if __name__ == "__main__":
+    exit_cleanly(main)

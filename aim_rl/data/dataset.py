@@ -1,0 +1,177 @@
+"""Demonstrations in memory, ready to be gathered into batches for Stage I."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from aim_rl.data.episode import CAMERAS, Episode, episode_length, episode_paths, read_episode
+from aim_rl.data.knots import encode_knots
+from aim_rl.data.value_map import canvas_maps
+from aim_rl.model.presets import Preset
+from aim_rl.model.text import tokenize
+from envs.errors import UserError
+
+HELD_OUT_EVERY = 20
+"""One episode in this many is kept for validation."""
+
+STD_FLOOR = (0.005,) * 3 + (0.02,) * 3 + (0.1,)
+"""Smallest standard deviation of a knot's numbers, per arm: 5 mm, 0.02 rad, 0.1 of the gripper."""
+
+_JOINTS = ("qpos", "qpos_measured", "left_endpose", "right_endpose")
+
+
+class DemonstrationSet:
+    """All episodes of a dataset directory at a preset's sizes; every frame is the start of one chunk.
+
+    Frames are numbered through all episodes. A chunk that runs past the end of its episode repeats the last
+    command and the last frame. Chunks with a disturbed command (`Episode.perturbed`) are in neither split.
+
+    Attributes:
+        episodes: number of episodes.
+        frames: number of frames in all.
+        tasks: names of the tasks that were recorded.
+        train: int64 [n], frames of the episodes to train on.
+        validation: int64 [m], frames of the held-out episodes.
+        knot_mean, knot_std: f32 [4, 14], over the training frames; the std is floored (`STD_FLOOR`).
+    """
+
+    def __init__(self, directory: str | Path, preset: Preset) -> None:
+        """Read the episodes of `directory` once.
+
+        Raises:
+            UserError: no episodes, only one, a broken file, images smaller than the preset's, or no undisturbed
+                chunk to train on or to validate with.
+        """
+        paths = episode_paths(directory)
+        if len(paths) < 2:
+            raise UserError(f"{directory} holds one episode; record at least two, one is kept for validation.")
+        lengths = [episode_length(path) for path in paths]
+        self.preset = preset
+        self.episodes, self.frames = len(paths), sum(lengths)
+        self.tasks: set[str] = set()
+        starts = np.cumsum([0, *lengths])
+        self._allocate()
+        for number, path in enumerate(paths):
+            episode = resize_episode(read_episode(path), preset.head_size, preset.wrist_size)
+            self._store(episode, number, slice(starts[number], starts[number + 1]))
+            self.tasks.add(episode.task)
+        held_out = self._episode % HELD_OUT_EVERY == min(HELD_OUT_EVERY, self.episodes) - 1
+        self.validation = torch.where(held_out & self._clean)[0]
+        self.train = torch.where(~held_out & self._clean)[0]
+        if not len(self.train) or not len(self.validation):
+            raise UserError(f"{directory} holds too few undisturbed chunks; record more episodes into it.")
+        self.knot_mean = self._arrays["knots"][self.train].mean(0)
+        floor = torch.tensor(STD_FLOOR * 2)
+        self.knot_std = self._arrays["knots"][self.train].std(0).maximum(floor)
+
+    def batch(self, indices: Tensor) -> dict[str, Tensor]:
+        """The chunks that start at frames `indices` [B].
+
+        Returns:
+            The observation under the environment's keys: cameras u8 [B, H, W, 3], `<camera>_intrinsic`
+            [B, 3, 3], `<camera>_extrinsic` [B, 3, 4], `qpos` and `qpos_measured` [B, 14], endposes [B, 7];
+            `text`, word ids int64 [B, L]; and the targets: `future_rgb` and `future_maps` f32 [B, F, 3, h, w]
+            in [0, 1] on the prediction canvas, `knots` f32 [B, 4, 14].
+        """
+        batch = {name: array[indices] for name, array in self._arrays.items()}
+        batch["text"] = self._text[self._episode[indices]]
+        future = self._future[indices]
+        batch["future_rgb"] = self._canvas(future)
+        arms = self._maps[future]
+        maps = torch.empty(*future.shape, 3, *self.preset.canvas)
+        torch.mul(arms, 1 / 255, out=maps[:, :, :2])
+        torch.maximum(maps[:, :, 0], maps[:, :, 1], out=maps[:, :, 2])
+        batch["future_maps"] = maps
+        return batch
+
+    def _canvas(self, frames: Tensor) -> Tensor:
+        """Frames [B, F] -> prediction canvas f32 [B, F, 3, h, w] in [0, 1], as `aim_rl.model.tokenizer.pack`.
+
+        Shrunk as bytes by OpenCV, which takes a twentieth of the time of pooling floats.
+        """
+        rows, cols = self.preset.head_tile[0], self.preset.wrist_tile[1]
+        canvas = np.empty((frames.numel(), *self.preset.canvas, 3), np.uint8)
+        tiles = (canvas[:, :rows], canvas[:, rows:, :cols], canvas[:, rows:, cols:])
+        for camera, tile in zip(CAMERAS, tiles, strict=True):
+            images, size = self._arrays[camera].numpy(), (tile.shape[2], tile.shape[1])
+            for row, frame in enumerate(frames.flatten().tolist()):
+                tile[row] = cv2.resize(images[frame], size, interpolation=cv2.INTER_AREA)
+        rgb = torch.empty(len(canvas), 3, *self.preset.canvas)
+        torch.mul(torch.from_numpy(canvas).movedim(-1, 1), 1 / 255, out=rgb)
+        return rgb.unflatten(0, frames.shape)
+
+    def _allocate(self) -> None:
+        preset, n = self.preset, self.frames
+        self._arrays = {
+            "head_camera": torch.empty(n, *preset.head_size, 3, dtype=torch.uint8),
+            "left_camera": torch.empty(n, *preset.wrist_size, 3, dtype=torch.uint8),
+            "right_camera": torch.empty(n, *preset.wrist_size, 3, dtype=torch.uint8),
+            **{f"{camera}_intrinsic": torch.empty(n, 3, 3) for camera in CAMERAS},
+            **{f"{camera}_extrinsic": torch.empty(n, 3, 4) for camera in CAMERAS},
+            **{name: torch.empty(n, 14 if name.startswith("qpos") else 7) for name in _JOINTS},
+            "knots": torch.empty(n, preset.n_knots, preset.action_dim),
+        }
+        # The third channel is the max of these two; leaving it out saves a third of the space.
+        self._maps = torch.empty(n, 2, *preset.canvas, dtype=torch.uint8)
+        self._future = torch.empty(n, preset.frames, dtype=torch.long)
+        self._episode = torch.empty(n, dtype=torch.long)
+        self._clean = torch.empty(n, dtype=torch.bool)
+        self._text = torch.empty(self.episodes, preset.text_length, dtype=torch.long)
+
+    def _store(self, episode: Episode, number: int, rows: slice) -> None:
+        preset, times, last = self.preset, np.arange(len(episode)), len(episode) - 1
+        for name, array in self._arrays.items():
+            if name != "knots":
+                array[rows] = torch.from_numpy(getattr(episode, name))
+        chunk = np.minimum(times[:, None] + np.arange(preset.horizon), last)
+        targets = torch.from_numpy(episode.action[chunk])
+        self._clean[rows] = torch.from_numpy(~episode.perturbed[chunk].any(1))
+        self._arrays["knots"][rows] = encode_knots(torch.from_numpy(episode.qpos), targets)
+        maps = canvas_maps(episode, times, preset.head_tile, preset.wrist_tile)[:, :2]
+        self._maps[rows] = torch.from_numpy((255 * maps + 0.5).astype(np.uint8))
+        apart = preset.horizon // preset.frames
+        ahead = np.minimum(times[:, None] + apart * np.arange(1, preset.frames + 1), last)
+        self._future[rows] = torch.from_numpy(rows.start + ahead)
+        self._episode[rows] = number
+        self._text[number] = tokenize(episode.instruction, preset)
+
+
+def resize_episode(episode: Episode, head_size: tuple[int, int], wrist_size: tuple[int, int]) -> Episode:
+    """The episode at other image sizes (H, W): cropped to the aspect about the centre, area-resized.
+
+    The intrinsics follow; extrinsics stay.
+
+    Raises:
+        UserError: a camera was recorded smaller than asked for.
+    """
+    changes = {}
+    for camera in CAMERAS:
+        size = head_size if camera == "head_camera" else wrist_size
+        images, intrinsic = getattr(episode, camera), getattr(episode, f"{camera}_intrinsic")
+        if images.shape[1:3] != size:
+            changes[camera], changes[f"{camera}_intrinsic"] = _crop_and_resize(images, intrinsic, size)
+    return dataclasses.replace(episode, **changes)
+
+
+def _crop_and_resize(images: np.ndarray, intrinsic: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    (height, width), (h, w) = images.shape[1:3], size
+    if height < h or width < w:
+        raise UserError(
+            f"The images were recorded at {width} x {height} px and the model needs {w} x {h}; "
+            "collect again at that size or larger."
+        )
+    scale = min(height / h, width / w)
+    crop_h, crop_w = round(h * scale), round(w * scale)
+    top, left = (height - crop_h) // 2, (width - crop_w) // 2
+    crop = images[:, top : top + crop_h, left : left + crop_w]
+    resized = np.stack([cv2.resize(image, (w, h), interpolation=cv2.INTER_AREA) for image in crop])
+    # Pixel edges, not centres, sit at whole numbers: a crop shifts and a resize scales, nothing else.
+    to_crop = np.array([[1, 0, -left], [0, 1, -top], [0, 0, 1]])
+    to_size = np.diag([w / crop_w, h / crop_h, 1.0])
+    return resized, (to_size @ to_crop @ intrinsic).astype(np.float32)

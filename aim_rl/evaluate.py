@@ -1,0 +1,153 @@
+"""Measures a checkpoint: `python -m aim_rl.evaluate --task T [--checkpoint DIR] --episodes 100`.
+
+Deterministic given its seeds, which no training has seen.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import tyro
+from torchrl.envs import EnvBase
+
+import envs
+from aim_rl import seeds
+from aim_rl.checkpoint import load_checkpoint, shipped_checkpoint
+from aim_rl.doctor import require_rendering
+from aim_rl.model import AIM
+from aim_rl.policy import AimPolicy, noise_by_seed
+from aim_rl.progress import progress
+from aim_rl.rollout import RolloutConfig, make_pool
+from aim_rl.runs import check_writable, use_all_cores, write_json
+from aim_rl.statistics import describe, success_rate
+from aim_rl.videos import record_episode
+from envs.errors import UserError, exit_cleanly
+from envs.tabletop.env import SETTINGS
+
+
+@dataclass
+class EvaluateConfig:
+    """Measures the success rate of a checkpoint."""
+
+    task: str
+    """RoboTwin's task name."""
+    checkpoint: Path | None = None
+    """Folder of a run or a checkpoint; the shipped one by default."""
+    episodes: int = 100
+    seed: int = 0
+    """Episode i is scene 1000000 + seed + i; training uses seeds below 1000000."""
+    setting: str = "clean"
+    """clean or randomized."""
+    json: Path | None = None
+    """Writes the result here."""
+    video: Path | None = None
+    """Writes videos of the first three episodes into this folder."""
+    workers: int = 2
+    """Processes."""
+
+
+def run_episodes(
+    model: AIM,
+    task: str,
+    setting: str,
+    first_seed: int,
+    episodes: int,
+    workers: int = 2,
+    title: str = "evaluate",
+) -> dict[int, bool]:
+    """Success of each seed first_seed .. first_seed + episodes - 1, with the deterministic sampler.
+
+    Args:
+        model: the policy's model.
+        task, setting: what is rolled out, to RoboTwin's step limit.
+        first_seed: of `episodes` consecutive seeds.
+        workers: processes.
+        title: of the progress line.
+    """
+    scenes = min(8, -(-episodes // workers))
+    config = RolloutConfig(task, setting, model.preset, model.preset.execute, None, workers, scenes, 1, first_seed)
+    policy = AimPolicy(model, model.preset.execute)
+    policy.draw_noise = noise_by_seed(model)
+    pool = make_pool(config)
+    try:
+        return _run(pool, policy, range(first_seed, first_seed + episodes), title)
+    finally:
+        pool.close(raise_if_closed=False)
+
+
+@torch.no_grad()
+def _run(pool: EnvBase, policy: AimPolicy, wanted: range, title: str) -> dict[int, bool]:
+    outcome: dict[int, bool] = {}
+    tensordict = pool.reset()
+    with progress(title, len(wanted), "episodes") as bar:
+        while len(outcome) < len(wanted):
+            tensordict = policy(tensordict)
+            tensordict, following = pool.step_and_maybe_reset(tensordict)
+            done, success = tensordict["next", "done"], tensordict["next", "terminated"]
+            for seed, solved in zip(tensordict["seed"][done].tolist(), success[done].tolist(), strict=True):
+                if seed in wanted:
+                    outcome[seed] = solved
+            bar.update(len(outcome), f"success {sum(outcome.values())}/{len(outcome)}")
+            tensordict = following
+    return dict(sorted(outcome.items()))
+
+
+def choose_checkpoint(task: str, path: Path | None) -> Path:
+    """The given checkpoint, or the shipped one.
+
+    Raises:
+        UserError: none was given and none is shipped for the task.
+    """
+    chosen = path or shipped_checkpoint(task)
+    if chosen is None:
+        raise UserError(
+            f"no checkpoint is shipped for {task}; give --checkpoint DIR, or train one with "
+            f"`python -m aim_rl.finetune --task {task}`"
+        )
+    return chosen
+
+
+def evaluate(config: EvaluateConfig) -> dict[str, Any]:
+    """Runs the evaluation; returns what is written to --json."""
+    task = envs.resolve_task(config.task)
+    if config.setting not in SETTINGS:
+        raise UserError(f"unknown setting {config.setting!r}; choose one of {', '.join(SETTINGS)}")
+    if config.episodes < 1 or config.workers < 1 or config.seed < 0:
+        raise UserError("--episodes and --workers must be at least 1, and --seed at least 0")
+    checkpoint = choose_checkpoint(task, config.checkpoint)
+    model, _ = load_checkpoint(checkpoint, task)
+    for path in (config.json, config.video and config.video / f"{task}.mp4"):
+        if path is not None:
+            check_writable(path)
+    require_rendering()
+    started, first = time.monotonic(), seeds.TEST + config.seed
+    outcome = run_episodes(model, task, config.setting, first, config.episodes, config.workers, f"evaluate {task}")
+    result = {
+        "task": task,
+        "setting": config.setting,
+        "checkpoint": str(checkpoint),
+        **success_rate(sum(outcome.values()), len(outcome)),
+        "seeds": list(outcome),
+        "seconds": time.monotonic() - started,
+    }
+    if config.json is not None:
+        write_json(config.json, result)
+    if config.video is not None:
+        for seed in list(outcome)[:3]:
+            record_episode(model, task, config.setting, seed, config.video / f"{task}-{seed}.mp4")
+    return result
+
+
+def main() -> None:
+    config = tyro.cli(EvaluateConfig, description=__doc__)
+    use_all_cores()
+    result = evaluate(config)
+    print(f"{result['task']} ({result['setting']}): success {describe(result)}, {result['seconds']:.0f} s")
+
+
+if __name__ == "__main__":
+    exit_cleanly(main)

@@ -1,0 +1,221 @@
+"""Stage II, reinforcement learning: `python -m aim_rl.finetune --task T [--stage1 DIR] [--out RUN]`.
+
+Freezes the world and value streams and fine-tunes the action head with GRPO on lambda_d * map response at the
+landing point + lambda_s * success (PAPER.md). Ends with Stage I and Stage II on the same held-out seeds.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import tyro
+from rich.console import Console
+from rich.table import Table
+from tensordict import TensorDictBase
+from torchrl.collectors import Collector
+from torchrl.envs import TransformedEnv
+from torchrl.record.loggers import TensorboardLogger
+
+import envs
+from aim_rl import collect, pretrain, seeds
+from aim_rl.checkpoint import load_checkpoint, save_checkpoint, shipped_checkpoint
+from aim_rl.doctor import require_rendering
+from aim_rl.evaluate import run_episodes
+from aim_rl.groups import whole_groups
+from aim_rl.grpo import Grpo, GrpoConfig
+from aim_rl.model import AIM
+from aim_rl.policy import AimPolicy
+from aim_rl.progress import progress
+from aim_rl.rollout import RolloutConfig, make_pool
+from aim_rl.runs import new_run, tensorboard, use_all_cores, write_json
+from aim_rl.statistics import SuccessRate, describe, success_rate
+from aim_rl.videos import draw_decision
+from envs.errors import UserError, exit_cleanly
+from envs.tabletop.env import SETTINGS
+from rewards import RewardConfig
+from rewards.torchrl_transform import ValueMapRewardTransform
+
+
+@dataclass
+class FinetuneConfig:
+    """Stage II: fine-tunes the action head with reinforcement learning."""
+
+    task: str
+    """RoboTwin's task name; stack_blocks is short for stack_blocks_two."""
+    stage1: Path | None = None
+    """Stage I run or checkpoint; the shipped one by default."""
+    out: Path | None = None
+    """Folder of the run; runs/<task>-<time> by default."""
+    setting: str = "clean"
+    """clean or randomized."""
+    iterations: int = 24
+    group: int = 8
+    """Rollouts per seed."""
+    groups: int = 8
+    """Groups per iteration."""
+    step_limit: int = 240
+    """Control steps per training episode; evaluation has RoboTwin's limit."""
+    noise_level: float = 0.12
+    """The exploring sampler's `a`."""
+    lambda_dense: float = 0.002
+    """Weight of the map response, per control step."""
+    lambda_sparse: float = 1.0
+    """Weight of success."""
+    grpo: GrpoConfig = field(default_factory=GrpoConfig)
+    evaluation_episodes: int = 100
+    seed: int = 0
+    workers: int = 2
+    """Processes."""
+    scenes: int = 16
+    """Scenes per process."""
+
+
+def reinforce(config: FinetuneConfig, task: str, model: AIM, run: Path) -> dict[str, float]:
+    """Runs Stage II on `model` in place and leaves `<run>/checkpoint`; returns totals."""
+    torch.manual_seed(config.seed)
+    preset = model.preset
+    policy = AimPolicy(model, preset.execute, "flow_sde", config.noise_level)
+    learner = Grpo(policy, config.grpo)
+    first_seed = seeds.REINFORCEMENT + 20_000 * (config.seed % 30)
+    rollout = RolloutConfig(
+        task,
+        config.setting,
+        preset,
+        preset.execute,
+        config.step_limit,
+        config.workers,
+        config.scenes,
+        config.group,
+        first_seed,
+    )
+    reward = ValueMapRewardTransform(RewardConfig(config.lambda_dense, config.lambda_sparse), preset.head_size)
+    pool = TransformedEnv(make_pool(rollout), reward)
+    collector = Collector(
+        pool,
+        policy,
+        frames_per_batch=4 * rollout.pool,
+        trajs_per_batch=config.group,
+        traj_format="padded",
+        auto_register_policy_transforms=False,
+    )
+    logger, card = tensorboard(run), {"task": task, "stage": 2, "setting": config.setting}
+    totals = {"episodes": 0, "environment_steps": 0, "decisions": 0}
+    started = clock = time.monotonic()
+    try:
+        with progress(f"Stage II {task}", config.iterations, "iterations") as bar:
+            for iteration, rollouts in enumerate(whole_groups(collector, config.group, config.groups)):
+                metrics = learner.assign_advantages(rollouts)
+                metrics |= learner.update(rollouts)
+                counts = count(rollouts)
+                seconds, clock = time.monotonic() - clock, time.monotonic()
+                metrics["speed/episodes_per_s"] = counts["episodes"] / seconds
+                metrics["speed/decisions_per_s"] = counts["decisions"] / seconds
+                metrics["noise_level"] = config.noise_level
+                totals = {key: totals[key] + counts[key] for key in totals}
+                for name, value in metrics.items():
+                    logger.log_scalar(f"stage2/{name}", value, totals["environment_steps"])
+                if iteration % 10 == 0:
+                    log_pictures(logger, rollouts, totals["environment_steps"])
+                    save_checkpoint(run / "checkpoint", model, card | totals)
+                bar.update(
+                    iteration + 1,
+                    f"success {metrics['success']:.2f} dense {metrics['dense_per_step']:.2f} "
+                    f"KL {metrics.get('update/kl_to_stage1', 0):.3f} {metrics['speed/episodes_per_s']:.1f} episodes/s",
+                )
+                if iteration + 1 == config.iterations:
+                    break
+    finally:
+        collector.shutdown()
+    save_checkpoint(run / "checkpoint", model, card | totals)
+    logger.experiment.close()
+    return totals | {"minutes": (time.monotonic() - started) / 60}
+
+
+def count(rollouts: TensorDictBase) -> dict[str, int]:
+    """Episodes, environment (control) steps and decisions of a batch of rollouts."""
+    mask = rollouts["collector", "mask"]
+    steps = (rollouts["next", "executed"].sum(-1) * mask).sum()
+    return {"episodes": len(rollouts), "environment_steps": int(steps), "decisions": int(mask.sum())}
+
+
+def log_pictures(logger: TensorboardLogger, rollouts: TensorDictBase, step: int) -> None:
+    """The first rollout's first decisions: frame, predicted map, projected landing points."""
+    for index in range(min(4, int(rollouts["collector", "mask"][0].sum()))):
+        decision = rollouts[0, index]
+        picture = draw_decision(
+            decision["head_camera"],
+            decision["value_map"][0],
+            decision["landing"][: decision["next", "executed"].shape[-1]],
+            decision["head_camera_intrinsic"],
+            decision["head_camera_extrinsic"],
+        )
+        logger.experiment.add_image(f"rollout/decision_{index}", picture, step, dataformats="HWC")
+
+
+def stage1_model(config: FinetuneConfig, task: str, run: Path) -> AIM:
+    """The Stage I model: given, shipped, or trained now from fresh demonstrations."""
+    path = config.stage1 or shipped_checkpoint(task)
+    if path is None:
+        print(f"No Stage I checkpoint is shipped for {task}: recording demonstrations and training one first.")
+        data = run / "demonstrations"
+        collect.collect(collect.CollectConfig(task, data, workers=config.workers, setting=config.setting))
+        pretrain.pretrain(pretrain.PretrainConfig(task, data, run / "stage1"))
+        path = run / "stage1"
+    return load_checkpoint(path, task)[0]
+
+
+def measure(config: FinetuneConfig, task: str, model: AIM, stage: str) -> SuccessRate:
+    """Success on the held-out seeds, the same for both stages."""
+    outcome = run_episodes(
+        model,
+        task,
+        config.setting,
+        seeds.TEST,
+        config.evaluation_episodes,
+        config.workers,
+        f"evaluate {stage}",
+    )
+    return success_rate(sum(outcome.values()), len(outcome))
+
+
+def report(result: dict[str, Any]) -> None:
+    """Prints the final table."""
+    table = Table(title=f"{result['task']} ({result['setting']}), held-out seeds, Wilson 95 % intervals")
+    for column in ("", "success", "environment steps", "minutes"):
+        table.add_column(column)
+    table.add_row("Stage I", describe(result["stage1"]))
+    table.add_row("Stage II", describe(result["stage2"]), str(result["environment_steps"]), f"{result['minutes']:.1f}")
+    Console().print(table)
+
+
+def main() -> None:
+    config = tyro.cli(FinetuneConfig, description=__doc__)
+    task = envs.resolve_task(config.task)
+    if config.setting not in SETTINGS:
+        raise UserError(f"unknown setting {config.setting!r}; choose one of {', '.join(SETTINGS)}")
+    counts = (config.iterations, config.groups, config.evaluation_episodes, config.workers, config.scenes)
+    if min(counts) < 1 or config.group < 2 or min(config.grpo.epochs, config.grpo.minibatch) < 1:
+        raise UserError("--group must be at least 2, and every other count at least 1")
+    if (config.workers * config.scenes) % config.group:
+        raise UserError("--workers times --scenes must be a multiple of --group, so that groups stay whole")
+    if config.stage1 is not None:
+        load_checkpoint(config.stage1, task)
+    use_all_cores()
+    require_rendering()
+    run = new_run(task, config.out, config)
+    model = stage1_model(config, task, run)
+    stage1 = measure(config, task, model, "Stage I")
+    totals = reinforce(config, task, model, run)
+    stage2 = measure(config, task, model, "Stage II")
+    result = {"task": task, "setting": config.setting, "stage1": stage1, "stage2": stage2, **totals}
+    write_json(run / "result.json", result)
+    report(result)
+    print(f"Run: {run} (result.json, checkpoint); watch it with `tensorboard --logdir {run}`")
+
+
+if __name__ == "__main__":
+    exit_cleanly(main)

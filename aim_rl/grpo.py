@@ -1,0 +1,131 @@
+"""One Stage II update: clipped policy gradient on the action head against the stored world context."""
+
+from __future__ import annotations
+
+import copy
+from collections import defaultdict
+from dataclasses import dataclass
+
+import torch
+from tensordict import TensorDictBase
+from torchrl.objectives import ClipPPOLoss
+
+from aim_rl.advantage import group_advantage, mixed_groups, returns_to_go
+from aim_rl.policy import AimPolicy
+
+REPLAYED = (
+    "chain",
+    "chain_next",
+    "sample_log_prob",
+    "context_kv",
+    "context_keypoints",
+    "proprio",
+    "advantage",
+)
+
+
+@dataclass
+class GrpoConfig:
+    """The update's settings."""
+
+    learning_rate: float = 1e-5
+    epochs: int = 2
+    minibatch: int = 256
+    """Decisions per optimizer step."""
+    clip_low: float = 0.2
+    clip_high: float = 0.28
+    gamma: float = 0.95
+    """Discount per decision."""
+    std_floor: float = 0.1
+    """Smallest standard deviation a group's returns are divided by."""
+    max_gradient: float = 1.0
+
+
+class Grpo:
+    """Optimizer, loss and the reference policy of Stage II.
+
+    Args:
+        policy: its action head is trained; nothing else has a gradient.
+        config: settings.
+    """
+
+    def __init__(self, policy: AimPolicy, config: GrpoConfig) -> None:
+        self.policy, self.config = policy, config
+        self.loss = ClipPPOLoss(
+            policy,
+            critic_network=None,
+            critic_coeff=None,
+            entropy_bonus=False,
+            clip_epsilon=(config.clip_low, config.clip_high),
+        )
+        parameters = list(policy.model.action_parameters())
+        self.optimizer = torch.optim.AdamW(parameters, config.learning_rate, betas=(0.9, 0.99), weight_decay=0.0)
+        self._parameters = parameters
+        self._stage1 = copy.deepcopy(policy.model.action).requires_grad_(False)
+
+    def assign_advantages(self, rollouts: TensorDictBase) -> dict[str, float]:
+        """Writes `advantage` [N, T, 1] from ("next", "reward") and returns what is worth logging.
+
+        Groups without both outcomes keep their rows but get no advantage.
+        """
+        mask = rollouts["collector", "mask"]
+        reward = rollouts["next", "reward"][..., 0]
+        group = rollouts["seed"][:, 0, 0]
+        success = (rollouts["next", "terminated"][..., 0] & mask).any(1)
+        mixed = mixed_groups(success, group)
+        returns = returns_to_go(reward, mask, self.config.gamma)
+        advantage = group_advantage(returns, mask, group, self.config.std_floor) * mixed[:, None]
+        rollouts["advantage"] = advantage[..., None]
+        dense = (rollouts["next", "reward_dense"].sum(-1) * mask).sum(1)
+        steps = (rollouts["next", "executed"].sum(-1) * mask).sum(1)
+        return {
+            "success": success.float().mean().item(),
+            "groups_mixed": mixed.float().mean().item(),
+            "return": (reward * mask).sum(1).mean().item(),
+            "return_dense": dense.mean().item(),
+            "return_sparse": success.float().mean().item(),
+            "dense_per_step": (dense / steps).mean().item(),
+            "episode_steps": steps.float().mean().item(),
+            "advantage_abs": advantage[mask].abs().mean().item(),
+        }
+
+    def update(self, rollouts: TensorDictBase) -> dict[str, float]:
+        """Runs the update epochs over the decisions that carry an advantage; returns means of the loss's metrics."""
+        decisions = rollouts[rollouts["collector", "mask"]].select(*REPLAYED)
+        decisions = decisions[decisions["advantage"][..., 0] != 0]
+        metrics: dict[str, list[float]] = defaultdict(list)
+        if len(decisions) == 0:
+            return {"update/decisions": 0.0}
+        metrics["ratio_error_fresh"].append(self.ratio_error(decisions[: self.config.minibatch]))
+        for _ in range(self.config.epochs):
+            for part in torch.randperm(len(decisions)).split(self.config.minibatch):
+                losses = self.loss(decisions[part])
+                self.optimizer.zero_grad()
+                losses["loss_objective"].backward()
+                norm = torch.nn.utils.clip_grad_norm_(self._parameters, self.config.max_gradient)
+                if torch.isfinite(norm):
+                    self.optimizer.step()
+                metrics["gradient_norm"].append(norm.item())
+                for key in ("loss_objective", "clip_fraction", "kl_approx", "ESS", "max_ratio", "mean_ratio"):
+                    metrics[key].append(losses[key].mean().item())
+        metrics["kl_to_stage1"].append(self.kl_to_stage1(decisions[: self.config.minibatch]))
+        metrics["decisions"].append(float(len(decisions)))
+        return {f"update/{key}": sum(values) / len(values) for key, values in metrics.items()}
+
+    @torch.no_grad()
+    def ratio_error(self, decisions: TensorDictBase) -> float:
+        """Largest |ratio - 1| of decisions that the present weights have sampled; about 1e-6 is rounding."""
+        log_prob = self.policy.get_dist(decisions).log_prob(decisions["chain_next"])
+        return ((log_prob - decisions["sample_log_prob"]).exp() - 1).abs().max().item()
+
+    @torch.no_grad()
+    def kl_to_stage1(self, decisions: TensorDictBase) -> float:
+        """KL divergence per denoising step between the present action head and Stage I's, on stored chains."""
+        now = self.policy.get_dist(decisions)
+        model, trained = self.policy.model, self.policy.model.action
+        model.action = self._stage1
+        try:
+            before = self.policy.get_dist(decisions)
+        finally:
+            model.action = trained
+        return torch.distributions.kl_divergence(now, before).mean().item()

@@ -1,0 +1,137 @@
+"""The policy that TorchRL collects with and updates: frozen world streams, stochastic action head."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from tensordict import TensorDictBase
+from tensordict.nn import TensorDictModuleBase
+from torch import Tensor
+from torch.distributions import Independent, Normal
+
+from aim_rl.data.knots import decode_knots
+from aim_rl.model import AIM, WorldContext, proprio, sample_chain, step_distribution
+from aim_rl.model.flow import time_grid
+from aim_rl.model.sampler import Sampler
+from envs.tabletop.scene import CAMERAS
+
+OBSERVATION = (*CAMERAS, "qpos", "qpos_measured", "left_endpose", "right_endpose")
+
+
+class AimPolicy(TensorDictModuleBase):
+    """AIM as a TensorDict policy for `ClipPPOLoss`.
+
+    `forward` runs the frozen world once, without gradient, and denoises the action chunk with a stochastic
+    sampler. It writes, per decision and with leading batch axes `*`:
+
+    - `action` f32 [*, execute, 16]: endposes for the environment's "ee" mode;
+    - `landing` f32 [*, horizon, 2, 3]: tool centres of the commanded poses (m, world), of the whole chunk, because
+      that is what the maps span;
+    - `value_map` f32 [*, F, 3, h, w]: the head camera's tile of the predicted value maps;
+    - `chain` f32 [*, K+1, knots, 14]: the denoising chain, noise first;
+    - `chain_next` f32 [*, K, executed knots, 14]: `chain[1:]`, only the knots that are executed, because the others
+      have no consequence that could be credited to them;
+    - `sample_log_prob` f32 [*, K]: log-probability of `chain_next` per denoising step, summed over its last two axes;
+    - `context_kv`, `context_keypoints`, `proprio`: the world context that the update replays.
+
+    `get_dist` recomputes the K Gaussian steps in one batched call of the action head; it never touches the
+    frozen streams, so an update costs the same at any world size.
+
+    Args:
+        model: a trained AIM.
+        execute: control steps executed per decision, at most the model's horizon.
+        sampler: "flow_sde" or "cps" for exploration, "ode" for evaluation.
+        noise_level: the samplers' `a`.
+    """
+
+    in_keys = [*OBSERVATION, "text"]  # noqa: RUF012
+    out_keys = [  # noqa: RUF012
+        *("action", "landing", "value_map", "chain", "chain_next", "sample_log_prob"),
+        *("context_kv", "context_keypoints", "proprio"),
+    ]
+    dist_sample_keys = ["chain_next"]  # noqa: RUF012
+    log_prob_keys = ["sample_log_prob"]  # noqa: RUF012
+
+    def __init__(self, model: AIM, execute: int, sampler: Sampler = "ode", noise_level: float = 0.0) -> None:
+        super().__init__()
+        self.model = model
+        self.execute = execute
+        self.sampler: Sampler = sampler
+        self.noise_level = noise_level
+        self.executed_knots = -(-execute // model.preset.stride)
+        self.draw_noise: Callable[[TensorDictBase], Tensor] = self._random_noise
+        for parameter in model.world_parameters():
+            parameter.requires_grad_(False)
+
+    @torch.no_grad()
+    def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
+        flat = tensordict.reshape(-1)
+        model, preset = self.model, self.model.preset
+        observation = {key: flat[key] for key in OBSERVATION}
+        _, maps, context = model.imagine(observation, flat["text"], torch.Generator().manual_seed(0))
+        state = proprio(observation)
+        noise = self.draw_noise(flat)
+        chain = sample_chain(
+            lambda knots, t: model.action_velocity(context, state, knots, t),
+            noise,
+            preset.action_steps,
+            self.sampler,
+            self.noise_level,
+            shift=preset.shift_action,
+        )
+        knots = model.knots.denormalise(chain[:, -1])
+        actions, landing = decode_knots(flat["qpos"], knots, preset.horizon)
+        rows, columns = preset.head_tile
+        flat.update(
+            {
+                "action": actions[:, : self.execute].float(),
+                "landing": landing.float(),
+                "value_map": maps[..., :rows, :columns],
+                "chain": chain,
+                "chain_next": chain[:, 1:, : self.executed_knots],
+                "context_kv": context.kv,
+                "context_keypoints": context.keypoints,
+                "proprio": state,
+            }
+        )
+        if self.sampler != "ode":
+            flat["sample_log_prob"] = self.get_dist(flat).log_prob(flat["chain_next"])
+        return tensordict.update(flat.reshape(tensordict.shape).select(*self.out_keys, strict=False))
+
+    def get_dist(self, tensordict: TensorDictBase) -> Independent:
+        """The Gaussians of all K denoising steps given the stored chain: batch [*, K], event [executed knots, 14]."""
+        flat = tensordict.reshape(-1)
+        preset = self.model.preset
+        context = WorldContext(flat["context_kv"], flat["context_keypoints"])
+        x_t = flat["chain"][:, :-1]
+        times = time_grid(preset.action_steps, preset.shift_action).to(x_t)
+        t = times[:-1].expand(len(x_t), -1)
+        v = self.model.action_velocity(context, flat["proprio"], x_t, t)
+        column = (slice(None), None, None)
+        mean, std = step_distribution(self.sampler, x_t, v, times[:-1][column], times[1:][column], self.noise_level)
+        mean = mean[:, :, : self.executed_knots]
+        shape = (*tensordict.shape, *mean.shape[1:])
+        return Independent(Normal(mean.reshape(shape), std.expand_as(mean).reshape(shape)), 2)
+
+    def _random_noise(self, flat: TensorDictBase) -> Tensor:
+        """Fresh standard normal noise [B, knots, 14]."""
+        preset = self.model.preset
+        return torch.randn(len(flat), preset.n_knots, preset.action_dim)
+
+
+def noise_by_seed(model: AIM) -> Callable[[TensorDictBase], Tensor]:
+    """Initial noise that depends on the episode's seed and decision alone, for repeatable evaluation.
+
+    So an episode does not change with the number of environments that run beside it.
+    """
+    shape = (model.preset.n_knots, model.preset.action_dim)
+
+    def draw(flat: TensorDictBase) -> Tensor:
+        rows = []
+        for seed, decision in zip(flat["seed"].flatten().tolist(), flat["decision"].flatten().tolist(), strict=True):
+            generator = torch.Generator().manual_seed(1_000_003 * (seed + 1) + decision)
+            rows.append(torch.randn(shape, generator=generator))
+        return torch.stack(rows)
+
+    return draw

@@ -1,0 +1,73 @@
+"""Parallel environments for TorchRL: seeded, chunked, in worker processes that each hold several scenes."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import os
+from dataclasses import dataclass
+
+import gymnasium as gym
+import numpy as np
+from torchrl.envs import GymWrapper, ParallelEnv, SerialEnv
+
+from aim_rl.model import tokenize
+from aim_rl.model.presets import Preset
+from envs.tabletop.env import Observation, TabletopEnv
+from envs.wrappers import ChunkEnv, SeedSchedule
+
+
+@dataclass(frozen=True)
+class RolloutConfig:
+    """What the worker processes run."""
+
+    task: str
+    setting: str
+    preset: Preset
+    execute: int  # control steps per decision
+    step_limit: int | None  # control steps per episode; None: RoboTwin's
+    workers: int  # processes
+    scenes: int  # scenes per process
+    group: int  # scenes of the whole pool that share a seed
+    first_seed: int
+
+    @property
+    def pool(self) -> int:
+        return self.workers * self.scenes
+
+
+class InstructionTokens(gym.ObservationWrapper):
+    """Adds `text` i64 [L], the tokenised instruction of the episode."""
+
+    def __init__(self, env: gym.Env, preset: Preset) -> None:
+        super().__init__(env)
+        self._preset = preset
+        assert isinstance(env.observation_space, gym.spaces.Dict)
+        text = gym.spaces.Box(0, preset.vocab - 1, (preset.text_length,), np.int64)
+        self.observation_space = gym.spaces.Dict({**env.observation_space.spaces, "text": text})
+
+    def observation(self, observation: Observation) -> Observation:
+        instruction = self.get_wrapper_attr("instruction")
+        return observation | {"text": tokenize(instruction, self._preset).numpy()}
+
+
+def make_scene(config: RolloutConfig, slot: int) -> GymWrapper:
+    """One scene of the pool: slot s rolls out seeds first + s // group, then every (pool / group)-th."""
+    os.environ["LP_NUM_THREADS"] = "1"  # one rasteriser thread: the processes are the parallelism
+    preset = config.preset
+    env = TabletopEnv(config.task, config.setting, preset.head_size, preset.wrist_size, action_mode="ee")
+    chunked = ChunkEnv(env, config.execute, config.step_limit)
+    seeds = itertools.count(config.first_seed + slot // config.group, config.pool // config.group)
+    return GymWrapper(InstructionTokens(SeedSchedule(chunked, seeds), preset))
+
+
+def make_worker(config: RolloutConfig, worker: int) -> SerialEnv:
+    """The scenes of one process; every group is spread evenly over the processes."""
+    slots = [scene * config.workers + worker for scene in range(config.scenes)]
+    return SerialEnv(config.scenes, [functools.partial(make_scene, config, slot) for slot in slots])
+
+
+def make_pool(config: RolloutConfig) -> ParallelEnv:
+    """The pool, batch [workers, scenes]."""
+    workers = [functools.partial(make_worker, config, worker) for worker in range(config.workers)]
+    return ParallelEnv(config.workers, workers, mp_start_method="spawn")

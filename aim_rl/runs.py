@@ -1,0 +1,68 @@
+"""A run's folder: configuration, TensorBoard events, checkpoint, videos, results."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torchrl.record.loggers import TensorboardLogger
+
+from envs.errors import UserError
+
+
+def new_run(task: str, out: Path | None, config: Any) -> Path:
+    """Makes the folder of a run (`runs/<task>-<time>` unless `out` is given) and writes its config there.
+
+    Raises:
+        UserError: the folder cannot be made or written to.
+    """
+    run = out or Path("runs") / f"{task}-{time.strftime('%Y%m%d-%H%M%S')}"
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        write_json(run / "config.json", {"command": sys.argv, **dataclasses.asdict(config)})
+    except OSError as error:
+        raise UserError(f"cannot write to {run}: {error.strerror}; choose another folder with --out") from error
+    return run
+
+
+def write_json(path: Path, value: dict[str, Any]) -> None:
+    """Writes JSON so that the file is either complete or untouched."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        aside.write_text(json.dumps(value, indent=2, default=str) + "\n")
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def tensorboard(run: Path) -> TensorboardLogger:
+    """TorchRL's TensorBoard logger, writing into `<run>/tensorboard`."""
+    return TensorboardLogger(exp_name="tensorboard", log_dir=str(run))
+
+
+def check_writable(path: Path) -> None:
+    """Checks, before hours are spent, that a file at `path` can be written; makes its parent folder.
+
+    Raises:
+        UserError: it cannot.
+    """
+    probe = path.parent / f".{path.name}.{os.getpid()}.probe"
+    if path.is_dir():
+        raise UserError(f"cannot write {path}: it is a folder; choose another place")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}; choose another place") from error
+
+
+def use_all_cores() -> None:
+    """Lets torch use every core: while the model runs in this process, the worker processes wait."""
+    torch.set_num_threads(len(os.sched_getaffinity(0)))

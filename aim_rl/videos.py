@@ -1,0 +1,69 @@
+"""Videos of a policy at work, with the value map and the landing points drawn in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import imageio.v3 as iio
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tensordict import TensorDict
+from torch import Tensor
+
+from aim_rl.model import AIM
+from aim_rl.pictures import Image, mark, overlay, to_image
+from aim_rl.policy import OBSERVATION, AimPolicy, noise_by_seed
+from aim_rl.rollout import InstructionTokens
+from envs.tabletop.env import TabletopEnv
+from envs.tabletop.scene import CONTROL_STEP
+from envs.wrappers import ChunkEnv, SeedSchedule
+from rewards import project
+
+LANDING_COLOURS = ((255, 120, 0), (0, 140, 255))  # left, right
+
+
+def draw_decision(rgb: Tensor, value_map: Tensor, landing: Tensor, intrinsic: Tensor, extrinsic: Tensor) -> Image:
+    """The head camera's frame with the predicted map and the projected landing points.
+
+    Args:
+        rgb: u8 [H, W, 3].
+        value_map: [3, h, w] in [0, 1], the map of the frame that is being executed.
+        landing: [n, 2, 3], tool centres (m, world).
+        intrinsic: [3, 3], px of `rgb`. extrinsic: [3, 4], world to camera.
+
+    Returns:
+        u8 [2H, 2W, 3].
+    """
+    height, width, _ = rgb.shape
+    scaled = torch.nn.functional.interpolate(value_map[None], (height, width), mode="bilinear")[0]
+    image = to_image(overlay(rgb.permute(2, 0, 1) / 255, scaled), 2)
+    for arm, colour in enumerate(LANDING_COLOURS):
+        pixels, _, visible = project(landing[:, arm], intrinsic, extrinsic, (height, width))
+        image = mark(image, 2 * pixels[visible].numpy(), colour)
+    return image
+
+
+@torch.no_grad()
+def record_episode(model: AIM, task: str, setting: str, seed: int, path: Path) -> bool:
+    """Rolls out one seed deterministically and writes a video with 2 frames per decision; returns success."""
+    preset = model.preset
+    tabletop = TabletopEnv(task, setting, preset.head_size, preset.wrist_size, action_mode="ee")
+    env = InstructionTokens(SeedSchedule(ChunkEnv(tabletop, preset.execute), iter(())), preset)
+    policy = AimPolicy(model, preset.execute)
+    policy.draw_noise = noise_by_seed(model)
+    observation, _ = env.reset(seed=seed)
+    frames: list[NDArray[np.uint8]] = []
+    done = solved = False
+    while not done:
+        keys = (*OBSERVATION, "text", "seed", "decision")
+        tensordict = TensorDict({key: torch.from_numpy(observation[key])[None] for key in keys}, [1])
+        tensordict = policy(tensordict)
+        camera = [torch.from_numpy(observation[f"head_camera_{name}"]) for name in ("intrinsic", "extrinsic")]
+        rgb, landing = torch.from_numpy(observation["head_camera"]), tensordict["landing"][0, : preset.execute]
+        frames.append(draw_decision(rgb, tensordict["value_map"][0, 0], landing, *camera))
+        observation, _, solved, truncated, _ = env.step(tensordict["action"][0].numpy())
+        done = solved or truncated
+    path.parent.mkdir(parents=True, exist_ok=True)
+    iio.imwrite(path, np.stack(frames), fps=max(1, round(1 / (CONTROL_STEP * preset.execute))))
+    return solved

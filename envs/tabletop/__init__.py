@@ -1,0 +1,1 @@
+"""RoboTwin's tasks on SAPIEN with procedural assets: no download, runs on a CPU."""

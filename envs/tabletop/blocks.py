@@ -1,0 +1,81 @@
+"""What RoboTwin's block tasks share: spawning, the stacking expert and its success predicate."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.tabletop import kinematics as kin
+from envs.tabletop.scene import Body, Colour, Tabletop
+from envs.tabletop.skills import UP, Commands, Skills
+
+Array = NDArray[np.floating]
+
+BLOCK_SIDE = 0.05  # m
+COLOURS: dict[str, Colour] = {"red": (1.0, 0.0, 0.0), "green": (0.0, 1.0, 0.0), "blue": (0.0, 0.0, 1.0)}
+STACK_TOLERANCE = (0.025, 0.025, 0.012)  # m, RoboTwin's
+
+
+def load_blocks(world: Tabletop, colours: tuple[str, ...], clear: float) -> list[Body]:
+    """Spawns 5 cm blocks in RoboTwin's ranges: off the middle, off each other, yaw within 0.75 rad."""
+    half = BLOCK_SIDE / 2
+    spots: list[Array] = []
+    while len(spots) < len(colours):
+        x = world.rng.uniform(-0.28, 0.28)
+        y = world.rng.uniform(-0.08, 0.0 if abs(x) < 0.15 else 0.05)
+        spot = np.array([x, y])
+        off_target = np.sum((spot - [0.0, -0.1]) ** 2) >= 0.0225
+        if abs(x) >= 0.05 and off_target and all(np.sum((spot - other) ** 2) >= 0.01 for other in spots):
+            spots.append(spot)
+    blocks = []
+    for colour, spot in zip(colours, spots, strict=True):
+        yaw = world.rng.uniform(-0.75, 0.75)
+        position = [*spot, world.table_top + half + 0.001]
+        blocks.append(world.box(f"{colour}_block", (half, half, half), position, COLOURS[colour], yaw))
+        world.keep_clear(spot, clear)
+    world.keep_clear(np.array([0.0, -0.13]), 0.08)
+    return blocks
+
+
+def on_top(upper: Body, lower: Body, tolerance: tuple[float, float, float] = STACK_TOLERANCE) -> bool:
+    """RoboTwin's test: the upper block's centre is one side above the lower one's, within the tolerance."""
+    goal = lower.position + BLOCK_SIDE * UP
+    return bool(np.all(np.abs(upper.position - goal) < tolerance))
+
+
+def stacked(world: Tabletop, skills: Skills, blocks: list[Body]) -> bool:
+    """Success of a stacking task: each block on the one before, grippers open, no finger on any block.
+
+    The last condition is ours: a block that is still pinched, or held in the air, is not stacked.
+    """
+    pairs = list(itertools.pairwise(blocks))
+    if not (skills.all_open() and all(on_top(upper, lower) for lower, upper in pairs)):
+        return False
+    supported = all(world.touching(upper.name, lower.name) for lower, upper in pairs)
+    return supported and not any(world.fingers_on(block.name) for block in blocks)
+
+
+def stack_expert(skills: Skills, blocks: list[Body], base: Array) -> Commands:
+    """Carries the first block to `base` (m, world), then each next one on top; idle arms go home."""
+    commands: Commands = {}
+    goal = base
+    for block in blocks:
+        done = np.linalg.norm((block.position - goal)[:2]) < 0.012 and abs(block.position[2] - goal[2]) < 0.006
+        held_by = next((a for a in kin.ARMS if skills.holds(a, block.position + 0.004 * UP, BLOCK_SIDE)), None)
+        if not done or held_by:
+            commands = _carry(skills, block, goal, held_by)
+            break
+        goal = block.position + BLOCK_SIDE * UP
+    return {arm: commands.get(arm) or skills.back_to_origin(arm) for arm in kin.ARMS}
+
+
+def _carry(skills: Skills, block: Body, goal: Array, held_by: str | None) -> Commands:
+    """One arm picks and places the block; it waits beside the middle until the other arm has left."""
+    arm = held_by or skills.side(block)
+    other = kin.ARMS[1 - kin.ARMS.index(arm)]
+    command = skills.pick_and_place_box(arm, block, BLOCK_SIDE, goal)
+    if held_by and not skills.at_home(other) and np.linalg.norm((block.position - goal)[:2]) < 0.16:
+        command = skills.wait(arm)
+    return {arm: command}

@@ -1,0 +1,161 @@
+"""Interaction events of an episode, from the simulator's contacts: where grasps, placements and presses were.
+
+Rules (PAPER.md, "Value-map labels"): a pick is where the fingers touch the object when a grasp begins that then
+moves it; a place is the contact region between the object and its support once it rests there; a press is where
+closed fingers, or a held tool, touch a fixed body.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.tabletop import kinematics as kin
+from envs.tabletop.scene import Tabletop
+
+Array = NDArray[np.floating]
+
+PICK, PLACE, PRESS = 0, 1, 2
+MOVED = 0.01  # m: a grasp counts when it moved the object
+GAP = 3  # frames without contact that do not end a grasp
+REST_SPEED = 0.03  # m/s
+REST_WAIT = 25  # frames after a release in which the object must come to rest
+FURNITURE = ("table", "wall")
+
+
+@dataclass(frozen=True)
+class Event:
+    """One interaction. Points [n, 3] (m) in the frame of `body`; `frame` counts control steps from the start."""
+
+    kind: int
+    frame: int
+    arm: int
+    body: str
+    points: Array
+
+
+@dataclass
+class _Frame:
+    fingers: dict[tuple[str, str], tuple[int, Array]]  # (arm, body) -> fingers that touch it, contact points
+    touches: dict[tuple[str, str], Array]  # (body, other body), both orders -> contact points
+    speed: dict[str, float]
+
+
+class ContactRecorder:
+    """Watches a scene frame by frame and turns contacts into events at the end of the episode."""
+
+    def __init__(self, world: Tabletop) -> None:
+        self._world = world
+        self._bodies = [name for name in world.bodies if not name.startswith("clutter")]
+        self._frames: list[_Frame] = []
+        self.poses: dict[str, list[Array]] = {name: [] for name in self._bodies}
+
+    def record(self) -> None:
+        """Reads the contacts and body poses of the current frame; call once per frame, the first included."""
+        fingers: dict[tuple[str, str], tuple[int, Array]] = {}
+        touches: dict[tuple[str, str], Array] = {}
+        seen: dict[tuple[str, str], set[str]] = {}
+        for contact in self._world.contacts():
+            for a, b in ((contact.a, contact.b), (contact.b, contact.a)):
+                if b not in self.poses:
+                    continue
+                if "_finger" in a:
+                    key = (a.split("_")[0], b)
+                    seen.setdefault(key, set()).add(a)
+                    before = fingers[key][1] if key in fingers else np.zeros((0, 3))
+                    fingers[key] = (len(seen[key]), np.concatenate([before, contact.points]))
+                elif a in self.poses:
+                    touches[a, b] = contact.points
+        for name, poses in self.poses.items():
+            pose = self._world.bodies[name].pose
+            poses.append(np.concatenate([pose.p, pose.q]))
+        speed = {name: self._world.bodies[name].speed for name in self._bodies}
+        self._frames.append(_Frame(fingers, touches, speed))
+
+    def events(self) -> list[Event]:
+        """All events of the recorded frames, ordered by frame."""
+        found: list[Event] = []
+        for arm in kin.ARMS:
+            for body in self._bodies:
+                if body in FURNITURE:
+                    continue
+                for start, end in self._spans(lambda f, key=(arm, body): f.fingers.get(key, (0,))[0] >= 2):
+                    if self._moved(body, start, end):
+                        found += self._grasp(arm, body, start, end)
+                if not self._moved(body, 0, len(self._frames) - 1):
+                    found += self._presses(arm, body)
+        return sorted(found, key=lambda event: event.frame)
+
+    def _spans(self, holds: Callable[[_Frame], bool]) -> list[tuple[int, int]]:
+        """Frame ranges (first, last) in which a condition holds, gaps of up to GAP frames bridged."""
+        frames = [i for i, frame in enumerate(self._frames) if holds(frame)]
+        spans: list[tuple[int, int]] = []
+        for i in frames:
+            if spans and i - spans[-1][1] <= GAP + 1:
+                spans[-1] = (spans[-1][0], i)
+            else:
+                spans.append((i, i))
+        return spans
+
+    def _moved(self, body: str, start: int, end: int) -> bool:
+        path = np.array(self.poses[body][start : end + 1])[:, :3]
+        return bool(np.linalg.norm(path - path[0], axis=1).max() > MOVED)
+
+    def _grasp(self, arm: str, body: str, start: int, end: int) -> list[Event]:
+        """The pick that begins a grasp, and the place or tool press that it leads to."""
+        index = kin.ARMS.index(arm)
+        points = self._frames[start].fingers[arm, body][1]
+        events = [Event(PICK, start, index, body, self._local(body, start, points))]
+        supports = set()
+        place = self._place(arm, body, end)
+        if place is not None:
+            events.append(place)
+            supports.add(place.body)
+        for other in self._bodies:
+            if other in FURNITURE or other in supports or other == body:
+                continue
+            for first, _ in self._spans(lambda f, key=(body, other): key in f.touches):
+                if start < first <= end and not self._moved(other, first, min(first + 3, len(self._frames) - 1)):
+                    points = self._frames[first].touches[body, other]
+                    events.append(Event(PRESS, first, index, other, self._local(other, first, points)))
+        return events
+
+    def _place(self, arm: str, body: str, end: int) -> Event | None:
+        """The placement after a grasp that ended at frame `end`, if the body came to rest on something."""
+        for frame in range(end, min(end + REST_WAIT, len(self._frames))):
+            state = self._frames[frame]
+            if any((other, body) in state.fingers for other in kin.ARMS if other != arm):
+                return None  # handed over
+            if (arm, body) in state.fingers or state.speed[body] > REST_SPEED:
+                continue
+            for support in self._bodies:
+                if support != "wall" and (body, support) in state.touches:
+                    points = self._local(support, frame, state.touches[body, support])
+                    return Event(PLACE, min(end + 1, frame), kin.ARMS.index(arm), support, points)
+        return None
+
+    def _presses(self, arm: str, body: str) -> list[Event]:
+        """Touches of a body that never moves: each onset is a press."""
+        spans = self._spans(lambda f, key=(arm, body): key in f.fingers)
+        return [
+            Event(
+                PRESS,
+                i,
+                kin.ARMS.index(arm),
+                body,
+                self._local(body, i, self._frames[i].fingers[arm, body][1]),
+            )
+            for i, _ in spans
+        ]
+
+    def _local(self, body: str, frame: int, points: Array) -> Array:
+        """World points [n, 3] in the frame of a body as it stood at `frame`."""
+        pose = self.poses[body][frame]
+        w, v = pose[3], pose[4:7]
+        shifted = points - pose[:3]
+        # rotation by the inverse quaternion: p' = p - 2w (v x p) + 2 v x (v x p)
+        cross = np.cross(v, shifted)
+        return shifted - 2 * w * cross + 2 * np.cross(v, cross)

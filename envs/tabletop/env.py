@@ -1,0 +1,202 @@
+"""The Gymnasium environment of a tabletop task."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import sapien
+from numpy.typing import NDArray
+
+from envs.tabletop import kinematics as kin
+from envs.tabletop.robot import make_pose, matrix_from_quat, quat_from_matrix
+from envs.tabletop.scene import CAMERAS, CONTROL_STEP, Tabletop
+from envs.tabletop.skills import next_joints
+from envs.tabletop.task import Task, task_class
+
+SETTINGS = ("clean", "randomized")
+ACTION_SIZE = {"joint": 14, "ee": 16, "delta_ee": 14}
+SETTLE_STEPS = 50  # physics steps after spawning, so that objects rest on the table
+
+Observation = dict[str, NDArray[Any]]
+
+
+class TabletopEnv(gym.Env[Observation, NDArray[np.float32]]):
+    """A RoboTwin task on the built-in tabletop.
+
+    Observation (flat Dict): `head_camera`, `left_camera`, `right_camera` u8 [H, W, 3] RGB; `qpos` f32 [14]
+    commanded joints in RoboTwin's order (left 6 rad, left gripper, right 6 rad, right gripper) and
+    `qpos_measured`, the same measured; `left_endpose`, `right_endpose` f32 [7] xyz (m) + wxyz, world; per
+    camera `<camera>_intrinsic` f32 [3, 3] and `<camera>_extrinsic` f32 [3, 4] (world to camera, OpenCV).
+
+    Reward: 1 on the step that first succeeds, else 0. Success terminates, RoboTwin's step limit truncates.
+
+    Args:
+        task: name of a file in envs/tabletop/tasks.
+        setting: "clean" or "randomized".
+        head_size, wrist_size: image sizes (height, width) in px; RoboTwin's D435 by default.
+        action_mode: "joint" f32 [14] absolute joint targets; "ee" f32 [16] endposes (xyz, wxyz, gripper per
+            arm, world); "delta_ee" f32 [14] (xyz m, rotation vector rad in the world frame, gripper per arm)
+            relative to the commanded endpose.
+
+    Raises:
+        ValueError: a setting or action mode that does not exist, an action of wrong shape or not finite.
+    """
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": round(1 / CONTROL_STEP)}  # noqa: RUF012
+
+    def __init__(
+        self,
+        task: str,
+        setting: str = "clean",
+        head_size: tuple[int, int] = (240, 320),
+        wrist_size: tuple[int, int] = (240, 320),
+        action_mode: str = "joint",
+        render_mode: str | None = None,
+    ) -> None:
+        if setting not in SETTINGS:
+            raise ValueError(f"setting {setting!r} does not exist; choose one of {', '.join(SETTINGS)}")
+        if action_mode not in ACTION_SIZE:
+            raise ValueError(f"action_mode {action_mode!r} does not exist; choose one of {', '.join(ACTION_SIZE)}")
+        self.task_class = task_class(task)
+        self.setting = setting
+        (height, width), (wrist_height, wrist_width) = head_size, wrist_size
+        self.head_size, self.wrist_size = (height, width), (wrist_height, wrist_width)
+        self.action_mode = action_mode
+        self.render_mode = render_mode
+        self.step_limit = self.task_class.step_limit
+        self.instruction = self.task_class.instructions[0]
+        self.steps = 0
+        self.observation_space = self._observation_space()
+        self.action_space = self._action_space()
+        self.world: Tabletop
+        self.task: Task
+
+    def _observation_space(self) -> Any:  # a gym.spaces.Dict, which Gymnasium types as a space of spaces
+        def floats(*shape: int) -> gym.spaces.Box:
+            return gym.spaces.Box(-np.inf, np.inf, shape, np.float32)
+
+        spaces: dict[str, gym.spaces.Space[Any]] = {}
+        for camera in CAMERAS:
+            size = self.head_size if camera == "head_camera" else self.wrist_size
+            spaces[camera] = gym.spaces.Box(0, 255, (*size, 3), np.uint8)
+            spaces[f"{camera}_intrinsic"] = floats(3, 3)
+            spaces[f"{camera}_extrinsic"] = floats(3, 4)
+        spaces |= {"qpos": floats(14), "qpos_measured": floats(14)}
+        spaces |= {f"{arm}_endpose": floats(7) for arm in kin.ARMS}
+        return gym.spaces.Dict(spaces)
+
+    def _action_space(self) -> Any:  # a gym.spaces.Box
+        size = ACTION_SIZE[self.action_mode]
+        bound = np.full(size, {"joint": np.pi + 0.5, "ee": 2.0, "delta_ee": 0.5}[self.action_mode], np.float32)
+        low, high = -bound, bound.copy()
+        grippers = [size // 2 - 1, size - 1]
+        low[grippers], high[grippers] = 0.0, 1.0
+        return gym.spaces.Box(low, high, dtype=np.float32)
+
+    # -- Gymnasium --------------------------------------------------------------------------------
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Observation, dict]:
+        super().reset(seed=seed)
+        self.restart(int(self.np_random.integers(2**31)) if seed is None else seed)
+        return self.observe(), self.info(False)
+
+    def step(self, action: NDArray[np.float32]) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        success = self.control(action)
+        truncated = not success and self.steps >= self.step_limit
+        return self.observe(), float(success), success, truncated, self.info(success)
+
+    def render(self) -> NDArray[np.uint8]:
+        """The head camera's picture u8 [H, W, 3]."""
+        return self.world.render()["head_camera"]
+
+    def info(self, success: bool) -> dict[str, Any]:
+        """What Gymnasium's info carries."""
+        return {"is_success": np.bool_(success), "instruction": self.instruction, "seed": np.int64(self.seed)}
+
+    # -- the same without rendering, for wrappers that read fewer frames ---------------------------
+
+    def restart(self, seed: int) -> None:
+        """Builds the scene of a seed; nothing is rendered."""
+        self.seed = seed
+        rng = np.random.default_rng(seed)
+        self.world = Tabletop(rng, self.setting == "randomized")
+        self.task = self.task_class(self.world)
+        if self.setting == "randomized":
+            self.world.scatter_clutter()
+        self.instruction = self.task_class.instructions[int(rng.integers(len(self.task_class.instructions)))]
+        self.world.add_cameras(self.head_size, self.wrist_size)
+        self.world.advance(SETTLE_STEPS)
+        self.steps = 0
+
+    def control(self, action: NDArray[np.floating]) -> bool:
+        """Executes one control step (15 physics steps) and returns whether the task is solved."""
+        targets = self.joint_targets(action)
+        for name, arm in self.world.arms.items():
+            joints, gripper = targets[kin.QPOS_ARM[name]], targets[kin.QPOS_GRIPPER[name]]
+            arm.command(joints, float(np.clip(gripper, 0.0, 1.0)), CONTROL_STEP)
+        self.world.advance()
+        self.steps += 1
+        return self.task.success()
+
+    def joint_targets(self, action: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Joint targets f64 [14] of an action in this environment's action mode."""
+        action = np.asarray(action, dtype=np.float64)
+        size = ACTION_SIZE[self.action_mode]
+        if action.shape != (size,):
+            raise ValueError(f"action has shape {action.shape}, action_mode={self.action_mode!r} takes ({size},)")
+        if not np.isfinite(action).all():
+            raise ValueError("action holds NaN or infinity; the robot was not moved")
+        if self.action_mode == "joint":
+            return action
+        targets = np.empty(14)
+        for (name, arm), part in zip(self.world.arms.items(), np.split(action, 2), strict=True):
+            if self.action_mode == "ee":
+                norm = np.linalg.norm(part[3:7])
+                if norm < 1e-6:
+                    raise ValueError("action holds a zero quaternion; give wxyz of unit length")
+                pose = make_pose(part[:3], part[3:7] / norm)
+            else:
+                pose = _moved(arm.commanded_endpose(), part[:3], part[3:6])
+            targets[kin.QPOS_ARM[name]] = arm.inverse(pose)
+            targets[kin.QPOS_GRIPPER[name]] = part[-1]
+        return targets
+
+    def observe(self) -> Observation:
+        """Renders the cameras and reads the robot: the observation of the class docstring."""
+        observation: Observation = dict(self.world.render())
+        for name, camera in self.world.cameras.items():
+            observation[f"{name}_intrinsic"] = camera.get_intrinsic_matrix().astype(np.float32)
+            observation[f"{name}_extrinsic"] = camera.get_extrinsic_matrix()[:3].astype(np.float32)
+        return observation | self.proprioception()
+
+    def proprioception(self) -> Observation:
+        """The part of the observation that needs no rendering."""
+        arms = self.world.arms.values()
+        state = {
+            "qpos": np.concatenate([np.append(arm.joints, arm.gripper) for arm in arms]),
+            "qpos_measured": np.concatenate([arm.measured() for arm in arms]),
+        }
+        for arm in arms:
+            pose = arm.endpose()
+            state[f"{arm.name}_endpose"] = np.concatenate([pose.p, pose.q])
+        return {key: value.astype(np.float32) for key, value in state.items()}
+
+    def expert_action(self) -> NDArray[np.float64]:
+        """The scripted expert's next joint targets f64 [14], from the simulator's state alone."""
+        commands = self.task.expert()
+        action = np.empty(14)
+        for name, arm in self.world.arms.items():
+            action[kin.QPOS_ARM[name]] = next_joints(arm, commands[name])
+            action[kin.QPOS_GRIPPER[name]] = commands[name].gripper
+        return action
+
+
+def _moved(pose: sapien.Pose, shift: NDArray[np.float64], rotvec: NDArray[np.float64]) -> sapien.Pose:
+    """A pose shifted by `shift` (m, world) and turned by the world-frame rotation vector `rotvec` (rad)."""
+    angle = float(np.linalg.norm(rotvec))
+    axis = rotvec / angle if angle > 1e-9 else np.array([1.0, 0.0, 0.0])
+    turn = make_pose([0, 0, 0], np.append(np.cos(angle / 2), np.sin(angle / 2) * axis))
+    rotation = matrix_from_quat(turn.q) @ matrix_from_quat(pose.q)
+    return make_pose(pose.p + shift, quat_from_matrix(rotation))

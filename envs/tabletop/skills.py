@@ -1,0 +1,238 @@
+"""Motions that task files share, named like RoboTwin's own.
+
+Every skill is a stateless function of the simulator's state: it looks where the arm and the body are now and
+says where the tool should go next. So an expert made of skills recovers from any state, and labels any state.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.tabletop import kinematics as kin
+from envs.tabletop.robot import OPEN_COMMAND, Arm, Tool, make_pose, quat_from_matrix
+from envs.tabletop.scene import Body, Tabletop
+
+Array = NDArray[np.floating]
+
+SPEED = 0.022  # m per control step, free motion
+SLOW = 0.012  # m per control step, when something is touched
+TURN = 0.16  # rad per control step
+GAIN = 0.5  # share of the remaining way covered per control step, near the goal
+NEAR = 0.007  # m: the tool has arrived
+HOVER = 0.09  # m above a goal while approaching it
+DOWN = np.array([[0.0, 1.0, 0.0], [0.0, 0.0, -1.0], [-1.0, 0.0, 0.0]])  # tool pointing down, fingers along x
+UP = np.array([0.0, 0.0, 1.0])
+TIP = 0.0196  # m, tool centre to fingertips
+OPEN, CLOSED = 1.0, 0.0
+
+
+@dataclass(frozen=True)
+class Command:
+    """Where a tool should go: tool centre (m, world), endpose rotation [3, 3], gripper in [0, 1]."""
+
+    position: Array
+    rotation: Array
+    gripper: float
+    speed: float = SPEED
+
+
+Commands = dict[str, Command]
+
+
+def yawed(yaw: float, rotation: Array = DOWN) -> Array:
+    """`rotation` turned about the world's z axis by `yaw` (rad)."""
+    c, s = np.cos(yaw), np.sin(yaw)
+    return np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]]) @ rotation
+
+
+def directed(azimuth: float, pitch: float) -> Array:
+    """Rotation of a tool that points along `azimuth` (rad, from +y towards +x), `pitch` (rad) below the horizon.
+
+    The fingers close along the horizontal; `directed(0, pi / 2)` is `DOWN`.
+    """
+    (s, c), (sp, cp) = (np.sin(azimuth), np.cos(azimuth)), (np.sin(pitch), np.cos(pitch))
+    x, y = np.array([cp * s, cp * c, -sp]), np.array([c, -s, 0.0])
+    return np.stack([x, y, np.cross(x, y)], 1)
+
+
+def angle_between(a: Array, b: Array) -> float:
+    """Angle (rad) of the rotation from a [3, 3] to b [3, 3]."""
+    return float(np.arccos(np.clip((np.trace(a.T @ b) - 1) / 2, -1, 1)))
+
+
+def box_yaw(body: Body, tool: Tool) -> float:
+    """Yaw (rad) that lines two fingers up with the sides of an upright box: the nearest to the tool's own yaw."""
+    x, closing = body.rotation[:, 0], tool.rotation[:, 1]
+    own = np.arctan2(closing[1], closing[0])
+    return float(own + (np.arctan2(x[1], x[0]) - own + np.pi / 4) % (np.pi / 2) - np.pi / 4)
+
+
+class Skills:
+    """The skills, bound to one scene."""
+
+    def __init__(self, world: Tabletop) -> None:
+        self.world = world
+        self.home = {name: arm.tool() for name, arm in world.arms.items()}
+
+    # -- what is the case -------------------------------------------------------------------------
+
+    def tool(self, arm: str) -> Tool:
+        """Measured tool of an arm."""
+        return self.world.arms[arm].tool()
+
+    def is_open(self, arm: str) -> bool:
+        """RoboTwin's is_*_gripper_open: the command is above 0.8."""
+        return self.world.arms[arm].gripper > OPEN_COMMAND
+
+    def all_open(self) -> bool:
+        """Whether both grippers are open."""
+        return all(self.is_open(arm) for arm in kin.ARMS)
+
+    def side(self, body: Body) -> str:
+        """The arm on the body's side of the table."""
+        return "left" if body.position[0] < 0 else "right"
+
+    def holds(self, arm: str, grasp_point: Array, width: float) -> bool:
+        """Whether the closed fingers stand `width` (m) apart about a world point of the body."""
+        tool = self.tool(arm)
+        local = tool.rotation.T @ (grasp_point - tool.position)
+        gap = 2 * (-0.01 + 0.055 * tool.opening)
+        return bool(
+            self.world.arms[arm].gripper < 0.7
+            and np.all(np.abs(local) < [0.025, 0.02, 0.03])
+            and gap > width - 0.006
+            and gap < width + 0.006
+        )
+
+    def at_home(self, arm: str) -> bool:
+        """Whether a tool is far enough from the middle of the table to leave it to the other arm."""
+        return bool(abs(self.tool(arm).position[0]) > 0.16 or self.tool(arm).position[2] > self.world.table_top + 0.3)
+
+    # -- where to go ------------------------------------------------------------------------------
+
+    def back_to_origin(self, arm: str) -> Command:
+        """RoboTwin's back_to_origin: straight up when low, then home."""
+        home, tool = self.home[arm], self.tool(arm)
+        if (
+            tool.position[2] < self.world.table_top + 0.16
+            and np.linalg.norm((tool.position - home.position)[:2]) > 0.04
+        ):
+            return Command(tool.position + 0.05 * UP, tool.rotation, OPEN)
+        return Command(home.position, home.rotation, OPEN)
+
+    def leave(self, arm: str, body: Body, distance: float = 0.13) -> Command:
+        """Backs an open gripper out of a body sideways, then goes home."""
+        tool = self.tool(arm)
+        if np.linalg.norm((tool.position - body.position)[:2]) < distance:
+            return Command(tool.position - 0.05 * tool.rotation[:, 0], tool.rotation, OPEN)
+        return self.back_to_origin(arm)
+
+    def reaching(self, arm: str, point: Array, pitch: float) -> Array:
+        """Rotation [3, 3] of a tool that reaches for `point` (m, world) straight away from the arm's base."""
+        x, y = point[:2] - self.world.arms[arm].base.p[:2]
+        return directed(np.arctan2(x, y), pitch)
+
+    def approach(
+        self,
+        arm: str,
+        goal: Array,
+        rotation: Array,
+        gripper: float,
+        hover: float = HOVER,
+        along: Array = UP,
+    ) -> Command:
+        """Comes to a goal through a funnel: first away from it, then over it, then in against `along`."""
+        tool = self.tool(arm)
+        offset = tool.position - goal
+        distance = float(offset @ along)
+        aside = float(np.linalg.norm(offset - distance * along))
+        twist = angle_between(tool.rotation, rotation)
+        safe = min(hover, 4.0 * max(0.0, aside - NEAR) + (hover if twist > 0.12 else 0.0))
+        if distance < safe - 0.015 and aside > 0.02:
+            return Command(tool.position + (safe + 0.01 - distance) * along, tool.rotation, gripper)
+        return Command(goal + safe * along, rotation, gripper, SPEED if safe > 0.02 else SLOW)
+
+    def grasp(self, arm: str, point: Array, rotation: Array, hover: float = HOVER, along: Array = UP) -> Command:
+        """RoboTwin's grasp_actor: open before the point, go in to it against `along`, close there."""
+        tool = self.tool(arm)
+        there = np.linalg.norm(point - tool.position) < NEAR + 0.003 and angle_between(tool.rotation, rotation) < 0.1
+        if there:
+            return Command(point, rotation, CLOSED, SLOW)
+        closed = self.world.arms[arm].gripper < OPEN_COMMAND
+        if closed and tool.opening < 0.9:  # a grasp that missed: open before anything else
+            return Command(tool.position, tool.rotation, OPEN)
+        return self.approach(arm, point, rotation, OPEN, hover, along)
+
+    def carry(self, arm: str, held: Array, goal: Array, rotation: Array, hover: float = 0.07) -> Command:
+        """Moves a held body so that its point `held` comes down on `goal` (both m, world)."""
+        offset = goal - held
+        target = self.tool(arm).position + offset
+        if np.linalg.norm(offset[:2]) < 0.012 and abs(offset[2]) < 0.02:
+            return Command(target, rotation, CLOSED, SLOW)  # small corrections next to the support
+        return self.approach(arm, target, rotation, CLOSED, hover)
+
+    def place(self, arm: str, body: Body, goal: Array, rotation: Array) -> Command:
+        """RoboTwin's place_actor: carries a held body's origin to `goal` (m, world) and opens there."""
+        tool, offset = self.tool(arm), goal - body.position
+        if np.linalg.norm(offset[:2]) < 0.006 and abs(offset[2]) < 0.006:
+            return Command(tool.position, tool.rotation, OPEN, SLOW)
+        return self.carry(arm, body.position, goal, rotation)
+
+    def press(self, arm: str, point: Array, rotation: Array = DOWN) -> Command:
+        """Closes the gripper and pushes its fingertips down on `point` (m, world)."""
+        if self.tool(arm).opening > 0.35:
+            return Command(self.home[arm].position, self.home[arm].rotation, CLOSED)
+        goal = point + (TIP - 0.006) * UP
+        return self.approach(arm, goal, rotation, CLOSED, hover=0.05)
+
+    def pick_and_place_box(self, arm: str, body: Body, width: float, goal: Array) -> Command:
+        """Grasps an upright box of side `width` (m) at its centre and places it at `goal` (m, world)."""
+        grasp_point = body.position + 0.004 * UP
+        if self.holds(arm, grasp_point, width):
+            return self.place(arm, body, goal, DOWN)
+        hover = max(HOVER, goal[2] - body.position[2] + 0.04)  # clears what already stands at the goal
+        return self.grasp(arm, grasp_point, yawed(box_yaw(body, self.tool(arm))), hover)
+
+    def wait(self, arm: str) -> Command:
+        """Holds an arm where its command is."""
+        pose = self.world.arms[arm].commanded_endpose()
+        rotation = pose.to_transformation_matrix()[:3, :3]
+        position = pose.p + kin.TOOL_OFFSET * rotation[:, 0]
+        return Command(position, rotation, self.world.arms[arm].gripper)
+
+
+def next_joints(arm: Arm, command: Command) -> Array:
+    """One control step towards a command, speed-limited: joint targets [6] (rad).
+
+    A gripper that is just letting go keeps still, or it would drag along what it releases.
+    """
+    if command.gripper > OPEN_COMMAND and arm.is_opening:
+        return arm.joints
+    pose = arm.commanded_endpose()
+    rotation = pose.to_transformation_matrix()[:3, :3]
+    position = pose.p + kin.TOOL_OFFSET * rotation[:, 0]
+    way = command.position - position
+    distance = float(np.linalg.norm(way))
+    step = way * min(1.0, max(GAIN, 0.004 / max(distance, 1e-9)), command.speed / max(distance, 1e-9))
+    rotation = turn_towards(rotation, command.rotation, TURN)
+    origin = position + step - kin.TOOL_OFFSET * rotation[:, 0]
+    return arm.inverse(make_pose(origin, quat_from_matrix(rotation)))
+
+
+def turn_towards(rotation: Array, goal: Array, limit: float) -> Array:
+    """`rotation` [3, 3] turned towards `goal` [3, 3] by at most `limit` (rad), half of the way when near."""
+    angle = angle_between(rotation, goal)
+    if angle < 1e-6:
+        return goal
+    relative = rotation.T @ goal
+    axis = np.array([relative[2, 1] - relative[1, 2], relative[0, 2] - relative[2, 0], relative[1, 0] - relative[0, 1]])
+    norm = np.linalg.norm(axis)
+    if norm < 1e-6:  # half a turn: any axis will do
+        axis, norm = np.array([0.0, 0.0, 1.0]), 1.0
+    axis = axis / norm
+    theta = min(limit, max(GAIN * angle, min(angle, 0.02)))
+    cross = np.array([[0, -axis[2], axis[1]], [axis[2], 0, -axis[0]], [-axis[1], axis[0], 0]])
+    return rotation @ (np.eye(3) + np.sin(theta) * cross + (1 - np.cos(theta)) * cross @ cross)

@@ -1,0 +1,50 @@
+"""What a task file provides: what stands on the table, when it is done, how the scripted expert solves it."""
+
+from __future__ import annotations
+
+import importlib
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import numpy as np
+
+from envs.tabletop.scene import Tabletop
+from envs.tabletop.skills import Command, Commands, Skills
+
+
+class Task(ABC):
+    """One RoboTwin task. A subclass is the whole definition; see envs/tabletop/tasks/stack_blocks_two.py."""
+
+    name: ClassVar[str]
+    step_limit: ClassVar[int]  # control steps, RoboTwin's
+    instructions: ClassVar[tuple[str, ...]]
+
+    def __init__(self, world: Tabletop) -> None:
+        self.world = world
+        self.rng: np.random.Generator = world.rng
+        self.skills = Skills(world)
+        self.load()
+
+    @abstractmethod
+    def load(self) -> None:
+        """Puts the task's bodies on the table of `self.world`, drawing from `self.rng`."""
+
+    @abstractmethod
+    def success(self) -> bool:
+        """Whether the task is solved now; RoboTwin's predicate, plus what a user would see."""
+
+    @abstractmethod
+    def expert(self) -> Commands:
+        """What the scripted expert wants of each arm now: a function of the simulator's state alone."""
+
+
+def task_class(name: str) -> type[Task]:
+    """The class defined in envs/tabletop/tasks/<name>.py."""
+    module = importlib.import_module(f"envs.tabletop.tasks.{name}")
+    (found,) = (
+        c for c in vars(module).values() if isinstance(c, type) and issubclass(c, Task) and vars(c).get("name") == name
+    )
+    return found
+
+
+__all__ = ["Command", "Commands", "Skills", "Task", "task_class"]

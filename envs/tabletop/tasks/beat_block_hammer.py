@@ -1,0 +1,56 @@
+"""RoboTwin's beat_block_hammer: take the hammer by its handle and bring its face down on the block."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from envs.tabletop import kinematics as kin
+from envs.tabletop.objects import HANDLE_WIDTH, hammer
+from envs.tabletop.skills import UP, directed
+from envs.tabletop.task import Commands, Task
+
+HALF = 0.025  # m, the block's
+PITCH = 1.0  # rad below the horizon: reaches the far blocks with the handle level
+ON_BLOCK = 0.02  # m
+
+
+class BeatBlockHammer(Task):
+    name = "beat_block_hammer"
+    step_limit = 400
+    instructions = (
+        "beat the block with the hammer",
+        "pick up the hammer and hit the red block",
+        "grab the hammer by its handle and bring its head down on the block",
+    )
+
+    def load(self) -> None:
+        top = self.world.table_top
+        yaw = np.arctan2(0.105, 0.995) * 2  # RoboTwin's fixed pose
+        self.hammer = hammer(self.world, np.array([0.0, -0.02, top + 0.001]), -yaw)
+        while True:
+            spot = self.rng.uniform([-0.25, -0.05], [0.25, 0.15])
+            if abs(spot[0]) >= 0.05 and np.linalg.norm(spot - self.hammer.position[:2]) > 0.07:
+                break
+        position = [*spot, top + HALF]
+        yaw = self.rng.uniform(-0.5, 0.5)
+        self.block = self.world.box("block", (HALF, HALF, HALF), position, (1.0, 0.0, 0.0), yaw, static=True)
+        self.arm = self.skills.side(self.block)
+        self.world.keep_clear(spot, 0.07)
+        self.world.keep_clear(np.array([0.0, -0.08]), 0.13)
+
+    def success(self) -> bool:
+        face, block = self.hammer.point("face"), self.block.position
+        near = np.all(np.abs(face - block)[:2] < ON_BLOCK)
+        return bool(near and self.world.touching(self.hammer.name, self.block.name))
+
+    def expert(self) -> Commands:
+        commands = {arm: self.skills.back_to_origin(arm) for arm in kin.ARMS}
+        grip = self.hammer.point("grip")
+        if self.skills.holds(self.arm, grip, HANDLE_WIDTH):
+            goal = self.block.position + (HALF - 0.005) * UP
+            rotation = self.skills.reaching(self.arm, self.block.position, PITCH)
+            commands[self.arm] = self.skills.carry(self.arm, self.hammer.point("face"), goal, rotation)
+        else:
+            x, y = self.hammer.rotation[:2, 1]
+            commands[self.arm] = self.skills.grasp(self.arm, grip, directed(np.arctan2(x, y), PITCH))
+        return commands

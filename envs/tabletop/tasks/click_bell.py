@@ -1,0 +1,43 @@
+"""RoboTwin's click_bell: press the bell's button with a closed gripper."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from envs.tabletop import kinematics as kin
+from envs.tabletop.objects import bell
+from envs.tabletop.task import Commands, Task
+
+CLOSED_COMMAND = 0.2  # RoboTwin calls a gripper closed below this command
+NEAR_TOP = (0.025, 0.025, 0.03)  # m
+
+
+class ClickBell(Task):
+    name = "click_bell"
+    step_limit = 400
+    instructions = (
+        "click the bell",
+        "press the button on top of the bell",
+        "ring the desk bell with a closed gripper",
+    )
+
+    def load(self) -> None:
+        x = self.rng.uniform(0.05, 0.25) * self.rng.choice([-1, 1])
+        y = self.rng.uniform(-0.2, 0.0)
+        self.bell = bell(self.world, np.array([x, y, self.world.table_top]))
+        self.arm = self.skills.side(self.bell)
+        self.world.keep_clear(self.bell.position, 0.09)
+
+    def success(self) -> bool:
+        """The closed gripper on the bell's side pushes on the bell near its top."""
+        arm = self.world.arms[self.arm]
+        if arm.gripper >= CLOSED_COMMAND or self.skills.tool(self.arm).opening > 0.35:
+            return False
+        top = self.bell.point("top")
+        points = self.world.touching(f"{self.arm}_finger*", self.bell.name)
+        return any(bool(np.all(np.abs(point - top) < NEAR_TOP)) for point in points)
+
+    def expert(self) -> Commands:
+        commands = {arm: self.skills.back_to_origin(arm) for arm in kin.ARMS}
+        commands[self.arm] = self.skills.press(self.arm, self.bell.point("top"))
+        return commands

@@ -1,0 +1,103 @@
+"""RoboTwin's handover_block: the left arm hands a long block to the right arm, which stands it on the blue pad."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from envs.tabletop.skills import CLOSED, OPEN, UP, Command, directed
+from envs.tabletop.task import Commands, Task
+
+HALF, HALF_HEIGHT = 0.03, 0.1  # m, the long block's
+PAD = (0.05, 0.05, 0.005)  # m
+ON_PAD, HEIGHT = 0.03, 0.01  # m, RoboTwin's
+HANDOVER = np.array([0.0, -0.1, 0.16])  # m, the block's centre above the table
+UPPER, LOWER = np.array([0.0, 0.0, 0.07]), np.array([0.0, 0.0, 0.0])  # m, where left and right hold it
+PREGRASP = 0.12  # m
+
+
+class HandoverBlock(Task):
+    name = "handover_block"
+    step_limit = 800
+    instructions = (
+        "hand the red block over from the left arm to the right arm and put it on the blue pad",
+        "pick up the long block with the left arm, pass it to the right arm and place it on the pad",
+        "use both arms to move the red block to the blue target",
+    )
+
+    def load(self) -> None:
+        top = self.world.table_top
+        spot = self.rng.uniform([-0.25, 0.0], [-0.05, 0.25])
+        yaw = 2 * np.arctan2(0.195, 0.981) + self.rng.uniform(-0.2, 0.2)
+        half = (HALF, HALF, HALF_HEIGHT)
+        self.block = self.world.box("block", half, [*spot, top + HALF_HEIGHT + 0.001], (1.0, 0.0, 0.0), yaw)
+        pad = self.rng.uniform([0.1, 0.15], [0.25, 0.2])
+        self.pad = self.world.box("pad", PAD, [*pad, top], (0.0, 0.0, 1.0), static=True)
+        self.world.keep_clear(spot, 0.1)
+        self.world.keep_clear(pad, 0.1)
+
+    @property
+    def goal(self) -> np.ndarray:
+        """Where the block's centre belongs (m, world)."""
+        return self.pad.position + (PAD[2] + HALF_HEIGHT) * UP
+
+    def success(self) -> bool:
+        """RoboTwin's predicate on the block's underside, and it stands there, let go."""
+        offset = self.block.position - self.block.rotation[:, 2] * HALF_HEIGHT - self.goal
+        offset[2] += HALF_HEIGHT
+        placed = np.all(np.abs(offset) < [ON_PAD, ON_PAD, HEIGHT])
+        return bool(
+            placed
+            and self.skills.is_open("right")
+            and self.world.touching(self.block.name, self.pad.name)
+            and not self.world.fingers_on(self.block.name)
+        )
+
+    def expert(self) -> Commands:
+        skills, block = self.skills, self.block
+        held = {
+            "left": skills.holds("left", block.position + UPPER, 2 * HALF),
+            "right": skills.holds("right", block.position + LOWER, 2 * HALF),
+        }
+        if held["right"]:
+            return self._place(held["left"])
+        if held["left"]:
+            return self._hand_over()
+        if block.position[0] < 0.05:
+            pick = self._grasp("left", block.position + UPPER)
+            return {"left": pick, "right": skills.back_to_origin("right")}
+        return {
+            "left": skills.back_to_origin("left"),
+            "right": self._grasp("right", block.position + LOWER),
+        }
+
+    def _grasp(self, arm: str, point: np.ndarray) -> Command:
+        """Takes the upright block from the side whose face looks most towards the arm."""
+        reach = self.skills.reaching(arm, point, 0.0)[:, 0]
+        quarter = np.arctan2(reach[0], reach[1]) + np.arctan2(*self.block.rotation[[1, 0], 0])
+        azimuth = np.arctan2(reach[0], reach[1]) - ((quarter + np.pi / 4) % (np.pi / 2) - np.pi / 4)
+        rotation = directed(azimuth, 0.0)
+        return self.skills.grasp(arm, point, rotation, PREGRASP, along=-rotation[:, 0])
+
+    def _hand_over(self) -> Commands:
+        """The left arm holds the block out in the middle; the right arm takes it there, at a right angle."""
+        middle = np.array([*HANDOVER[:2], self.world.table_top + HANDOVER[2]])
+        rotation = directed(-np.pi / 4, 0.0)
+        if np.linalg.norm(self.block.position - middle) < 0.012:
+            right = self.skills.grasp("right", self.block.position + LOWER, rotation, PREGRASP, along=-rotation[:, 0])
+        else:
+            right = Command(middle + LOWER - PREGRASP * rotation[:, 0], rotation, OPEN)
+        left = self.skills.carry("left", self.block.position, middle, directed(np.pi / 4, 0.0))
+        return {"left": left, "right": right}
+
+    def _place(self, left_holds: bool) -> Commands:
+        """The left arm lets go and leaves; then the right arm stands the block on the pad."""
+        skills = self.skills
+        left = skills.tool("left")
+        if left_holds or np.linalg.norm((left.position - self.block.position)[:2]) < 0.12:
+            wait = skills.wait("right")
+            right = Command(wait.position, wait.rotation, CLOSED)
+        else:
+            right = skills.place("right", self.block, self.goal, skills.reaching("right", self.goal, 0.0))
+        if left_holds:
+            return {"left": Command(left.position, left.rotation, OPEN), "right": right}
+        return {"left": skills.leave("left", self.block), "right": right}

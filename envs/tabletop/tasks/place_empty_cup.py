@@ -1,0 +1,58 @@
+"""RoboTwin's place_empty_cup: put the cup on the coaster."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from envs.tabletop import kinematics as kin
+from envs.tabletop.objects import coaster, cup
+from envs.tabletop.task import Commands, Task
+
+PITCH = 1.0  # rad below the horizon
+ON_COASTER, HEIGHT = 0.035, 0.015  # m, RoboTwin's
+
+
+class PlaceEmptyCup(Task):
+    name = "place_empty_cup"
+    step_limit = 500
+    instructions = (
+        "place the empty cup on the coaster",
+        "pick up the cup and put it on the coaster",
+        "set the cup down in the middle of the coaster",
+    )
+
+    def load(self) -> None:
+        side = int(self.rng.choice([-1, 1]))  # the cup's side; the coaster may lie across the middle
+        cup_spot = self.rng.uniform([0.15, -0.2], [0.3, 0.05]) * [side, 1]
+        spot = cup_spot
+        while np.linalg.norm(spot - cup_spot) < 0.1:
+            spot = self.rng.uniform([-0.05, -0.2], [0.1, 0.05]) * [side, 1]
+        top = self.world.table_top
+        self.cup = cup(self.world, np.array([*cup_spot, top + 0.001]))
+        self.coaster = coaster(self.world, np.array([*spot, top]))
+        self.arm = self.skills.side(self.cup)
+        self.width = 2 * float(self.cup.points["wall"][0])
+        self.world.keep_clear(cup_spot, 0.1)
+        self.world.keep_clear(spot, 0.1)
+
+    def success(self) -> bool:
+        """RoboTwin's predicate, and the cup stands on the coaster, let go."""
+        offset = self.cup.position - self.coaster.point("top")
+        placed = np.linalg.norm(offset[:2]) < ON_COASTER and abs(offset[2]) < HEIGHT
+        return bool(
+            placed
+            and self.skills.all_open()
+            and self.world.touching(self.cup.name, self.coaster.name)
+            and not self.world.fingers_on(self.cup.name)
+        )
+
+    def expert(self) -> Commands:
+        commands = {arm: self.skills.back_to_origin(arm) for arm in kin.ARMS}
+        grip, goal = self.cup.point("grip"), self.coaster.point("top")
+        if self.skills.holds(self.arm, grip, self.width):
+            rotation = self.skills.reaching(self.arm, goal, PITCH)
+            commands[self.arm] = self.skills.place(self.arm, self.cup, goal, rotation)
+        else:
+            rotation = self.skills.reaching(self.arm, grip, PITCH)
+            commands[self.arm] = self.skills.grasp(self.arm, grip, rotation)
+        return commands

@@ -1,0 +1,96 @@
+"""Gymnasium wrappers for reinforcement learning: action chunks and same-seed groups."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.tabletop.env import Observation, TabletopEnv
+
+
+class ChunkEnv(gym.Wrapper[Observation, NDArray[np.float32], Observation, NDArray[np.float32]]):
+    """Executes chunks of actions and renders one observation per chunk.
+
+    The action is f32 [execute, action_dim], one row per control step; the rest of a chunk is not executed once
+    the episode has ended. The reward is the sum over the chunk (0 or 1). The observation gains
+
+    - `step_success` bool [execute]: control step j was the first to succeed,
+    - `executed` bool [execute]: control step j was executed.
+
+    Args:
+        env: a tabletop environment.
+        execute: control steps per chunk.
+        step_limit: truncates earlier than RoboTwin's limit (a training horizon), in control steps.
+    """
+
+    def __init__(self, env: TabletopEnv, execute: int, step_limit: int | None = None) -> None:
+        super().__init__(env)
+        self.tabletop = env
+        self.execute = execute
+        self.step_limit = env.step_limit if step_limit is None else min(step_limit, env.step_limit)
+        base = env.action_space
+        assert isinstance(base, gym.spaces.Box)
+        tile = [np.broadcast_to(bound, (execute, *base.shape)).copy() for bound in (base.low, base.high)]
+        self.action_space = gym.spaces.Box(tile[0], tile[1], dtype=np.float32)
+        flags = {key: gym.spaces.Box(0, 1, (execute,), np.bool_) for key in ("step_success", "executed")}
+        assert isinstance(env.observation_space, gym.spaces.Dict)
+        self.observation_space = gym.spaces.Dict({**env.observation_space.spaces, **flags})
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        observation, info = self.env.reset(seed=seed, options=options)
+        nothing = np.zeros(self.execute, dtype=bool)
+        return observation | {"step_success": nothing, "executed": nothing}, info
+
+    def step(self, action: NDArray[np.float32]) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        if np.shape(action) != self.action_space.shape:
+            raise ValueError(f"chunk has shape {np.shape(action)}, this environment takes {self.action_space.shape}")
+        success, executed = np.zeros(self.execute, dtype=bool), np.zeros(self.execute, dtype=bool)
+        for j, row in enumerate(action):
+            success[j] = self.tabletop.control(row)
+            executed[j] = True
+            if success[j] or self.tabletop.steps >= self.step_limit:
+                break
+        solved = bool(success.any())
+        truncated = not solved and self.tabletop.steps >= self.step_limit
+        observation = self.tabletop.observe() | {"step_success": success, "executed": executed}
+        return observation, float(solved), solved, truncated, self.tabletop.info(solved)
+
+
+class SeedSchedule(gym.Wrapper[Observation, NDArray[np.float32], Observation, NDArray[np.float32]]):
+    """Decides the seed of every reset, so that groups of environments roll out the same scenes.
+
+    A reset without a seed takes the next one of the schedule (TorchRL's automatic resets pass none), which must not
+    end before the resets do. The observation gains i64 [1] each: `seed`, `episode` (how many
+    resets came before in this environment) and `decision` (how many steps in this episode).
+    """
+
+    def __init__(self, env: gym.Env[Observation, NDArray[np.float32]], seeds: Iterator[int]) -> None:
+        super().__init__(env)
+        self._seeds = seeds
+        self._keys: Observation = {}
+        self._episode = -1
+        assert isinstance(env.observation_space, gym.spaces.Dict)
+        count = gym.spaces.Box(np.iinfo(np.int64).min, np.iinfo(np.int64).max, (1,), np.int64)
+        self.observation_space = gym.spaces.Dict(
+            {**env.observation_space.spaces, "seed": count, "episode": count, "decision": count}
+        )
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        chosen = next(self._seeds) if seed is None else seed
+        self._episode += 1
+        self._keys = {key: np.array([n]) for key, n in (("seed", chosen), ("episode", self._episode), ("decision", 0))}
+        observation, info = self.env.reset(seed=chosen, options=options)
+        return observation | self._keys, info
+
+    def step(self, action: NDArray[np.float32]) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        self._keys = self._keys | {"decision": self._keys["decision"] + 1}
+        return observation | self._keys, float(reward), terminated, truncated, info

@@ -1,0 +1,95 @@
+"""The response of a value map at projected points: M(Π(p)) of AIM's dense reward."""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import grid_sample
+
+from rewards.projection import project, rescale_intrinsic
+
+
+def map_response(value_map: Tensor, pixels: Tensor, visible: Tensor) -> Tensor:
+    """Samples maps bilinearly between pixel centres. Differentiable in map and pixels.
+
+    Outside the outermost pixel centres the border value holds; points not visible read zero.
+
+    Args:
+        value_map: [..., H, W]; time and channels, where there are any, are leading dimensions.
+        pixels: [..., N, 2], (u, v) in pixels of the map, centres at integers + 0.5.
+        visible: [..., N], bool.
+
+    Returns:
+        [..., N], in the map's dtype.
+    """
+    height, width = value_map.shape[-2:]
+    size = pixels.new_tensor([width, height])
+    # With align_corners=False, -1 and 1 are the outer edges of the border pixels.
+    grid = (2 * pixels / size - 1).to(value_map.dtype)
+    sampled = grid_sample(
+        value_map.reshape(-1, 1, height, width),
+        grid.reshape(-1, 1, pixels.shape[-2], 2),
+        mode="bilinear",
+        padding_mode="border",
+        align_corners=False,
+    )
+    return torch.where(visible, sampled.reshape(visible.shape), torch.zeros_like(sampled[0, 0, 0, 0]))
+
+
+def frame_of_step(steps: int, frames: int) -> Tensor:
+    """Index [steps] of the frame that judges each control step of a chunk.
+
+    Frame k shows the moment (k + 1) * steps / frames and covers the control steps, counted from 1,
+    in (k * steps / frames, (k + 1) * steps / frames]: the first frame at or after the step, as in
+    the labels, where a frame carries the next event.
+    """
+    return (torch.arange(1, steps + 1) * frames - 1) // steps
+
+
+@torch.no_grad()
+def landing_response(
+    maps: Tensor, landing: Tensor, intrinsic: Tensor, extrinsic: Tensor, image_size: tuple[int, int]
+) -> Tensor:
+    """Dense reward M_t(Π(p_t)) of AIM per control step, in [0, 1], without gradient.
+
+    Per arm the map channel of that arm (0 left, 1 right; channel 2 is not read) is sampled at that
+    arm's landing point, and the larger of the two responses counts: an arm earns nothing on the
+    other arm's target. Only the head camera is read: it stands still, so its pose now is its pose
+    at the predicted frames, while the wrist cameras move with the action being judged.
+
+    Args:
+        maps: [..., F, 3, H, W], head camera's part of the predicted maps, frames evenly spaced
+            over the chunk (`frame_of_step`).
+        landing: [..., h, 2, 3], tool-centre points of the *commanded* action after each control
+            step of the chunk the maps span, (left, right), m, world frame.
+        intrinsic: [..., 3, 3], px, of the head image as delivered.
+        extrinsic: [..., 3, 4], world to head camera, m.
+        image_size: (H, W) of the head image as delivered, px; the map may have another size.
+
+    Returns:
+        [..., h], in the dtype of maps.
+
+    Raises:
+        ValueError: if maps or landing have another shape.
+    """
+    if maps.ndim < 4 or maps.shape[-3] != 3:
+        raise ValueError(f"maps must have shape [..., F, 3, H, W], not {list(maps.shape)}")
+    if landing.shape[-2:] != (2, 3) or landing.shape[:-3] != maps.shape[:-4]:
+        raise ValueError(
+            f"landing must have shape {[*maps.shape[:-4], 'h', 2, 3]} to match the maps, not {list(landing.shape)}"
+        )
+    frames, _, *map_size = maps.shape[-4:]
+    steps = landing.shape[-3]
+    # In double: single precision moves a point by 1e-5 px, which shows in the sum over a chunk.
+    camera = rescale_intrinsic(intrinsic.double(), image_size, (map_size[0], map_size[1]))
+    pixels, _, visible = project(
+        landing.double(),
+        camera[..., None, None, :, :],
+        extrinsic.double()[..., None, None, :, :],
+        (map_size[0], map_size[1]),
+    )
+    # [..., h, 2, 2] -> [..., F, arm, h, 2]: every frame is read at every step, then one is picked.
+    pixels = pixels.transpose(-3, -2).unsqueeze(-4).expand(*maps.shape[:-4], frames, 2, steps, 2)
+    visible = visible.transpose(-2, -1).unsqueeze(-3).expand(*maps.shape[:-4], frames, 2, steps)
+    best_arm = map_response(maps[..., :2, :, :], pixels, visible).amax(-2)
+    frame = frame_of_step(steps, frames).to(maps.device)
+    response = best_arm[..., frame, torch.arange(steps, device=maps.device)]
+    return response.clamp(0, 1)

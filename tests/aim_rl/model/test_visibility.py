@@ -1,0 +1,168 @@
+"""Who may read whom (notes/wan.md, mask tests 1 to 4)."""
+
+from collections.abc import Mapping
+
+import pytest
+import torch
+from torch import Tensor
+
+from aim_rl.model import GROUPS, VISIBLE, Preset, attention_mask, proprio, tokenize
+from aim_rl.model.aim import AIM
+from aim_rl.model.streams import mixture
+from aim_rl.model.visibility import SHARED, group_ids
+
+from .conftest import observation, randomised
+
+# PAPER.md by hand; rows read columns, in the order of GROUPS: past_obs past_act obs x m a
+TABLE = [
+    "11....",
+    "11....",
+    "111...",
+    "1111..",
+    "1.111.",
+    ".11.11",
+]
+
+
+def test_table_is_the_papers() -> None:
+    by_hand = {
+        query: {key for key, cell in zip(GROUPS, row, strict=True) if cell == "1"}
+        for query, row in zip(GROUPS, TABLE, strict=True)
+    }
+    assert by_hand == VISIBLE
+
+
+def test_mask_follows_the_table_over_chunks_and_samples() -> None:
+    tokens = [  # group, chunk, sample
+        ("past_obs", 0, 0),
+        ("past_act", 0, 0),
+        ("past_obs", 1, 0),
+        ("past_act", 1, 0),
+        ("obs", 1, 0),
+        ("x", 1, 0),
+        ("m", 1, 0),
+        ("a", 1, 0),
+        ("obs", 1, 1),
+        ("a", 1, 1),
+        ("obs", 1, SHARED),
+    ]
+    by_hand = [
+        "11.........",  # history sees its own chunk's history, never the next one's
+        "11.........",
+        "1111.......",
+        "1111.......",
+        "11..1.....1",  # chunk 1 sees the history before it, not its own
+        "11..11....1",
+        "1...111...1",
+        ".1..1.11..1",
+        "........1.1",  # the other sample sees nothing of this one, but what is shared
+        "........111",
+        "..........1",
+    ]
+    groups, chunks, samples = (
+        torch.tensor(column)
+        for column in zip(
+            *[(GROUPS.index(group), chunk, sample) for group, chunk, sample in tokens], strict=True
+        )
+    )
+    expected = torch.tensor([[cell == "1" for cell in row] for row in by_hand])
+    assert torch.equal(attention_mask(groups, chunks, samples), expected)
+
+
+def test_no_row_of_the_mask_is_empty() -> None:
+    layout = [(group, 2) for group in GROUPS]
+    assert attention_mask(group_ids(layout)).any(1).all()
+
+
+class JointForward:
+    """All groups in one masked pass: the reference for the cached one, with gradients to every input."""
+
+    def __init__(self, model: AIM, visibility: Mapping[str, frozenset[str]] = VISIBLE) -> None:
+        self.model, self.visibility, preset = model, visibility, model.preset
+        self.obs = observation(preset, 2)
+        self.text = tokenize("put the red block down", preset).expand(2, -1)
+        shape = (2, preset.n_future, preset.token_dim)
+        dtype = model.x.head.weight.dtype
+        self.x, self.m = (torch.randn(shape, dtype=dtype, requires_grad=True) for _ in range(2))
+        self.a = torch.randn(2, preset.n_knots, preset.action_dim, dtype=dtype, requires_grad=True)
+        self.t = torch.tensor([1.0, 0.4], dtype=dtype)
+
+    def __call__(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Raw outputs of x, m and a."""
+        groups, keypoints = self.model.world_groups(self.obs, self.text, self.x, self.m, self.t)
+        state = proprio(self.obs).to(self.a.dtype)
+        action = self.model.action(keypoints, state, self.a[:, None], self.t[:, None])
+        layout = [(group.name, group.count) for group in (*groups, action)]
+        mixture([*groups, action], attention_mask(group_ids(layout), table=self.visibility))
+        return groups[1].read_out(), groups[2].read_out(), action.read_out()
+
+    def sensitivity(self, output: int, source: Tensor) -> float:
+        (gradient,) = torch.autograd.grad(
+            self()[output].square().sum(), source, allow_unused=True, materialize_grads=True
+        )
+        return float(gradient.abs().max())
+
+
+X, M, A = 0, 1, 2
+
+
+def without(query: str, key: str) -> dict[str, frozenset[str]]:
+    return {**VISIBLE, query: VISIBLE[query] - {key}}
+
+
+def test_the_future_reaches_the_action_only_through_the_map(deep: Preset) -> None:
+    model = randomised(deep).double()
+    joint = JointForward(model)
+    assert joint.sensitivity(A, joint.x) > 0
+    assert joint.sensitivity(A, joint.m) > 0
+    assert joint.sensitivity(M, joint.x) > 0
+    blind = JointForward(model, without("a", "m"))
+    assert blind.sensitivity(A, blind.x) == 0
+    assert blind.sensitivity(A, blind.m) == 0
+
+
+def test_nothing_reads_backwards(deep: Preset) -> None:
+    joint = JointForward(randomised(deep).double())
+    assert joint.sensitivity(M, joint.a) == 0
+    assert joint.sensitivity(X, joint.m) == 0
+    assert joint.sensitivity(X, joint.a) == 0
+
+
+def test_an_observation_that_reads_the_future_is_caught(deep: Preset) -> None:
+    leaky = {**without("a", "m"), "obs": VISIBLE["obs"] | {"x"}}
+    joint = JointForward(randomised(deep).double(), leaky)
+    assert joint.sensitivity(A, joint.x) > 0
+
+
+def test_action_is_bit_identical_while_observation_and_map_are_frozen(deep: Preset) -> None:
+    """Whatever happens to the future frames or the words, the context's m part alone carries it."""
+    model = randomised(deep)
+    joint = JointForward(model)
+    state = proprio(joint.obs)
+
+    def action_and_context(x: Tensor, text: Tensor, frozen: Tensor | None) -> tuple[Tensor, Tensor]:
+        _, _, context = model.encode_world(joint.obs, text, x, joint.m, joint.t)
+        kv = context.kv.clone()
+        if frozen is not None:
+            kv[..., deep.n_obs :, :] = frozen[..., deep.n_obs :, :]
+        return model.action_velocity(context._replace(kv=kv), state, joint.a, joint.t), context.kv
+
+    action, kv = action_and_context(joint.x, joint.text, None)
+    other_text = tokenize("ring the bell", deep).expand(2, -1)
+    for x, text in ((joint.x + 1, joint.text), (joint.x, other_text)):
+        assert not torch.equal(action_and_context(x, text, None)[0], action)
+        held, moved_kv = action_and_context(x, text, kv)
+        assert torch.equal(held, action)
+        assert torch.equal(moved_kv[..., : deep.n_obs, :], kv[..., : deep.n_obs, :])
+
+
+@pytest.mark.parametrize("readable", [{"obs", "m", "a"}, {"obs", "x", "m", "a"}])
+def test_context_path_equals_the_full_masked_forward(deep: Preset, readable: set[str]) -> None:
+    table = {**VISIBLE, "a": frozenset(readable)}
+    model = randomised(deep, visibility=table)
+    joint = JointForward(model, table)
+    _, _, full = joint()
+    _, _, context = model.encode_world(joint.obs, joint.text, joint.x, joint.m, joint.t)
+    group = model.action_group(context, proprio(joint.obs), joint.a[:, None], joint.t[:, None])
+    mixture([group], None, context.kv)
+    torch.testing.assert_close(group.read_out(), full, atol=1e-5, rtol=1e-5)

@@ -1,0 +1,167 @@
+"""Checkpoints: what is written comes back, and what cannot be used ends in one sentence."""
+
+from __future__ import annotations
+
+import ast
+import json
+import resource
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import aim_rl
+from aim_rl.checkpoint import load_checkpoint, save_checkpoint
+from aim_rl.model import AIM, PRESETS
+from envs.errors import UserError
+
+CARD = {"task": "click_bell", "stage": 1, "minutes": 3.5}
+
+
+@pytest.fixture
+def saved(tmp_path: Path, tiny_model: AIM) -> Path:
+    save_checkpoint(tmp_path / "run" / "checkpoint", tiny_model, CARD)
+    return tmp_path / "run" / "checkpoint"
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+
+
+def test_weights_come_back_bit_equal(saved: Path, tiny_model: AIM) -> None:
+    for path in (saved, saved.parent):  # a checkpoint's folder, or the run's
+        model, card = load_checkpoint(path, "click_bell")
+        assert model.preset == tiny_model.preset
+        assert card["task"] == "click_bell" and card["minutes"] == 3.5
+        assert not model.training
+        for name, tensor in tiny_model.state_dict().items():
+            assert torch.equal(model.state_dict()[name], tensor), name
+    assert sorted(contents(saved.parent)) == ["checkpoint/config.json", "checkpoint/model.safetensors"]
+
+
+def test_half_precision_is_half_the_size_and_close(tmp_path: Path, saved: Path, tiny_model: AIM) -> None:
+    save_checkpoint(tmp_path / "half", tiny_model, CARD, half=True)
+    model, _ = load_checkpoint(tmp_path / "half")
+    for name, tensor in tiny_model.state_dict().items():
+        assert model.state_dict()[name].dtype == torch.float32
+        torch.testing.assert_close(model.state_dict()[name], tensor, atol=1e-3, rtol=1e-3)
+    sizes = [(folder / "model.safetensors").stat().st_size for folder in (tmp_path / "half", saved)]
+    assert sizes[0] < 0.6 * sizes[1]
+
+
+def set_config(directory: Path, **changes: object) -> None:
+    config = json.loads((directory / "config.json").read_text())
+    (directory / "config.json").write_text(json.dumps(config | changes))
+
+
+def make_nan(directory: Path) -> None:
+    weights = load_file(directory / "model.safetensors")
+    next(iter(weights.values())).view(-1)[0] = float("nan")
+    save_file(weights, directory / "model.safetensors")
+
+
+def truncate(directory: Path) -> None:
+    file = directory / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-100])
+
+
+def widen(directory: Path) -> None:
+    preset = json.loads((directory / "config.json").read_text())["preset"]
+    set_config(directory, preset=preset | {"width_a": 2 * preset["width_a"]})
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda d: (d / "model.safetensors").unlink(), "holds no checkpoint"),
+        (lambda d: (d / "config.json").write_text("{"), "cannot be read"),
+        (
+            lambda d: (d / "config.json").write_text('{"_class_name": "WanTransformer3DModel"}'),
+            "is not a checkpoint of",
+        ),
+        (lambda d: set_config(d, preset={"name": "giant"}), "cannot build"),
+        (lambda d: set_config(d, preset=[1, 2]), "cannot build"),
+        (widen, "another size"),
+        (truncate, "is damaged"),
+        (lambda d: (d / "model.safetensors").write_bytes(b"not safetensors"), "is damaged"),
+        (make_nan, "NaN or infinity"),
+    ],
+    ids=["no weights", "bad json", "foreign", "unknown preset", "no preset", "size", "truncated", "garbage", "nan"],
+)
+def test_what_cannot_be_used_is_named(saved: Path, damage: Callable[[Path], object], words: str) -> None:
+    damage(saved)
+    with pytest.raises(UserError, match=words) as caught:
+        load_checkpoint(saved)
+    assert str(saved) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_folder_and_wrong_task(tmp_path: Path, saved: Path) -> None:
+    with pytest.raises(UserError, match="nowhere does not exist"):
+        load_checkpoint(tmp_path / "nowhere")
+    with pytest.raises(UserError, match=r"checkpoint was trained for click_bell, not for stack_blocks_two"):
+        load_checkpoint(saved, "stack_blocks_two")
+
+
+def test_a_disk_that_fills_up_leaves_the_old_checkpoint(saved: Path) -> None:
+    before = contents(saved.parent)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))  # the file system refuses to grow the file
+    try:
+        with pytest.raises(UserError, match="cannot write the checkpoint"):
+            save_checkpoint(saved, AIM(PRESETS["tiny"]), CARD)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert contents(saved.parent) == before
+
+
+def test_a_move_that_fails_leaves_the_old_checkpoint(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before, rename = contents(saved.parent), Path.rename
+
+    def refuse(path: Path, target: Path) -> Path:
+        if path.suffix == ".tmp":
+            raise OSError("Input/output error")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(UserError, match="cannot write the checkpoint"):
+        save_checkpoint(saved, AIM(PRESETS["tiny"]), CARD)
+    assert contents(saved.parent) == before
+
+
+def test_a_new_checkpoint_replaces_the_old_one(saved: Path) -> None:
+    torch.manual_seed(5)
+    other = AIM(replace(PRESETS["tiny"], depth=1))
+    save_checkpoint(saved, other, {"task": "click_bell", "stage": 2})
+    model, card = load_checkpoint(saved)
+    assert model.preset.depth == 1 and card["stage"] == 2 and "minutes" not in card
+    assert len(contents(saved.parent)) == 2
+
+
+def test_output_below_a_file_is_refused(tmp_path: Path, tiny_model: AIM) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(UserError, match="cannot write the checkpoint"):
+        save_checkpoint(tmp_path / "file" / "checkpoint", tiny_model, CARD)
+    assert (tmp_path / "file").read_text() == "in the way"
+
+
+def test_no_pickle_is_ever_loaded() -> None:
+    root = Path(aim_rl.__file__).parents[1]
+    sources = [
+        path for package in ("aim_rl", "envs", "rewards", "experiments") for path in (root / package).rglob("*.py")
+    ]
+    assert len(sources) > 40
+    forbidden = {"pickle", "cloudpickle", "dill", "joblib", "shelve"}
+    for path in sources:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                assert not forbidden & {alias.name.split(".")[0] for alias in node.names}, path
+            elif isinstance(node, ast.ImportFrom):
+                assert (node.module or "").split(".")[0] not in forbidden, path
+            elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                assert (node.value.id, node.attr) != ("torch", "load"), path
+            elif isinstance(node, ast.keyword):
+                assert node.arg != "allow_pickle", path

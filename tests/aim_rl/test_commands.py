@@ -1,0 +1,165 @@
+"""Bad input, as a person at the keyboard meets it: one sentence, exit code 2, nothing left behind."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from aim_rl import checkpoint, collect, evaluate, finetune, pretrain
+from aim_rl.data.episode import episode_path
+from aim_rl.model import AIM
+from envs.errors import exit_cleanly
+
+BAD_TASK = ["--task", "stack_bloks_two"]
+BELL = ["--task", "click_bell"]
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, tiny_model: AIM, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with `good` (a checkpoint for click_bell), `foreign`, `file`, `empty`, `broken` and `small` data."""
+    checkpoint.save_checkpoint(tmp_path / "good", tiny_model, {"task": "click_bell", "stage": 1})
+    shutil.copytree(tmp_path / "good", tmp_path / "foreign")
+    (tmp_path / "foreign" / "config.json").write_text('{"_class_name": "UNet2DModel"}')
+    (tmp_path / "file").write_text("in the way")
+    (tmp_path / "empty").mkdir()
+    for index in range(2):
+        path = episode_path(tmp_path / "broken", index)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(200))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(checkpoint, "SHIPPED", tmp_path / "empty")
+    for command in (collect, evaluate, finetune):  # not what is tested here, and seconds long
+        monkeypatch.setattr(command, "require_rendering", lambda: None)
+    return tmp_path
+
+
+@pytest.fixture
+def refused(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[[ModuleType, list[str]], str]:
+    """`refused(command, arguments)`: runs a command that must not start; returns its sentence."""
+
+    def run(command: ModuleType, arguments: list[str]) -> str:
+        before = sorted(workplace.rglob("*"))
+        monkeypatch.setattr(sys, "argv", [f"{command.__name__}", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            exit_cleanly(command.main)
+        words = capsys.readouterr().err
+        assert ended.value.code == 2
+        assert words.startswith("error: ") and words.count("\n") == 1, words
+        assert sorted(workplace.rglob("*")) == before
+        return words
+
+    return run
+
+
+Refused = Callable[[ModuleType, list[str]], str]
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments"),
+    [
+        (collect, ["--out", "new"]),
+        (pretrain, ["--data", "empty"]),
+        (finetune, []),
+        (evaluate, []),
+    ],
+    ids=lambda value: value.__name__ if isinstance(value, ModuleType) else "",
+)
+def test_an_unknown_task_names_the_nearest(refused: Refused, command: ModuleType, arguments: list[str]) -> None:
+    assert "did you mean 'stack_blocks_two'?" in refused(command, [*BAD_TASK, *arguments])
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments"),
+    [(collect, ["--out", "new"]), (finetune, ["--stage1", "good"]), (evaluate, ["--checkpoint", "good"])],
+    ids=lambda value: value.__name__ if isinstance(value, ModuleType) else "",
+)
+def test_an_unknown_setting_names_the_two(refused: Refused, command: ModuleType, arguments: list[str]) -> None:
+    words = refused(command, [*BELL, *arguments, "--setting", "hard"])
+    assert "'hard'" in words and "clean, randomized" in words
+
+
+@pytest.mark.parametrize(("command", "flag"), [(evaluate, "--checkpoint"), (finetune, "--stage1")])
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("nowhere", "nowhere does not exist"),
+        ("empty", "holds no checkpoint"),
+        ("foreign", "not a checkpoint of aim_rl"),
+    ],
+)
+def test_a_checkpoint_that_is_none(refused: Refused, command: ModuleType, flag: str, given: str, expected: str) -> None:
+    words = refused(command, [*BELL, flag, given])
+    assert expected in words and given in words
+
+
+@pytest.mark.parametrize(("command", "flag"), [(evaluate, "--checkpoint"), (finetune, "--stage1")])
+def test_a_checkpoint_of_another_task(refused: Refused, command: ModuleType, flag: str) -> None:
+    words = refused(command, ["--task", "stack_blocks", flag, "good"])
+    assert "trained for click_bell, not for stack_blocks_two" in words
+
+
+def test_no_shipped_checkpoint_says_how_to_make_one(refused: Refused) -> None:
+    assert "python -m aim_rl.finetune --task click_bell" in refused(evaluate, BELL)
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        ("nowhere", "nowhere does not exist"),
+        ("empty", "python -m aim_rl.collect"),
+        ("broken", "episode_0000000.hdf5 is truncated"),
+    ],
+)
+def test_a_dataset_that_is_none(refused: Refused, data: str, expected: str) -> None:
+    assert expected in refused(pretrain, [*BELL, "--data", data, "--out", "run"])
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments"),
+    [
+        (collect, ["--out", "file"]),
+        (collect, ["--out", "file/data"]),
+        (finetune, ["--stage1", "good", "--out", "file/run"]),
+        (evaluate, ["--checkpoint", "good", "--json", "file/result.json"]),
+        (evaluate, ["--checkpoint", "good", "--json", "empty"]),
+        (evaluate, ["--checkpoint", "good", "--video", "file"]),
+    ],
+)
+def test_an_output_that_cannot_be_written(refused: Refused, command: ModuleType, arguments: list[str]) -> None:
+    words = refused(command, [*BELL, *arguments])
+    assert "cannot write" in words and arguments[-1] in words
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments"),
+    [
+        (collect, ["--out", "new", "--episodes", "0"]),
+        (collect, ["--out", "new", "--workers", "0"]),
+        (pretrain, ["--data", "empty", "--steps", "0"]),
+        (finetune, ["--stage1", "good", "--iterations", "0"]),
+        (finetune, ["--stage1", "good", "--evaluation-episodes", "0"]),
+        (finetune, ["--stage1", "good", "--group", "1"]),
+        (finetune, ["--stage1", "good", "--workers", "0"]),
+        (finetune, ["--stage1", "good", "--grpo.minibatch", "0"]),
+        (evaluate, ["--checkpoint", "good", "--episodes", "0"]),
+        (evaluate, ["--checkpoint", "good", "--seed", "-1"]),
+    ],
+)
+def test_counts_that_make_no_sense(refused: Refused, command: ModuleType, arguments: list[str]) -> None:
+    assert "at least" in refused(command, [*BELL, *arguments])
+
+
+def test_groups_that_do_not_fit_the_scenes(refused: Refused) -> None:
+    words = refused(finetune, [*BELL, "--stage1", "good", "--group", "6", "--scenes", "8", "--workers", "2"])
+    assert "multiple of --group" in words
+
+
+def test_an_unknown_preset_names_the_known(refused: Refused) -> None:
+    assert "tiny, small" in refused(pretrain, [*BELL, "--data", "empty", "--preset", "huge"])

@@ -1,0 +1,134 @@
+"""The whole way at toy size, through the commands themselves: collect, pretrain, finetune, evaluate."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import imageio.v3 as iio
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from aim_rl import collect, evaluate, finetune, pretrain
+from aim_rl.data.episode import read_episode
+from aim_rl.seeds import TEST
+from envs.errors import exit_cleanly
+
+RATE = {"successes", "episodes", "success_rate", "ci_low", "ci_high"}
+
+
+def command(module: ModuleType, *arguments: object, task: str = "click_bell") -> str:
+    """Runs `python -m module --task click_bell arguments` in this process; returns what it prints."""
+    output = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(output):
+        patch.setattr(sys, "argv", [module.__name__, "--task", task, *map(str, arguments)])
+        exit_cleanly(module.main)
+    return output.getvalue()
+
+
+def tags(run: Path) -> tuple[set[str], set[str]]:
+    """Names of the scalars and of the pictures in a run's TensorBoard events."""
+    events = EventAccumulator(str(run / "tensorboard"))
+    events.Reload()
+    return set(events.Tags()["scalars"]), set(events.Tags()["images"])
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("end_to_end")
+
+
+@pytest.fixture(scope="module")
+def data(place: Path) -> Path:
+    """Three episodes, in two runs of the command: the second goes on where the first stopped."""
+    arguments = ["--out", place / "data", "--workers", 1, "--seed", 20]
+    command(collect, *arguments, "--episodes", 1)
+    (first,) = (place / "data" / "data").iterdir()
+    before = first.read_bytes()
+    command(collect, *arguments, "--episodes", 3)
+    assert first.read_bytes() == before
+    return place / "data"
+
+
+@pytest.fixture(scope="module")
+def stage1(place: Path, data: Path) -> tuple[Path, str]:
+    """The run's folder, and what the command printed."""
+    run, sizes = place / "stage1", ["--preset", "tiny", "--steps", 8, "--batch-size", 4]
+    return run, command(pretrain, "--data", data, "--out", run, *sizes)
+
+
+@pytest.fixture(scope="module")
+def stage2(place: Path, stage1: tuple[Path, str]) -> tuple[Path, str]:
+    """The run's folder, and what the command printed."""
+    sizes = ["--iterations", 2, "--group", 2, "--groups", 1, "--workers", 1, "--scenes", 2]
+    sizes += ["--step-limit", 24, "--evaluation-episodes", 1]
+    run = place / "stage2"
+    return run, command(finetune, "--stage1", stage1[0], "--out", run, *sizes)
+
+
+def test_collect_goes_on_where_it_stopped(data: Path) -> None:
+    files = sorted(path for path in data.rglob("*") if path.is_file())
+    assert [path.name for path in files] == [f"episode_{index:07d}.hdf5" for index in range(3)]
+    seeds = [read_episode(path).seed for path in files]
+    assert seeds[0] >= 20 and seeds == sorted(set(seeds))
+
+
+def test_a_dataset_of_another_task_is_not_mixed_in(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = sorted(data.parent.rglob("*"))
+    for arguments in ((collect, "--out", data), (pretrain, "--data", data, "--out", data.parent / "no")):
+        with pytest.raises(SystemExit, match="2"):
+            command(*arguments, task="stack_blocks")
+        assert "click_bell" in capsys.readouterr().err
+    assert sorted(data.parent.rglob("*")) == before
+
+
+def test_pretrain_refuses_an_output_below_a_file(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (data.parent / "file").write_text("in the way")
+    with pytest.raises(SystemExit, match="2"):
+        command(pretrain, "--data", data, "--out", data.parent / "file" / "run", "--preset", "tiny")
+    assert "error: cannot write to" in capsys.readouterr().err
+
+
+def test_pretrain_leaves_a_checkpoint_and_its_curves(stage1: tuple[Path, str]) -> None:
+    run, output = stage1
+    assert f"--checkpoint {run}" in output and "Stage I click_bell 8/8 steps" in output
+    assert sorted(path.name for path in run.iterdir()) == ["checkpoint", "config.json", "tensorboard"]
+    card = json.loads((run / "checkpoint" / "config.json").read_text())
+    assert (card["task"], card["stage"], card["steps"]) == ("click_bell", 1, 8)
+    scalars, images = tags(run)
+    assert {f"stage1/{name}" for name in ("loss", "rgb", "map", "action", "gradient_norm")} <= scalars
+    assert {"stage1/held_out/last_knot_error_m", "stage1/held_out/map_peak_error_px"} <= scalars
+    assert images == {"stage1/predicted_and_true"}
+
+
+def test_finetune_measures_both_stages_and_leaves_its_run(stage2: tuple[Path, str]) -> None:
+    run, output = stage2
+    assert "Stage I" in output and "Stage II" in output and "n = 1" in output
+    assert sorted(path.name for path in run.iterdir()) == ["checkpoint", "config.json", "result.json", "tensorboard"]
+    result = json.loads((run / "result.json").read_text())
+    assert set(result["stage1"]) == set(result["stage2"]) == RATE
+    assert result["stage1"]["episodes"] == result["stage2"]["episodes"] == 1
+    assert (result["task"], result["setting"], result["episodes"]) == ("click_bell", "clean", 4)
+    assert 4 <= result["environment_steps"] <= 4 * 24 and result["minutes"] > 0
+    assert json.loads((run / "checkpoint" / "config.json").read_text())["stage"] == 2
+    scalars, images = tags(run)
+    expected = {"success", "return", "return_dense", "return_sparse", "groups_mixed", "noise_level"}
+    expected |= {"speed/episodes_per_s", "speed/decisions_per_s", "update/decisions"}
+    assert {f"stage2/{name}" for name in expected} <= scalars
+    assert {"rollout/decision_0", "rollout/decision_1"} <= images
+
+
+def test_evaluate_repeats_the_measurement_of_the_run(place: Path, stage2: tuple[Path, str]) -> None:
+    file, video, run = place / "results" / "evaluation.json", place / "video", stage2[0]
+    command(evaluate, "--checkpoint", run, "--json", file, "--episodes", 1, "--workers", 1, "--video", video)
+    result = json.loads(file.read_text())
+    assert set(result) == {"task", "setting", "checkpoint", "seeds", "seconds"} | RATE
+    assert result["seeds"] == [TEST] and result["checkpoint"] == str(run)
+    assert {key: result[key] for key in RATE} == json.loads((run / "result.json").read_text())["stage2"]
+    assert [path.name for path in video.iterdir()] == [f"click_bell-{TEST}.mp4"]
+    frames = iio.imread(video / f"click_bell-{TEST}.mp4")
+    assert frames.shape[1:] == (96, 128, 3) and len(frames) > 1 and frames.std() > 10

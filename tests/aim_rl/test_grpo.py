@@ -1,0 +1,175 @@
+"""The Stage II update on recorded rollouts: what it changes, what it must not touch, what it costs."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import pytest
+import torch
+from tensordict import TensorDict, TensorDictBase
+
+from aim_rl.grpo import Grpo, GrpoConfig
+from aim_rl.model import AIM, PRESETS
+from aim_rl.policy import AimPolicy, noise_by_seed
+
+Act = Callable[..., TensorDictBase]
+EXECUTE = 6  # control steps: one and a half knots
+
+
+@pytest.fixture
+def policy(tiny_model: AIM) -> AimPolicy:
+    return AimPolicy(tiny_model, EXECUTE, "flow_sde", noise_level=0.5)
+
+
+def with_advantage(rollouts: TensorDictBase) -> TensorDictBase:
+    """+1 for the first half of the rollouts, -1 for the others."""
+    signs = torch.where(torch.arange(len(rollouts)) < len(rollouts) / 2, 1.0, -1.0)
+    rollouts["advantage"] = signs[:, None, None].expand(*rollouts.shape, 1).clone()
+    return rollouts
+
+
+def log_prob(policy: AimPolicy, rollouts: TensorDictBase) -> torch.Tensor:
+    """[N, T], mean over denoising steps."""
+    with torch.no_grad():
+        return policy.get_dist(rollouts).log_prob(rollouts["chain_next"]).mean(-1)
+
+
+def fingerprint(tensors: Iterable[torch.Tensor]) -> str:
+    digest = hashlib.sha256()
+    for tensor in tensors:
+        digest.update(tensor.detach().numpy().tobytes())
+    return digest.hexdigest()
+
+
+@pytest.mark.parametrize("sampler", ["flow_sde", "cps"])
+def test_the_recomputed_ratio_of_fresh_data_is_one(tiny_model: AIM, act: Act, sampler: str) -> None:
+    policy = AimPolicy(tiny_model, EXECUTE, sampler, noise_level=0.5)  # pyright: ignore[reportArgumentType]
+    rollouts = act(policy)
+    if sampler == "cps":  # its last step is deterministic and has no likelihood
+        rollouts = rollouts.clone()
+        policy_steps = slice(0, policy.model.preset.action_steps - 1)
+        now = policy.get_dist(rollouts).log_prob(rollouts["chain_next"])[..., policy_steps]
+        error = ((now - rollouts["sample_log_prob"][..., policy_steps]).exp() - 1).abs().max().item()
+    else:
+        error = Grpo(policy, GrpoConfig()).ratio_error(rollouts.reshape(-1))
+    assert error < 1e-4
+
+
+def test_an_update_makes_good_chains_likelier_and_bad_ones_less_likely(policy: AimPolicy, act: Act) -> None:
+    rollouts = with_advantage(act(policy, 8, 3))
+    before = log_prob(policy, rollouts)
+    metrics = Grpo(policy, GrpoConfig(learning_rate=3e-4, epochs=4)).update(rollouts)
+    change = (log_prob(policy, rollouts) - before).mean(1)
+    assert metrics["update/decisions"] == 24
+    assert metrics["update/ratio_error_fresh"] < 1e-4
+    assert change[:4].min() > 0, change
+    assert change[4:].max() < 0, change
+
+
+def test_decisions_without_advantage_or_outside_the_mask_are_left_out(policy: AimPolicy, act: Act) -> None:
+    rollouts = with_advantage(act(policy, 4, 3))
+    rollouts["advantage"][0] = 0
+    rollouts["collector", "mask"][1, 2] = False
+    assert Grpo(policy, GrpoConfig()).update(rollouts)["update/decisions"] == 8
+    rollouts["advantage"][:] = 0
+    before = fingerprint(policy.model.parameters())
+    assert Grpo(policy, GrpoConfig()).update(rollouts) == {"update/decisions": 0.0}
+    assert fingerprint(policy.model.parameters()) == before
+
+
+def test_the_frozen_streams_never_run_during_an_update(
+    policy: AimPolicy, act: Act, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: Counter[str] = Counter()
+    encode = AIM.encode_world
+
+    def counted(model: AIM, *args: torch.Tensor) -> object:
+        calls["encode_world"] += 1
+        return encode(model, *args)  # pyright: ignore[reportArgumentType]
+
+    # Before the loss is made: it works on a copy of the policy, to which the hooks go along.
+    monkeypatch.setattr(AIM, "encode_world", counted)
+    for part in ("stem", "text", "x", "m", "action"):
+        for module in getattr(policy.model, part).modules():
+            module.register_forward_pre_hook(lambda *_, part=part: calls.update([part]))
+
+    rollouts = with_advantage(act(policy))
+    assert all(calls[part] > 0 for part in ("encode_world", "stem", "text", "x", "m", "action"))
+    calls.clear()
+    Grpo(policy, GrpoConfig(epochs=3, minibatch=4)).update(rollouts)
+    assert set(calls) == {"action"}
+
+
+def test_only_the_action_head_changes(policy: AimPolicy, act: Act) -> None:
+    model = policy.model
+    frozen = [*model.world_parameters(), *model.buffers()]
+    world, head = fingerprint(frozen), fingerprint(model.action_parameters())
+    assert sum(1 for _ in model.parameters()) == sum(
+        1 for part in (model.world_parameters(), model.action_parameters()) for _ in part
+    )
+    learner = Grpo(policy, GrpoConfig())
+    for _ in range(2):
+        learner.update(with_advantage(act(policy)))
+    assert fingerprint(frozen) == world
+    assert all(parameter.grad is None for parameter in model.world_parameters())
+    assert fingerprint(model.action_parameters()) != head
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_gradient_that_is_not_finite_skips_the_step(policy: AimPolicy, act: Act, bad: float) -> None:
+    learner, rollouts = Grpo(policy, GrpoConfig()), with_advantage(act(policy))
+    before = fingerprint(policy.model.parameters())
+    rollouts["advantage"][0, 0] = bad
+    learner.update(rollouts)
+    assert fingerprint(policy.model.parameters()) == before
+    learner.update(with_advantage(rollouts))  # and the next finite one is taken
+    assert fingerprint(policy.model.parameters()) != before
+
+
+def test_kl_to_stage1_starts_at_zero_and_grows(policy: AimPolicy, act: Act) -> None:
+    learner, rollouts = Grpo(policy, GrpoConfig(learning_rate=1e-3)), with_advantage(act(policy))
+    assert learner.kl_to_stage1(rollouts) == 0
+    head = fingerprint(policy.model.action_parameters())
+    learner.kl_to_stage1(rollouts)
+    assert fingerprint(policy.model.action_parameters()) == head
+    metrics = learner.update(rollouts)
+    assert metrics["update/kl_to_stage1"] == pytest.approx(learner.kl_to_stage1(rollouts.reshape(-1)))
+    assert metrics["update/kl_to_stage1"] > 0
+
+
+def test_the_landing_point_is_the_tool_centre_of_the_commanded_pose(policy: AimPolicy, act: Act) -> None:
+    rollouts = act(policy, 2, 2)
+    assert rollouts["action"].shape == (2, 2, EXECUTE, 16)
+    assert rollouts["landing"].shape == (2, 2, PRESETS["tiny"].horizon, 2, 3)
+    action = rollouts["action"].numpy().reshape(-1, 2, 8).astype(float)
+    x, y, z, qw, qx, qy, qz = (action[..., i] for i in range(7))
+    forward = np.stack([1 - 2 * (qy**2 + qz**2), 2 * (qx * qy + qw * qz), 2 * (qx * qz - qw * qy)], -1)
+    tool = np.stack([x, y, z], -1) + 0.12 * forward
+    landing = rollouts["landing"][:, :, :EXECUTE].numpy().reshape(-1, 2, 3)
+    np.testing.assert_allclose(landing, tool, atol=1e-5)
+
+
+def test_the_likelihood_covers_the_executed_knots_only(policy: AimPolicy, act: Act) -> None:
+    rollouts = act(policy)
+    assert rollouts["chain"].shape[-3:] == (5, 4, 14)
+    assert rollouts["chain_next"].shape[-3:] == (4, 2, 14)
+    assert torch.equal(rollouts["chain_next"], rollouts["chain"][..., 1:, :2, :])
+    assert rollouts["sample_log_prob"].shape[-1] == 4
+
+
+def test_evaluation_does_not_depend_on_the_neighbours_or_on_what_was_drawn_before(
+    tiny_model: AIM, observations: Callable[..., TensorDict]
+) -> None:
+    policy = AimPolicy(tiny_model, EXECUTE)
+    policy.draw_noise = noise_by_seed(tiny_model)
+    batch = observations(3)
+    batch["seed"] = torch.tensor([[11], [12], [11]])
+    batch["decision"] = torch.tensor([[0], [4], [4]])
+    together, alone = policy(batch.clone()), policy(batch[1:2].clone())
+    torch.testing.assert_close(together["action"][1:2], alone["action"], atol=1e-5, rtol=0)
+    torch.testing.assert_close(together["value_map"][1:2], alone["value_map"], atol=1e-5, rtol=0)
+    noise = together["chain"][:, 0]
+    assert not torch.equal(noise[0], noise[2]) and not torch.equal(noise[1], noise[2])

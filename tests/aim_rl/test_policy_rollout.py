@@ -1,0 +1,138 @@
+"""The policy in the simulator: same-seed groups, and evaluation that repeats whatever runs beside it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from tensordict import TensorDict, TensorDictBase
+from torchrl.collectors import Collector
+from torchrl.envs import SerialEnv, TransformedEnv
+
+from aim_rl.groups import KEPT, whole_groups
+from aim_rl.model import AIM, PRESETS
+from aim_rl.policy import OBSERVATION, AimPolicy, noise_by_seed
+from aim_rl.rollout import RolloutConfig, make_worker
+from rewards import RewardConfig
+from rewards.torchrl_transform import ValueMapRewardTransform
+
+TINY = PRESETS["tiny"]
+CONFIG = RolloutConfig(
+    task="click_bell",
+    setting="randomized",
+    preset=TINY,
+    execute=TINY.execute,
+    step_limit=32,
+    workers=1,
+    scenes=4,
+    group=2,
+    first_seed=40,
+)
+
+
+@pytest.fixture(scope="module")
+def scenes() -> SerialEnv:
+    """Four scenes in this process: seeds 40, 40, 41, 41, then 42, 42, 43, 43 and so on."""
+    return make_worker(CONFIG, 0)
+
+
+def run(env: SerialEnv, model: AIM) -> dict[int, TensorDictBase]:
+    """Seed -> the whole episode of an evaluation, up to the step limit."""
+    policy = AimPolicy(model, CONFIG.execute)
+    policy.draw_noise = noise_by_seed(model)
+    rollout = env.rollout(4, policy, break_when_any_done=False)
+    return {int(rollout["seed"][row, 0]): rollout[row] for row in range(len(rollout))}
+
+
+def test_a_group_starts_from_the_same_observation_and_groups_differ(scenes: SerialEnv) -> None:
+    first = scenes.reset()
+    assert first["decision"].flatten().tolist() == [0] * 4
+    seeds = first["seed"].flatten().tolist()
+    assert seeds[0] == seeds[1] == seeds[2] - 1 == seeds[3] - 1
+    for key in (*OBSERVATION, "text", "head_camera_intrinsic", "head_camera_extrinsic"):
+        assert torch.equal(first[0][key], first[1][key]), key
+        assert torch.equal(first[2][key], first[3][key]), key
+    assert not torch.equal(first[0]["head_camera"], first[2]["head_camera"])
+    again = scenes.reset()["seed"].flatten().tolist()
+    assert again == [seed + 2 for seed in seeds]  # the pool of four runs two groups at a time
+
+
+def test_evaluation_repeats(tiny_model: AIM) -> None:
+    three = replace(CONFIG, scenes=3, group=1)
+    first = run(make_worker(three, 0), tiny_model)
+    torch.rand(7)  # whatever else was drawn
+    again = run(make_worker(three, 0), tiny_model)
+    assert list(first) == [40, 41, 42]
+    for seed in first:
+        for key in (
+            "action",
+            "value_map",
+            ("next", "qpos_measured"),
+            ("next", "head_camera"),
+            ("next", "step_success"),
+        ):
+            assert torch.equal(first[seed][key], again[seed][key]), (seed, key)
+    assert (first[40]["next", "qpos"] - first[41]["next", "qpos"]).abs().max() > 1e-2
+    assert first[40]["next", "truncated"].flatten().tolist() == [False, False, False, True]  # 32 control steps
+
+
+def test_an_episode_does_not_depend_on_the_scenes_beside_it(tiny_model: AIM) -> None:
+    alone = run(make_worker(replace(CONFIG, scenes=1, group=1), 0), tiny_model)[40]
+    among = run(make_worker(replace(CONFIG, scenes=3, group=1), 0), tiny_model)[40]
+    assert torch.equal(alone["chain"][:, 0], among["chain"][:, 0])  # the noise
+    torch.testing.assert_close(alone["action"][0], among["action"][0], atol=1e-6, rtol=0)
+    # A batch of another size rounds otherwise in the last bit, which physics in contact magnifies.
+    torch.testing.assert_close(alone["next", "qpos"], among["next", "qpos"], atol=1e-2, rtol=0)
+    assert torch.equal(alone["next", "step_success"], among["next", "step_success"])
+
+
+def test_the_collector_and_whole_groups(scenes: SerialEnv, tiny_model: AIM) -> None:
+    """Real rollouts with exploration: complete same-seed groups, and the reward of what was executed."""
+    policy = AimPolicy(tiny_model, CONFIG.execute, "flow_sde", 0.5)
+    pool = TransformedEnv(scenes, ValueMapRewardTransform(RewardConfig(0.5, 1.0), TINY.head_size))
+    collector = Collector(
+        pool,
+        policy,
+        frames_per_batch=16,
+        trajs_per_batch=2,
+        traj_format="padded",
+        auto_register_policy_transforms=False,
+    )
+    stream = whole_groups(collector, group=2, groups=2)
+    batches = [next(stream) for _ in range(2)]
+    seen: list[int] = []
+    for batch in batches:
+        seeds = batch["seed"][:, 0, 0].tolist()
+        assert len(seeds) == 4 and sorted(seeds)[::2] == sorted(seeds)[1::2]
+        seen += seeds
+        mask = batch["collector", "mask"]
+        dense, sparse = batch["next", "reward_dense"], batch["next", "reward_sparse"]
+        torch.testing.assert_close(batch["next", "reward"][..., 0], (0.5 * dense + sparse).sum(-1))
+        assert not dense[~batch["next", "executed"]].any()
+        steps = (batch["next", "executed"].sum(-1) * mask).sum(1)
+        assert (steps <= 32).all() and (steps[~batch["next", "terminated"].any(1)[:, 0]] == 32).all()
+        for seed in set(seeds):
+            a, b = (batch[row] for row, other in enumerate(seeds) if other == seed)
+            assert torch.equal(a["head_camera"][0], b["head_camera"][0])  # the same scene ...
+            assert torch.equal(a["value_map"][0], b["value_map"][0])  # ... judged by the same map ...
+            assert not torch.equal(a["chain"][0], b["chain"][0])  # ... explored differently
+    assert max(seen.count(seed) for seed in seen) == 2
+
+
+def test_incomplete_groups_wait() -> None:
+    """Without a simulator: partners come in later batches, and lengths differ."""
+
+    def batch(*rollouts: tuple[int, int]) -> TensorDictBase:
+        longest = max(length for _, length in rollouts)
+        result = TensorDict(
+            {"seed": torch.tensor([[[seed]] * longest for seed, _ in rollouts])}, [len(rollouts), longest]
+        )
+        for key in set(KEPT) - {"seed"}:
+            result[key] = torch.zeros(len(rollouts), longest, 1)
+        result["collector", "mask"] = torch.arange(longest) < torch.tensor([[length] for _, length in rollouts])
+        return result
+
+    stream = whole_groups(iter([batch((1, 2), (2, 4)), batch((3, 3), (1, 1)), batch((2, 2), (9, 1))]), 2, 1)  # pyright: ignore[reportArgumentType]
+    found = [(group["seed"][:, 0, 0].tolist(), group["collector", "mask"].sum(1).tolist()) for group in stream]
+    assert found == [([1, 1], [2, 1]), ([2, 2], [4, 2])]

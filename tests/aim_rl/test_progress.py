@@ -1,0 +1,31 @@
+"""What a log file shows of a running command."""
+
+from __future__ import annotations
+
+import pytest
+
+from aim_rl import progress as module
+from aim_rl.progress import progress
+
+
+def test_a_log_gets_a_plain_line_every_half_minute_and_one_at_the_end(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr(module.time, "monotonic", lambda: now)
+    with progress("Stage I click_bell", 100, "steps", done=20) as bar:
+        for step in range(20, 100, 10):
+            now += 10
+            bar.update(step + 10, f"loss {step / 100:.2f}")
+    assert capsys.readouterr().out.splitlines() == [
+        "Stage I click_bell 50/100 steps, 0:00:30, 0:00:50 left, loss 0.40",
+        "Stage I click_bell 80/100 steps, 0:01:00, 0:00:20 left, loss 0.70",
+        "Stage I click_bell 100/100 steps, 0:01:20, loss 0.90",
+    ]
+
+
+def test_an_interrupted_block_says_how_far_it_came(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(KeyboardInterrupt), progress("collect click_bell", 10, "episodes") as bar:
+        bar.update(3)
+        raise KeyboardInterrupt
+    assert capsys.readouterr().out == "collect click_bell 3/10 episodes, 0:00:00, 0:00:00 left\n"

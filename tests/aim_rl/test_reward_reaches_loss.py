@@ -1,0 +1,196 @@
+"""From simulated control steps to the advantage the loss sees, against numpy that shares no code with it.
+
+Rollouts arrive like TorchRL's: padded batches of single trajectories, the groups torn apart. Every map is flat, so
+the response at a landing point is the map's value where the point is in view and 0 where it is not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from tensordict import TensorDict, TensorDictBase
+from torchrl.collectors import Collector
+
+from aim_rl.groups import KEPT, whole_groups
+from aim_rl.grpo import Grpo, GrpoConfig
+from aim_rl.model import AIM, PRESETS
+from aim_rl.policy import AimPolicy
+from rewards import RewardConfig
+from rewards.torchrl_transform import ValueMapRewardTransform
+
+GAMMA, STD_FLOOR = 0.9, 0.1
+HORIZON, FRAMES = 16, 2  # control steps of a chunk; frame 0 judges steps 1-8, frame 1 steps 9-16
+STEP_LIMIT = 27  # control steps: no multiple of 4, 8 or 16, so the last chunk is a partial one
+ENDS = {5: (13, None), 8: (None, 2), 6: (None, None)}  # seed -> control step (from 0) on which each rollout succeeds
+IN_VIEW, OUTSIDE, BEHIND = (0.0, 0.0, 1.0), (5.0, 0.0, 1.0), (0.0, 0.0, -1.0)  # m; the camera looks along +z
+
+
+@dataclass
+class Recorded:
+    """One rollout: what the policy wrote and what the environment did, chunk by chunk."""
+
+    seed: int
+    end: int | None  # control step that succeeds
+    height: NDArray[np.float32]  # [T, F, 2], value of the flat map of each arm
+    point: NDArray[np.int64]  # [T, HORIZON, 2], index into (IN_VIEW, OUTSIDE, BEHIND)
+    execute: int
+
+    @property
+    def steps(self) -> int:
+        return STEP_LIMIT if self.end is None else self.end + 1
+
+    def rewards(self, weights: RewardConfig) -> list[float]:
+        """Reward of each decision, counted control step by control step."""
+        earned = [0.0] * -(-self.steps // self.execute)
+        for step in range(self.steps):
+            decision, j = divmod(step, self.execute)
+            frame = 0 if j < 8 else 1
+            heights = [self.height[decision, frame, a] for a in range(2) if self.point[decision, j, a] == 0]
+            earned[decision] += weights.lambda_dense * float(max(heights, default=0.0))
+            earned[decision] += weights.lambda_sparse * (step == self.end)
+        return earned
+
+
+def record(execute: int) -> list[Recorded]:
+    rng = np.random.default_rng(execute)
+    decisions = -(-STEP_LIMIT // execute)
+    return [
+        Recorded(
+            seed,
+            end,
+            rng.uniform(0, 1, (decisions, FRAMES, 2)).astype(np.float32),
+            rng.choice(3, (decisions, HORIZON, 2), p=[0.6, 0.2, 0.2]),
+            execute,
+        )
+        for seed, ends in ENDS.items()
+        for end in ends
+    ]
+
+
+def as_collected(rollout: Recorded, padding: int) -> TensorDictBase:
+    """The rollout as the collector hands it over, with `padding` decisions behind its end."""
+    taken = -(-rollout.steps // rollout.execute)
+    length = taken + padding
+    step = np.arange(length)[:, None] * rollout.execute + np.arange(rollout.execute)
+    points = np.array([IN_VIEW, OUTSIDE, BEHIND], np.float32)
+    maps = np.ones((length, FRAMES, 3, 6, 8), np.float32)  # channel 2 is not to be read
+    landing = np.zeros((length, HORIZON, 2, 3), np.float32)
+    maps[:taken, :, :2] = rollout.height[:taken, :, :, None, None]
+    landing[:taken] = points[rollout.point[:taken]]
+    camera = np.array([[8, 0, 4], [0, 8, 3], [0, 0, 1]], np.float32), np.eye(3, 4, dtype=np.float32)
+    last = np.arange(length) == taken - 1
+    flags = {"step_success": step == rollout.end, "executed": step < rollout.steps, "terminated": last[:, None]}
+    flags["terminated"] = flags["terminated"] & (rollout.end is not None)
+    source = {
+        "value_map": maps,
+        "landing": landing,
+        "head_camera_intrinsic": np.repeat(camera[0][None], length, 0),
+        "head_camera_extrinsic": np.repeat(camera[1][None], length, 0),
+        "seed": np.full((length, 1), rollout.seed),
+        ("collector", "mask"): np.arange(length) < taken,
+        **{("next", key): value for key, value in flags.items()},
+    }
+    tensordict = TensorDict({}, [length])
+    for key, value in source.items():
+        tensordict[key] = torch.from_numpy(value)
+    for key in KEPT:  # what the reward does not depend on
+        if key not in tensordict.keys(True) and not (isinstance(key, tuple) and "reward" in key[1]):
+            tensordict[key] = torch.zeros(length, 1)
+    return tensordict
+
+
+@pytest.fixture
+def learner(tiny_model: AIM) -> Grpo:
+    policy = AimPolicy(tiny_model, PRESETS["tiny"].execute, "flow_sde", 0.5)
+    return Grpo(policy, GrpoConfig(gamma=GAMMA, std_floor=STD_FLOOR))
+
+
+def through_the_project(
+    recorded: list[Recorded], weights: RewardConfig, learner: Grpo
+) -> tuple[TensorDictBase, dict[str, float]]:
+    """Collector batches of two -> whole groups -> advantages."""
+    transform = ValueMapRewardTransform(weights, (6, 8))
+    batches = []
+    for pair in ((0, 2), (4, 3), (1, 5)):  # torn apart: no batch holds a group
+        longest = max(-(-recorded[i].steps // recorded[i].execute) for i in pair)
+        padded = [as_collected(recorded[i], longest - -(-recorded[i].steps // recorded[i].execute)) for i in pair]
+        batches.append(transform.forward(cast(TensorDictBase, torch.stack(padded))))
+    (rollouts,) = whole_groups(cast(Collector, batches), group=2, groups=3)
+    return rollouts, learner.assign_advantages(rollouts)
+
+
+def by_hand(recorded: list[Recorded], weights: RewardConfig) -> dict[int, list[list[float]]]:
+    """Seed -> advantages of each of its rollouts, decision by decision."""
+    advantages = {}
+    for seed in ENDS:
+        group = [rollout for rollout in recorded if rollout.seed == seed]
+        returns = []
+        for rollout in group:
+            earned = rollout.rewards(weights)
+            returns.append([sum(r * GAMMA**k for k, r in enumerate(earned[t:])) for t in range(len(earned))])
+        deviations = [
+            [r - np.mean([other[t] for other in returns if t < len(other)]) for t, r in enumerate(own)]
+            for own in returns
+        ]
+        spread = np.sqrt(np.mean(np.square(np.concatenate(deviations))))
+        mixed = len({rollout.end is None for rollout in group}) == 2
+        advantages[seed] = [[d / max(spread, STD_FLOOR) * mixed for d in own] for own in deviations]
+    return advantages
+
+
+@pytest.mark.parametrize("execute", [1, 4, PRESETS["tiny"].execute, PRESETS["small"].execute, 12])
+@pytest.mark.parametrize(
+    "weights", [RewardConfig(0.3, 0.0), RewardConfig(0.0, 2.0), RewardConfig(0.3, 2.0)], ids=["dense", "sparse", "both"]
+)
+def test_what_the_control_steps_earned_is_what_the_advantage_saw(
+    execute: int, weights: RewardConfig, learner: Grpo
+) -> None:
+    recorded = record(execute)
+    rollouts, metrics = through_the_project(recorded, weights, learner)
+    advantages = by_hand(recorded, weights)
+    unseen = {seed: [rollout for rollout in recorded if rollout.seed == seed] for seed in ENDS}
+    for row, seed in enumerate(rollouts["seed"][:, 0, 0].tolist()):
+        taken = int(rollouts["collector", "mask"][row].sum())
+        index = next(  # batches mix the order within a group
+            i
+            for i, r in enumerate(unseen[seed])
+            if r is not None
+            and -(-r.steps // execute) == taken
+            and np.allclose(rollouts["next", "reward"][row, :taken, 0], r.rewards(weights), atol=1e-5)
+        )
+        unseen[seed][index] = None  # pyright: ignore[reportArgumentType]
+        seen = rollouts["advantage"][row, :, 0]
+        np.testing.assert_allclose(seen[:taken], advantages[seed][index], atol=1e-4)
+        assert not seen[taken:].any()
+    total = [sum(rollout.rewards(weights)) for rollout in recorded]
+    dense = [sum(rollout.rewards(RewardConfig(1.0, 0.0))) for rollout in recorded]
+    assert metrics["return"] == pytest.approx(np.mean(total), abs=1e-4)
+    assert metrics["return_dense"] == pytest.approx(np.mean(dense), abs=1e-4)
+    assert metrics["success"] == metrics["return_sparse"] == pytest.approx(2 / 6)
+    assert metrics["groups_mixed"] == pytest.approx(4 / 6)
+    assert metrics["episode_steps"] == pytest.approx(np.mean([rollout.steps for rollout in recorded]))
+
+
+def test_one_response_of_one_rollout_moves_its_advantage(learner: Grpo) -> None:
+    """One control step per decision: the whole way from one value of a map to the loss."""
+    weights, recorded = RewardConfig(0.5, 1.0), record(execute=1)
+    first, partner = recorded[0], recorded[1]
+    first.point[3, 0] = 0
+    first.height[3, 0] = 0.0
+    before = by_hand(recorded, weights)[5]
+    first.height[3, 0] = (0.2, 0.8)
+    # Decision 3 earns 0.5 * 0.8 more; decisions 0..3 see it discounted, half of it goes into the group's mean.
+    earned = [rollout.rewards(weights) for rollout in (first, partner)]
+    returns = [[sum(r * GAMMA**k for k, r in enumerate(own[t:])) for t in range(len(own))] for own in earned]
+    deviation = np.array(returns[0][:14]) - np.array(returns[1][:14])
+    spread = np.sqrt(2 * np.sum((deviation / 2) ** 2) / (14 + STEP_LIMIT))
+    rollouts, _ = through_the_project(recorded, weights, learner)
+    row = rollouts["seed"][:, 0, 0].tolist().index(5)
+    seen = rollouts["advantage"][row, :14, 0].numpy()
+    np.testing.assert_allclose(seen, deviation / 2 / max(spread, STD_FLOOR), atol=1e-4)
+    assert (seen[:4] - np.array(before[0][:4]) > 0.01).all()

@@ -1,0 +1,23 @@
+"""Wilson's interval against published numbers."""
+
+from __future__ import annotations
+
+import pytest
+
+from aim_rl.statistics import describe, success_rate
+
+
+@pytest.mark.parametrize(
+    ("successes", "episodes", "low", "high"),
+    [(8, 10, 0.4902, 0.9433), (0, 100, 0.0, 0.0370), (100, 100, 0.9630, 1.0), (1, 2, 0.0945, 0.9055)],
+)
+def test_wilson_interval(successes: int, episodes: int, low: float, high: float) -> None:
+    rate = success_rate(successes, episodes)
+    assert (rate["successes"], rate["episodes"]) == (successes, episodes)
+    assert rate["success_rate"] == successes / episodes
+    assert (rate["ci_low"], rate["ci_high"]) == pytest.approx((low, high), abs=1e-4)
+    assert 0 <= rate["ci_low"] <= rate["success_rate"] <= rate["ci_high"] <= 1
+
+
+def test_words() -> None:
+    assert describe(success_rate(8, 10)) == "80.0 % (49.0 .. 94.3, n = 10)"

@@ -1,0 +1,172 @@
+"""What the tabletop promises to Gymnasium, Stable-Baselines3 and TorchRL users."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import sapien
+import torch
+from gymnasium.utils.env_checker import check_env
+
+import envs
+from envs.errors import UserError
+from envs.tabletop import kinematics as kin
+from envs.tabletop.env import TabletopEnv
+from envs.tabletop.robot import matrix_from_quat
+
+TASKS = (
+    "beat_block_hammer",
+    "click_bell",
+    "handover_block",
+    "place_empty_cup",
+    "stack_blocks_three",
+    "stack_blocks_two",
+)
+SMALL = {"head_size": (24, 32), "wrist_size": (16, 16)}
+
+
+def make(task: str = "stack_blocks_two", **kwargs: object) -> TabletopEnv:
+    return TabletopEnv(task, **(SMALL | kwargs))  # type: ignore[arg-type]
+
+
+def test_all_tasks_and_the_alias_are_registered() -> None:
+    assert set(TASKS) <= set(envs.task_names())
+    for task in (*TASKS, "stack_blocks"):
+        assert f"RoboTwin/{task}-v0" in gym.registry
+    alias = gym.make("RoboTwin/stack_blocks-v0", **SMALL).unwrapped
+    assert isinstance(alias, TabletopEnv) and alias.task_class.name == "stack_blocks_two"
+
+
+def test_unknown_task_names_the_nearest() -> None:
+    with pytest.raises(UserError, match="click_bell"):
+        envs.resolve_task("clik_bel")
+
+
+def test_gymnasium_checker_passes() -> None:
+    check_env(gym.make("RoboTwin/click_bell-v0", **SMALL).unwrapped, skip_render_check=True)
+
+
+def test_stable_baselines3_checker_passes() -> None:
+    checker = pytest.importorskip("stable_baselines3.common.env_checker")
+    checker.check_env(make("place_empty_cup", head_size=(40, 40), wrist_size=(40, 40)), warn=False)
+
+
+def test_torchrl_checker_passes() -> None:
+    from torchrl.envs import GymEnv
+    from torchrl.envs.utils import check_env_specs
+
+    check_env_specs(GymEnv("RoboTwin/stack_blocks_two-v0", **SMALL))
+
+
+_EPISODE = """
+import hashlib
+from envs.tabletop.env import TabletopEnv
+env = TabletopEnv("stack_blocks_two", setting="randomized", head_size=(24, 32), wrist_size=(16, 16))
+digest = hashlib.sha256()
+for seed in (7, 7):
+    observation, _ = env.reset(seed=seed)
+    steps = [observation] + [env.step(env.expert_action())[0] for _ in range(25)]
+    for step in steps:
+        for key in sorted(step):
+            digest.update(step[key].tobytes())
+    print(hashlib.sha256(b"".join(s[k].tobytes() for s in steps for k in sorted(s))).hexdigest())
+"""
+
+
+def test_a_seed_fixes_the_episode_bit_for_bit_also_in_another_process() -> None:
+    runs = [
+        subprocess.run([sys.executable, "-c", _EPISODE], capture_output=True, text=True, check=True).stdout.split()
+        for _ in range(2)
+    ]
+    assert len({digest for run in runs for digest in run}) == 1
+
+
+def test_another_seed_shows_another_frame() -> None:
+    env = make(setting="randomized")
+    frames = {hashlib.sha256(env.reset(seed=seed)[0]["head_camera"].tobytes()).digest() for seed in range(4)}
+    assert len(frames) == 4
+
+
+@pytest.mark.parametrize("mode", ["joint", "ee", "delta_ee"])
+def test_actions_of_wrong_shape_or_not_finite_are_refused(mode: str) -> None:
+    env = make(action_mode=mode)
+    env.restart(0)
+    size = env.action_space.shape[0]  # type: ignore[index]
+    with pytest.raises(ValueError, match="shape"):
+        env.control(np.zeros(size - 1))
+    for bad in (np.nan, np.inf):
+        with pytest.raises(ValueError, match="NaN"):
+            env.control(np.full(size, bad))
+
+
+def test_settings_and_action_modes_that_do_not_exist_are_refused() -> None:
+    with pytest.raises(ValueError, match="setting"):
+        make(setting="hard")
+    with pytest.raises(ValueError, match="action_mode"):
+        make(action_mode="torque")
+
+
+def test_forward_kinematics_agrees_with_sapien() -> None:
+    env = make()
+    env.restart(0)
+    rng = np.random.default_rng(0)
+    for name, arm in env.world.arms.items():
+        for _ in range(5):
+            joints = rng.uniform([-0.5, 0.3, 0.3, -0.5, -0.5, -0.5], [0.5, 1.5, 1.5, 0.5, 0.5, 0.5])
+            arm.articulation.set_qpos(np.append(joints, [0.0, 0.0]))
+            arm.joints = joints
+            position, rotation = kin.arm_endpose(name, torch.tensor(joints))
+            for pose in (arm.endpose(), arm.commanded_endpose()):
+                np.testing.assert_allclose(pose.p, position.numpy(), atol=1e-5)
+                np.testing.assert_allclose(matrix_from_quat(pose.q), rotation.numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize(("height", "width"), [(240, 320), (96, 128), (48, 96)])
+def test_delivered_camera_matrices_project_the_red_block_onto_red_pixels(height: int, width: int) -> None:
+    env = make(head_size=(height, width))
+    seen = 0
+    for seed in range(4):
+        observation, _ = env.reset(seed=seed)
+        centre = np.append(env.world.bodies["red_block"].position, 1.0)
+        u, v, w = observation["head_camera_intrinsic"] @ observation["head_camera_extrinsic"] @ centre
+        column, row = int(u / w), int(v / w)
+        if 0 <= row < height and 0 <= column < width:
+            red, green, blue = observation["head_camera"][row, column].astype(int)
+            assert red > 120 and green < 60 and blue < 60
+            seen += 1
+    assert seen >= 3
+
+
+def test_commanding_the_current_endpose_does_not_move_the_arm() -> None:
+    env = make(action_mode="ee")
+    env.restart(0)
+    before = {name: arm.commanded_endpose() for name, arm in env.world.arms.items()}
+    action = np.concatenate([np.concatenate([pose.p, pose.q, [1.0]]) for pose in before.values()])
+    for _ in range(10):
+        env.control(action)
+    for name, arm in env.world.arms.items():
+        np.testing.assert_allclose(arm.endpose().p, before[name].p, atol=1e-3)
+
+
+def test_delta_ee_moves_the_endpose_by_the_commanded_shift() -> None:
+    env = make(action_mode="delta_ee")
+    env.restart(0)
+    before = env.world.arms["left"].commanded_endpose().p
+    action = np.zeros(14)
+    action[:3], action[[6, 13]] = [0.01, 0.01, -0.01], 1.0
+    env.control(action)
+    np.testing.assert_allclose(env.world.arms["left"].commanded_endpose().p - before, action[:3], atol=1e-4)
+
+
+def test_no_vulkan_device_is_one_sentence_that_names_the_doctor(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> None:
+        raise RuntimeError("failed to find a rendering device")
+
+    monkeypatch.setattr(sapien, "Scene", broken)
+    with pytest.raises(UserError, match=r"python -m aim_rl\.doctor"):
+        make().restart(0)

@@ -1,0 +1,165 @@
+"""The tasks: their experts solve them, and nothing else counts as solved."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import sapien
+
+from envs.tabletop import kinematics as kin
+from envs.tabletop.blocks import on_top
+from envs.tabletop.env import TabletopEnv
+from envs.tabletop.skills import DOWN, UP, Command, next_joints
+from envs.tabletop.tasks import task_names
+
+SMALL = {"head_size": (24, 32), "wrist_size": (16, 16)}
+
+
+def start(task: str, seed: int = 0, setting: str = "clean") -> TabletopEnv:
+    env = TabletopEnv(task, setting=setting, head_size=(24, 32), wrist_size=(16, 16))
+    env.restart(seed)
+    return env
+
+
+def put(env: TabletopEnv, name: str, position: np.ndarray) -> None:
+    """Moves a body to a world position (m), upright and at rest."""
+    entity = env.world.bodies[name].entity
+    entity.set_pose(sapien.Pose(position))
+    dynamic = entity.find_component_by_type(sapien.physx.PhysxRigidDynamicComponent)
+    dynamic.set_linear_velocity([0, 0, 0])
+    dynamic.set_angular_velocity([0, 0, 0])
+
+
+def idle(env: TabletopEnv) -> np.ndarray:
+    """The action that keeps every joint where it is commanded."""
+    return env.proprioception()["qpos"]
+
+
+def drive(env: TabletopEnv, arm: str, position: np.ndarray, gripper: float, steps: int = 60) -> bool:
+    """Takes a tool, pointing down, to a world position (m); whether the task succeeded on the way."""
+    solved = False
+    for _ in range(steps):
+        action = idle(env).astype(np.float64)
+        action[kin.QPOS_ARM[arm]] = next_joints(env.world.arms[arm], Command(position, DOWN, gripper))
+        action[kin.QPOS_GRIPPER[arm]] = gripper
+        solved = env.control(action) or solved
+    return solved
+
+
+@pytest.mark.parametrize("task", task_names())
+@pytest.mark.parametrize(("setting", "seed"), [("clean", 0), ("randomized", 1), ("randomized", 2)])
+def test_the_expert_solves_the_task(task: str, setting: str, seed: int) -> None:
+    env = start(task, seed, setting)
+    assert not env.task.success()
+    while not env.control(env.expert_action()):
+        assert env.steps < 250
+
+
+@pytest.mark.parametrize("task", task_names())
+def test_doing_nothing_never_succeeds(task: str) -> None:
+    env = start(task)
+    assert not any(env.control(idle(env)) for _ in range(60))
+
+
+@pytest.mark.parametrize("task", task_names())
+def test_a_task_has_three_wordings_and_a_seed_picks_one(task: str) -> None:
+    env = start(task)
+    wordings = env.task_class.instructions
+    assert len(set(wordings)) >= 3
+    seen = set()
+    for seed in range(12):
+        env.restart(seed)
+        seen.add(env.instruction)
+    assert len(seen) >= 2 and seen <= set(wordings)
+
+
+def test_the_expert_recovers_when_its_block_is_taken_away() -> None:
+    env = start("stack_blocks_two", 3)
+    for _ in range(30):
+        env.control(env.expert_action())
+    put(env, "green_block", np.array([0.2, 0.0, env.world.table_top + 0.03]))
+    while not env.control(env.expert_action()):
+        assert env.steps < 300
+
+
+def test_a_block_held_in_the_air_or_standing_beside_is_not_stacked() -> None:
+    env = start("stack_blocks_two")
+    red = env.world.bodies["red_block"].position
+    put(env, "green_block", red + 0.056 * UP)
+    assert not env.task.success()  # inside RoboTwin's tolerance, but it rests on nothing
+    put(env, "green_block", red + np.array([0.08, 0.0, 0.0]))
+    assert not any(env.control(idle(env)) for _ in range(10))
+
+
+def test_a_block_let_go_on_the_other_is_stacked() -> None:
+    env = start("stack_blocks_two")
+    put(env, "green_block", env.world.bodies["red_block"].position + 0.051 * UP)
+    assert any(env.control(idle(env)) for _ in range(10))
+
+
+def test_a_block_that_is_still_held_is_not_stacked() -> None:
+    env = start("stack_blocks_two")
+    red, green = env.world.bodies["red_block"], env.world.bodies["green_block"]
+    held_on_top = 0
+    while not (solved := env.control(env.expert_action())):
+        if on_top(green, red) and env.world.fingers_on("green_block"):
+            held_on_top += 1
+            assert not env.task.success()
+    assert solved and held_on_top > 0
+    assert not env.world.fingers_on("green_block")
+
+
+def test_a_hover_or_an_open_gripper_is_not_a_click_but_a_press_is() -> None:
+    hover, pressed = 0.05 * UP, 0.012 * UP
+    for gripper, offset, expected in ((0.0, hover, False), (1.0, pressed, False), (0.0, pressed, True)):
+        env = start("click_bell")
+        top = env.world.bodies["bell"].point("top")
+        arm = "left" if top[0] < 0 else "right"
+        solved = drive(env, arm, top + 0.1 * UP, gripper, steps=40)
+        assert not solved
+        assert drive(env, arm, top + offset, gripper, steps=15) is expected
+
+
+def test_the_other_arm_does_not_ring_the_bell() -> None:
+    env = start("click_bell")
+    env.task.arm = "left" if env.task.arm == "right" else "right"  # type: ignore[attr-defined]
+    top = env.world.bodies["bell"].point("top")
+    arm = "left" if top[0] < 0 else "right"
+    assert not drive(env, arm, top + 0.1 * UP, 0.0, steps=40)
+    assert not drive(env, arm, top + 0.012 * UP, 0.0, steps=15)
+
+
+def test_a_hammer_above_the_block_has_not_beaten_it() -> None:
+    env = start("beat_block_hammer")
+    block = env.world.bodies["block"].position
+    put(env, "hammer", block + 0.06 * UP)
+    assert not env.task.success()
+
+
+def test_a_cup_in_the_air_is_not_placed_and_one_on_the_coaster_is() -> None:
+    env = start("place_empty_cup")
+    top = env.world.bodies["coaster"].point("top")
+    put(env, "cup", top + 0.012 * UP)
+    assert not env.task.success()  # inside RoboTwin's tolerance, but it rests on nothing
+    put(env, "cup", top + 0.001 * UP)
+    assert any(env.control(idle(env)) for _ in range(10))
+
+
+def test_a_long_block_above_the_pad_is_not_placed_and_one_on_the_pad_is() -> None:
+    env = start("handover_block")
+    goal = env.task.goal  # type: ignore[attr-defined]
+    put(env, "block", goal + 0.008 * UP)
+    assert not env.task.success()
+    put(env, "block", goal + 0.001 * UP)
+    assert any(env.control(idle(env)) for _ in range(10))
+
+
+def test_clutter_keeps_off_the_task() -> None:
+    for seed in range(5):
+        env = start("stack_blocks_two", seed, "randomized")
+        bodies = env.world.bodies
+        clutter = [body for name, body in bodies.items() if name.startswith("clutter")]
+        assert len(clutter) >= 5
+        places = [bodies["red_block"].position, bodies["green_block"].position, np.array([0.0, -0.13, 0.0])]
+        for body in clutter:
+            assert all(np.abs(body.position - place)[:2].max() > 0.07 for place in places)
