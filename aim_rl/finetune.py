@@ -28,6 +28,7 @@ from aim_rl.evaluate import run_episodes
 from aim_rl.groups import whole_groups
 from aim_rl.grpo import Grpo, GrpoConfig
 from aim_rl.model import AIM
+from aim_rl.model.sampler import Sampler
 from aim_rl.policy import AimPolicy
 from aim_rl.progress import progress
 from aim_rl.rollout import RolloutConfig, make_pool
@@ -59,7 +60,9 @@ class FinetuneConfig:
     """Groups per iteration."""
     step_limit: int = 240
     """Control steps per training episode; evaluation has RoboTwin's limit."""
-    noise_level: float = 0.12
+    sampler: Sampler = "gaussian"
+    """How Stage II explores: gaussian, flow_sde or cps (aim_rl/model/sampler.py)."""
+    noise_level: float = 0.1
     """The exploring sampler's `a`."""
     lambda_dense: float = 0.002
     """Weight of the map response, per control step."""
@@ -78,7 +81,7 @@ def reinforce(config: FinetuneConfig, task: str, model: AIM, run: Path) -> dict[
     """Runs Stage II on `model` in place and leaves `<run>/checkpoint`; returns totals."""
     torch.manual_seed(config.seed)
     preset = model.preset
-    policy = AimPolicy(model, preset.execute, "flow_sde", config.noise_level)
+    policy = AimPolicy(model, preset.execute, config.sampler, config.noise_level)
     learner = Grpo(policy, config.grpo)
     first_seed = seeds.REINFORCEMENT + 20_000 * (config.seed % 30)
     rollout = RolloutConfig(
@@ -200,8 +203,6 @@ def main() -> None:
     counts = (config.iterations, config.groups, config.evaluation_episodes, config.workers, config.scenes)
     if min(counts) < 1 or config.group < 2 or min(config.grpo.epochs, config.grpo.minibatch) < 1:
         raise UserError("--group must be at least 2, and every other count at least 1")
-    if (config.workers * config.scenes) % config.group:
-        raise UserError("--workers times --scenes must be a multiple of --group, so that groups stay whole")
     if config.stage1 is not None:
         load_checkpoint(config.stage1, task)
     use_all_cores()

@@ -9,7 +9,7 @@ from torchrl.collectors import Collector
 
 KEPT = (  # what the update and the pictures read
     *("chain", "chain_next", "sample_log_prob", "context_kv", "context_keypoints", "proprio"),
-    *("seed", "landing", "value_map", "head_camera", "head_camera_intrinsic", "head_camera_extrinsic"),
+    *("seed", "version", "landing", "value_map", "head_camera", "head_camera_intrinsic", "head_camera_extrinsic"),
     *(("next", "reward"), ("next", "reward_dense"), ("next", "reward_sparse"), ("next", "executed")),
     *(("next", "terminated"), ("collector", "mask")),
 )
@@ -19,7 +19,9 @@ def whole_groups(collector: Collector, group: int, groups: int) -> Iterator[Tens
     """Yields `groups` complete groups at a time: [groups * group, T], padded in time, `("collector", "mask")` true
     where a decision was taken.
 
-    Rollouts of a group end at different times; those that wait for the others are kept until the group is whole.
+    Rollouts of a group end at different times; those that wait for the others are kept until the group is whole, and
+    rollouts under way when the policy is updated go on with the new weights. Each decision keeps the likelihood it
+    was drawn with and the version of its weights.
     """
     waiting: dict[int, list[TensorDictBase]] = {}
     ready: list[TensorDictBase] = []

@@ -21,6 +21,7 @@ REPLAYED = (
     "context_keypoints",
     "proprio",
     "advantage",
+    "version",
 )
 
 
@@ -96,7 +97,11 @@ class Grpo:
         metrics: dict[str, list[float]] = defaultdict(list)
         if len(decisions) == 0:
             return {"update/decisions": 0.0}
-        metrics["ratio_error_fresh"].append(self.ratio_error(decisions[: self.config.minibatch]))
+        age = self.policy.version - decisions["version"][:, 0]
+        metrics["updates_behind"].append(age.float().mean().item())
+        fresh = decisions[age == 0]
+        if len(fresh):
+            metrics["ratio_error_fresh"].append(self.ratio_error(fresh[: self.config.minibatch]))
         for _ in range(self.config.epochs):
             for part in torch.randperm(len(decisions)).split(self.config.minibatch):
                 losses = self.loss(decisions[part])
@@ -108,6 +113,7 @@ class Grpo:
                 metrics["gradient_norm"].append(norm.item())
                 for key in ("loss_objective", "clip_fraction", "kl_approx", "ESS", "max_ratio", "mean_ratio"):
                     metrics[key].append(losses[key].mean().item())
+        self.policy.version += 1
         metrics["kl_to_stage1"].append(self.kl_to_stage1(decisions[: self.config.minibatch]))
         metrics["decisions"].append(float(len(decisions)))
         return {f"update/{key}": sum(values) / len(values) for key, values in metrics.items()}

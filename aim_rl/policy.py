@@ -13,7 +13,7 @@ from torch.distributions import Independent, Normal
 from aim_rl.data.knots import decode_knots
 from aim_rl.model import AIM, WorldContext, proprio, sample_chain, step_distribution
 from aim_rl.model.flow import time_grid
-from aim_rl.model.sampler import Sampler
+from aim_rl.model.sampler import Sampler, random_steps
 from envs.tabletop.scene import CAMERAS
 
 OBSERVATION = (*CAMERAS, "qpos", "qpos_measured", "left_endpose", "right_endpose")
@@ -30,25 +30,26 @@ class AimPolicy(TensorDictModuleBase):
       that is what the maps span;
     - `value_map` f32 [*, F, 3, h, w]: the head camera's tile of the predicted value maps;
     - `chain` f32 [*, K+1, knots, 14]: the denoising chain, noise first;
-    - `chain_next` f32 [*, K, executed knots, 14]: `chain[1:]`, only the knots that are executed, because the others
-      have no consequence that could be credited to them;
-    - `sample_log_prob` f32 [*, K]: log-probability of `chain_next` per denoising step, summed over its last two axes;
-    - `context_kv`, `context_keypoints`, `proprio`: the world context that the update replays.
+    - `chain_next` f32 [*, S, executed knots, 14]: what the S denoising steps that draw noise arrived at, only the
+      knots that are executed, because the others have no consequence that could be credited to them;
+    - `sample_log_prob` f32 [*, S]: log-probability of `chain_next` per denoising step, summed over its last two axes;
+    - `context_kv`, `context_keypoints`, `proprio`: the world context that the update replays;
+    - `version` i64 [*, 1]: how many updates the weights had seen.
 
-    `get_dist` recomputes the K Gaussian steps in one batched call of the action head; it never touches the
+    `get_dist` recomputes the S Gaussian steps in one batched call of the action head; it never touches the
     frozen streams, so an update costs the same at any world size.
 
     Args:
         model: a trained AIM.
         execute: control steps executed per decision, at most the model's horizon.
-        sampler: "flow_sde" or "cps" for exploration, "ode" for evaluation.
+        sampler: "gaussian", "flow_sde" or "cps" for exploration, "ode" for evaluation.
         noise_level: the samplers' `a`.
     """
 
     in_keys = [*OBSERVATION, "text"]  # noqa: RUF012
     out_keys = [  # noqa: RUF012
         *("action", "landing", "value_map", "chain", "chain_next", "sample_log_prob"),
-        *("context_kv", "context_keypoints", "proprio"),
+        *("context_kv", "context_keypoints", "proprio", "version"),
     ]
     dist_sample_keys = ["chain_next"]  # noqa: RUF012
     log_prob_keys = ["sample_log_prob"]  # noqa: RUF012
@@ -59,6 +60,8 @@ class AimPolicy(TensorDictModuleBase):
         self.execute = execute
         self.sampler: Sampler = sampler
         self.noise_level = noise_level
+        self.random_steps = random_steps(sampler, model.preset.action_steps)
+        self.version = 0
         self.executed_knots = -(-execute // model.preset.stride)
         self.draw_noise: Callable[[TensorDictBase], Tensor] = self._random_noise
         for parameter in model.world_parameters():
@@ -89,10 +92,11 @@ class AimPolicy(TensorDictModuleBase):
                 "landing": landing.float(),
                 "value_map": maps[..., :rows, :columns],
                 "chain": chain,
-                "chain_next": chain[:, 1:, : self.executed_knots],
+                "chain_next": chain[:, 1:][:, self.random_steps, : self.executed_knots],
                 "context_kv": context.kv,
                 "context_keypoints": context.keypoints,
                 "proprio": state,
+                "version": torch.full((len(flat), 1), self.version),
             }
         )
         if self.sampler != "ode":
@@ -100,16 +104,16 @@ class AimPolicy(TensorDictModuleBase):
         return tensordict.update(flat.reshape(tensordict.shape).select(*self.out_keys, strict=False))
 
     def get_dist(self, tensordict: TensorDictBase) -> Independent:
-        """The Gaussians of all K denoising steps given the stored chain: batch [*, K], event [executed knots, 14]."""
+        """The Gaussians of the S denoising steps that draw noise: batch [*, S], event [executed knots, 14]."""
         flat = tensordict.reshape(-1)
         preset = self.model.preset
         context = WorldContext(flat["context_kv"], flat["context_keypoints"])
-        x_t = flat["chain"][:, :-1]
+        x_t = flat["chain"][:, :-1][:, self.random_steps]
         times = time_grid(preset.action_steps, preset.shift_action).to(x_t)
-        t = times[:-1].expand(len(x_t), -1)
-        v = self.model.action_velocity(context, flat["proprio"], x_t, t)
+        t, t_next = times[:-1][self.random_steps], times[1:][self.random_steps]
+        v = self.model.action_velocity(context, flat["proprio"], x_t, t.expand(len(x_t), -1))
         column = (slice(None), None, None)
-        mean, std = step_distribution(self.sampler, x_t, v, times[:-1][column], times[1:][column], self.noise_level)
+        mean, std = step_distribution(self.sampler, x_t, v, t[column], t_next[column], self.noise_level)
         mean = mean[:, :, : self.executed_knots]
         shape = (*tensordict.shape, *mean.shape[1:])
         return Independent(Normal(mean.reshape(shape), std.expand_as(mean).reshape(shape)), 2)

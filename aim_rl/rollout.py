@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import gymnasium as gym
@@ -28,7 +29,7 @@ class RolloutConfig:
     step_limit: int | None  # control steps per episode; None: RoboTwin's
     workers: int  # processes
     scenes: int  # scenes per process
-    group: int  # scenes of the whole pool that share a seed
+    group: int  # rollouts of one seed
     first_seed: int
 
     @property
@@ -51,20 +52,24 @@ class InstructionTokens(gym.ObservationWrapper):
         return observation | {"text": tokenize(instruction, self._preset).numpy()}
 
 
-def make_scene(config: RolloutConfig, slot: int) -> GymWrapper:
-    """One scene of the pool: slot s rolls out seeds first + s // group, then every (pool / group)-th."""
+def make_scene(config: RolloutConfig, schedule: Iterator[int]) -> GymWrapper:
+    """One scene of the pool, which takes its next seed from the schedule whenever it is free."""
     os.environ["LP_NUM_THREADS"] = "1"  # one rasteriser thread: the processes are the parallelism
     preset = config.preset
     env = TabletopEnv(config.task, config.setting, preset.head_size, preset.wrist_size, action_mode="ee")
     chunked = ChunkEnv(env, config.execute, config.step_limit)
-    seeds = itertools.count(config.first_seed + slot // config.group, config.pool // config.group)
-    return GymWrapper(InstructionTokens(SeedSchedule(chunked, seeds), preset))
+    return GymWrapper(InstructionTokens(SeedSchedule(chunked, schedule), preset))
 
 
 def make_worker(config: RolloutConfig, worker: int) -> SerialEnv:
-    """The scenes of one process; every group is spread evenly over the processes."""
-    slots = [scene * config.workers + worker for scene in range(config.scenes)]
-    return SerialEnv(config.scenes, [functools.partial(make_scene, config, slot) for slot in slots])
+    """The scenes of one process. They share a schedule: worker w takes seeds first + w, first + w + workers and so on.
+
+    A group is rolled out by the first `group` scenes that are free, so its rollouts start close together and
+    are whole before the policy has moved far; with a schedule for each scene, lucky scenes ran ever further ahead.
+    """
+    mine = itertools.count(config.first_seed + worker, config.workers)
+    schedule = (seed for seed in mine for _ in range(config.group))
+    return SerialEnv(config.scenes, [functools.partial(make_scene, config, schedule)] * config.scenes)
 
 
 def make_pool(config: RolloutConfig) -> ParallelEnv:

@@ -6,6 +6,7 @@ ode       mean = (1-t_next)·x0 + t_next·x1, std = 0
 flow_sde  s = a·sqrt(t/(1-t)) (t = 1: the denominator takes t_next),
           mean = (1-t_next)·x0 + (t_next - s²·d/(2t))·x1, std = sqrt(d)·s
 cps       mean = (1-t_next)·x0 + t_next·cos(pi·a/2)·x1, std = t_next·sin(pi·a/2) (0 in the last step)
+gaussian  ode, and std = a in the last step: noise on the finished chunk, so the ODE's chunk is the mode of the policy
 """
 
 import itertools
@@ -18,8 +19,21 @@ from torch import Tensor
 
 from aim_rl.model.flow import time_grid
 
-Sampler = Literal["ode", "flow_sde", "cps"]
+Sampler = Literal["ode", "flow_sde", "cps", "gaussian"]
 SAMPLERS: tuple[str, ...] = get_args(Sampler)
+
+
+def random_steps(sampler: Sampler, steps: int) -> slice:
+    """Which of the K denoising steps draw noise; the others have no likelihood."""
+    match sampler:
+        case "ode":
+            return slice(0, 0)
+        case "flow_sde":
+            return slice(0, steps)
+        case "cps":
+            return slice(0, steps - 1)
+        case "gaussian":
+            return slice(steps - 1, steps)
 
 
 def step_distribution(
@@ -37,6 +51,8 @@ def step_distribution(
             step = t - t_next
             s = noise_level * (t / (1 - torch.where(t == 1, t_next, t))).sqrt()
             return (1 - t_next) * x0 + (t_next - s**2 * step / (2 * t)) * x1, step.sqrt() * s
+        case "gaussian":
+            return (1 - t_next) * x0 + t_next * x1, torch.where(t_next == 0, noise_level, 0.0).to(x_t)
         case "cps":
             angle = math.pi * noise_level / 2
             return (1 - t_next) * x0 + t_next * math.cos(angle) * x1, t_next * math.sin(angle)

@@ -147,6 +147,7 @@ def test_an_output_that_cannot_be_written(refused: Refused, command: ModuleType,
         (finetune, ["--stage1", "good", "--evaluation-episodes", "0"]),
         (finetune, ["--stage1", "good", "--group", "1"]),
         (finetune, ["--stage1", "good", "--workers", "0"]),
+        (finetune, ["--stage1", "good", "--scenes", "0"]),
         (finetune, ["--stage1", "good", "--grpo.minibatch", "0"]),
         (evaluate, ["--checkpoint", "good", "--episodes", "0"]),
         (evaluate, ["--checkpoint", "good", "--seed", "-1"]),
@@ -154,11 +155,6 @@ def test_an_output_that_cannot_be_written(refused: Refused, command: ModuleType,
 )
 def test_counts_that_make_no_sense(refused: Refused, command: ModuleType, arguments: list[str]) -> None:
     assert "at least" in refused(command, [*BELL, *arguments])
-
-
-def test_groups_that_do_not_fit_the_scenes(refused: Refused) -> None:
-    words = refused(finetune, [*BELL, "--stage1", "good", "--group", "6", "--scenes", "8", "--workers", "2"])
-    assert "multiple of --group" in words
 
 
 def test_an_unknown_preset_names_the_known(refused: Refused) -> None:

@@ -13,6 +13,7 @@ from tensordict import TensorDict, TensorDictBase
 
 from aim_rl.grpo import Grpo, GrpoConfig
 from aim_rl.model import AIM, PRESETS
+from aim_rl.model.sampler import Sampler
 from aim_rl.policy import AimPolicy, noise_by_seed
 
 Act = Callable[..., TensorDictBase]
@@ -44,18 +45,28 @@ def fingerprint(tensors: Iterable[torch.Tensor]) -> str:
     return digest.hexdigest()
 
 
-@pytest.mark.parametrize("sampler", ["flow_sde", "cps"])
-def test_the_recomputed_ratio_of_fresh_data_is_one(tiny_model: AIM, act: Act, sampler: str) -> None:
-    policy = AimPolicy(tiny_model, EXECUTE, sampler, noise_level=0.5)  # pyright: ignore[reportArgumentType]
+@pytest.mark.parametrize("sampler", ["gaussian", "flow_sde", "cps"])
+def test_the_recomputed_ratio_of_fresh_data_is_one(tiny_model: AIM, act: Act, sampler: Sampler) -> None:
+    policy = AimPolicy(tiny_model, EXECUTE, sampler, noise_level=0.5)
     rollouts = act(policy)
-    if sampler == "cps":  # its last step is deterministic and has no likelihood
-        rollouts = rollouts.clone()
-        policy_steps = slice(0, policy.model.preset.action_steps - 1)
-        now = policy.get_dist(rollouts).log_prob(rollouts["chain_next"])[..., policy_steps]
-        error = ((now - rollouts["sample_log_prob"][..., policy_steps]).exp() - 1).abs().max().item()
-    else:
-        error = Grpo(policy, GrpoConfig()).ratio_error(rollouts.reshape(-1))
-    assert error < 1e-4
+    assert rollouts["sample_log_prob"].isfinite().all()
+    learner = Grpo(policy, GrpoConfig())
+    assert learner.ratio_error(rollouts.reshape(-1)) < 1e-4
+    with torch.no_grad():
+        policy.model.action.stream.head.bias += 0.1
+    assert learner.ratio_error(rollouts.reshape(-1)) > 1e-2
+
+
+def test_fresh_and_stale_decisions_are_told_apart(policy: AimPolicy, act: Act) -> None:
+    """The check that the ratio is 1 looks at decisions of the present weights only."""
+    learner, first = Grpo(policy, GrpoConfig(learning_rate=1e-3)), with_advantage(act(policy, 4, 3))
+    assert learner.update(first)["update/updates_behind"] == 0
+    second = with_advantage(act(policy, 4, 3))
+    second[:2] = first[:2]  # begun before the update
+    metrics = learner.update(second)
+    assert metrics["update/updates_behind"] == 0.5
+    assert metrics["update/ratio_error_fresh"] < 1e-4
+    assert learner.ratio_error(first.reshape(-1)) > 1e-2
 
 
 def test_an_update_makes_good_chains_likelier_and_bad_ones_less_likely(policy: AimPolicy, act: Act) -> None:
@@ -158,6 +169,9 @@ def test_the_likelihood_covers_the_executed_knots_only(policy: AimPolicy, act: A
     assert rollouts["chain_next"].shape[-3:] == (4, 2, 14)
     assert torch.equal(rollouts["chain_next"], rollouts["chain"][..., 1:, :2, :])
     assert rollouts["sample_log_prob"].shape[-1] == 4
+    last = act(AimPolicy(policy.model, EXECUTE, "gaussian", 0.5))
+    assert last["chain_next"].shape[-3:] == (1, 2, 14)
+    assert torch.equal(last["chain_next"], last["chain"][..., 4:, :2, :])
 
 
 def test_evaluation_does_not_depend_on_the_neighbours_or_on_what_was_drawn_before(

@@ -4,6 +4,8 @@ import pytest
 import torch
 
 from aim_rl.model import SAMPLERS, sample_chain, step_distribution
+from aim_rl.model.flow import time_grid
+from aim_rl.model.sampler import Sampler, random_steps
 
 # One number: x_t = 1, v = 0.4 at t = 0.5, so x0 = 0.8 and x1 = 1.2; t_next = 0.25, a = 0.6.
 HAND = {
@@ -12,6 +14,7 @@ HAND = {
     "flow_sde": (0.75 * 0.8 + (0.25 - 0.09) * 1.2, 0.5 * 0.6),
     # cos(0.3·pi) = 0.587785, sin(0.3·pi) = 0.809017
     "cps": (0.75 * 0.8 + 0.25 * 0.587785 * 1.2, 0.25 * 0.809017),
+    "gaussian": (0.75 * 0.8 + 0.25 * 1.2, 0.0),  # not the last step
 }
 
 
@@ -31,6 +34,23 @@ def test_flow_sde_is_finite_at_pure_noise_and_random_in_the_last_step() -> None:
     assert [value.item() for value in first] == pytest.approx([0.625, 0.5])
     _, last = step_distribution("flow_sde", one, one, torch.tensor(0.25), zero, 0.5)
     assert last > 0
+
+
+def test_gaussian_draws_in_the_last_step_only() -> None:
+    x, v, t = torch.tensor(1.0), torch.tensor(0.4), torch.tensor(0.25)
+    mean, std = step_distribution("gaussian", x, v, t, torch.tensor(0.0), 0.6)
+    assert (mean.item(), std.item()) == pytest.approx((0.9, 0.6))
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_exactly_the_random_steps_have_a_spread(sampler: Sampler) -> None:
+    """A step without spread has no likelihood, and one with it must not be forgotten."""
+    grid = time_grid(4)
+    x = torch.ones(4)
+    _, std = step_distribution(sampler, x, x, grid[:-1], grid[1:], 0.3)
+    drawn = torch.zeros(4, dtype=torch.bool)
+    drawn[random_steps(sampler, 4)] = True
+    assert ((std > 1e-6) == drawn).all()
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
