@@ -1,9 +1,10 @@
-"""Advantages of Stage II: group-relative, no critic (GRPO)."""
+"""Advantages of Stage II: group-relative without a critic (GRPO), or generalized advantage estimation with one."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torchrl.objectives.value.functional import vec_generalized_advantage_estimate
 
 
 def returns_to_go(reward: Tensor, mask: Tensor, gamma: float) -> Tensor:
@@ -63,6 +64,30 @@ def trajectory_advantage(returns: Tensor, mask: Tensor, group: Tensor, std_floor
         scaled = (total - total.mean()) / total.std(correction=0).clamp_min(std_floor)
         advantage[rows] = scaled[:, None] * mask[rows]
     return advantage
+
+
+def gae_advantage(reward: Tensor, value: Tensor, mask: Tensor, gamma: float, lmbda: float) -> Tensor:
+    """Generalized advantage estimates, standardised over the batch.
+
+    A rollout is over with its last decision, by success or by the step limit: nothing is bootstrapped from beyond.
+
+    Args:
+        reward, value: [N, T], reward and predicted return to go of each decision.
+        mask: bool [N, T].
+        gamma, lmbda: discount and trace decay per decision.
+
+    Returns:
+        [N, T], zero where the mask is false.
+    """
+    following = torch.cat([mask[:, 1:], torch.zeros_like(mask[:, :1])], 1)
+    value = value * mask
+    next_value = torch.cat([value[:, 1:], torch.zeros_like(value[:, :1])], 1)
+    advantage, _ = vec_generalized_advantage_estimate(
+        gamma, lmbda, *(x[..., None] for x in (value, next_value, reward * mask, ~following))
+    )
+    advantage = advantage[..., 0]
+    mean, std = advantage[mask].mean(), advantage[mask].std(correction=0)
+    return (advantage - mean) / std.clamp_min(1e-6) * mask
 
 
 def mixed_groups(success: Tensor, group: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ import tyro
 from numpy.typing import NDArray
 
 import envs
+from aim_rl import seeds
 from aim_rl.data.episode import Contacts, Episode, episode_path, read_episode, write_episode
 from aim_rl.doctor import require_rendering
 from aim_rl.model.presets import PRESETS
@@ -48,7 +49,7 @@ class CollectConfig:
     setting: str = "clean"
     """clean or randomized."""
     seed: int = 0
-    """First seed; seeds below 100000 are for training."""
+    """First seed; --seed plus --episodes must stay below 200000, where Stage II's seeds begin."""
     full_size: bool = False
     """Record RoboTwin's 320x240 pictures instead of the `small` preset's (ten times slower)."""
 
@@ -208,6 +209,10 @@ def main() -> None:
         raise UserError(f"unknown setting {config.setting!r}; choose one of {', '.join(SETTINGS)}")
     if config.episodes < 1 or config.workers < 1 or config.seed < 0:
         raise UserError("--episodes and --workers must be at least 1, and --seed at least 0")
+    if config.seed + config.episodes > seeds.REINFORCEMENT:
+        raise UserError(
+            f"demonstrations take seeds below {seeds.REINFORCEMENT}; those above belong to Stage II and to evaluation"
+        )
     require_rendering()
     check_writable(episode_path(config.out, 0))
     failed = collect(config)

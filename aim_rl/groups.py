@@ -9,7 +9,16 @@ from torchrl.collectors import Collector
 
 KEPT = (  # what the update and the pictures read
     *("chain", "chain_next", "sample_log_prob", "context_kv", "context_keypoints", "proprio"),
-    *("seed", "version", "landing", "value_map", "head_camera", "head_camera_intrinsic", "head_camera_extrinsic"),
+    *(
+        "seed",
+        "decision",
+        "version",
+        "landing",
+        "value_map",
+        "head_camera",
+        "head_camera_intrinsic",
+        "head_camera_extrinsic",
+    ),
     *(("next", "reward"), ("next", "reward_dense"), ("next", "reward_sparse"), ("next", "executed")),
     *(("next", "terminated"), ("collector", "mask")),
 )

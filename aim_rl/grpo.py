@@ -5,12 +5,15 @@ from __future__ import annotations
 import copy
 from collections import defaultdict
 from dataclasses import dataclass
+from typing import Literal, cast
 
 import torch
 from tensordict import TensorDictBase
+from torch import Tensor
 from torchrl.objectives import ClipPPOLoss
 
-from aim_rl.advantage import group_advantage, mixed_groups, returns_to_go
+from aim_rl.advantage import gae_advantage, group_advantage, mixed_groups, returns_to_go, trajectory_advantage
+from aim_rl.critic import Critic
 from aim_rl.policy import AimPolicy
 
 REPLAYED = (
@@ -37,6 +40,9 @@ class GrpoConfig:
     clip_high: float = 0.28
     gamma: float = 0.95
     """Discount per decision."""
+    advantage: Literal["group", "trajectory", "gae"] = "group"
+    """Returns compared within the group per decision or per rollout, or GAE with a critic on frozen features."""
+    gae_lambda: float = 0.9
     std_floor: float = 0.1
     """Smallest standard deviation a group's returns are divided by."""
     max_gradient: float = 1.0
@@ -62,12 +68,13 @@ class Grpo:
         parameters = list(policy.model.action_parameters())
         self.optimizer = torch.optim.AdamW(parameters, config.learning_rate, betas=(0.9, 0.99), weight_decay=0.0)
         self._parameters = parameters
+        self.critic = Critic(policy.model) if config.advantage == "gae" else None
         self._stage1 = copy.deepcopy(policy.model.action).requires_grad_(False)
 
     def assign_advantages(self, rollouts: TensorDictBase) -> dict[str, float]:
         """Writes `advantage` [N, T, 1] from ("next", "reward") and returns what is worth logging.
 
-        Groups without both outcomes keep their rows but get no advantage.
+        Groups without both outcomes keep their rows but get no group-relative advantage.
         """
         mask = rollouts["collector", "mask"]
         reward = rollouts["next", "reward"][..., 0]
@@ -75,11 +82,18 @@ class Grpo:
         success = (rollouts["next", "terminated"][..., 0] & mask).any(1)
         mixed = mixed_groups(success, group)
         returns = returns_to_go(reward, mask, self.config.gamma)
-        advantage = group_advantage(returns, mask, group, self.config.std_floor) * mixed[:, None]
+        metrics = {}
+        match self.config.advantage:
+            case "group":
+                advantage = group_advantage(returns, mask, group, self.config.std_floor) * mixed[:, None]
+            case "trajectory":
+                advantage = trajectory_advantage(returns, mask, group, self.config.std_floor) * mixed[:, None]
+            case "gae":
+                advantage, metrics = self._gae(rollouts, reward, returns, mask)
         rollouts["advantage"] = advantage[..., None]
         dense = (rollouts["next", "reward_dense"].sum(-1) * mask).sum(1)
         steps = (rollouts["next", "executed"].sum(-1) * mask).sum(1)
-        return {
+        return metrics | {
             "success": success.float().mean().item(),
             "groups_mixed": mixed.float().mean().item(),
             "return": (reward * mask).sum(1).mean().item(),
@@ -89,6 +103,21 @@ class Grpo:
             "episode_steps": steps.float().mean().item(),
             "advantage_abs": advantage[mask].abs().mean().item(),
         }
+
+    def _gae(
+        self, rollouts: TensorDictBase, reward: Tensor, returns: Tensor, mask: Tensor
+    ) -> tuple[Tensor, dict[str, float]]:
+        """Advantages by the critic as it was before it saw these rollouts; zero while it has seen none."""
+        critic = cast(Critic, self.critic)
+        advantage, metrics = torch.zeros_like(reward), {}
+        if critic.fitted:
+            with torch.no_grad():
+                value = critic(rollouts)
+            advantage = gae_advantage(reward, value, mask, self.config.gamma, self.config.gae_lambda)
+            residual = (returns - value)[mask].var() / returns[mask].var().clamp_min(1e-6)
+            metrics["critic/explained_variance"] = 1 - residual.item()
+        metrics["critic/loss"] = critic.fit(rollouts, returns)
+        return advantage, metrics
 
     def update(self, rollouts: TensorDictBase) -> dict[str, float]:
         """Runs the update epochs over the decisions that carry an advantage; returns means of the loss's metrics."""

@@ -40,9 +40,7 @@ class ActionHead(nn.Module):
         width = preset.width_a
         self.stream = Stream(preset, preset.action_dim, sincos_positions(preset.n_knots, 1, width))
         self.proprio = nn.Sequential(nn.Linear(PROPRIO_DIM, width), nn.SiLU(), nn.Linear(width, width))
-        self.keypoints = nn.Sequential(
-            nn.Linear(9 * preset.keypoints, width), nn.SiLU(), nn.Linear(width, width)
-        )
+        self.keypoints = nn.Sequential(nn.Linear(9 * preset.keypoints, width), nn.SiLU(), nn.Linear(width, width))
 
     def forward(self, keypoints: Tensor, proprio: Tensor, knots_t: Tensor, t: Tensor) -> Group:
         """keypoints [B, 9K], proprio [B, 46] (normalised), knots_t [B, R, 4, 14], t [B, R]."""
@@ -136,9 +134,7 @@ class AIM(nn.Module):
         mixture([group], self._action_mask(knots_t.shape[1], knots_t.device), context.kv)
         return flow.velocity(group.read_out(), knots_t, t, RMS_KNOTS)
 
-    def loss(
-        self, batch: Mapping[str, Tensor], generator: torch.Generator | None = None
-    ) -> dict[str, Tensor]:
+    def loss(self, batch: Mapping[str, Tensor], generator: torch.Generator | None = None) -> dict[str, Tensor]:
         """Stage I: joint flow matching. Scalars "loss" = "rgb" + λ_m·"map" + λ_a·"action".
 
         batch: the observation's keys, `text` word ids [B, L], `future_rgb` and `future_maps` [B, F, 3, H, W]

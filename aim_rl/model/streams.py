@@ -91,9 +91,7 @@ class StreamBlock(nn.Module):
         q, k, v = (z.unflatten(-1, self.head_shape) for z in (self.q_norm(q), self.k_norm(k), v))
         return q, k, v
 
-    def update(
-        self, h: Tensor, attended: Tensor, modulation: Sequence[Tensor], text: Tensor | None
-    ) -> Tensor:
+    def update(self, h: Tensor, attended: Tensor, modulation: Sequence[Tensor], text: Tensor | None) -> Tensor:
         """Residual updates by the attention's result [B, R·n, heads, head_dim], text and feed-forward."""
         gate, shift, scale, gate_ff = modulation[2:]
         h = torch.addcmul(h, gate, self.out(attended.flatten(2)).view_as(h))
@@ -162,9 +160,7 @@ class Group:
         return self.stream.read_out(self.tokens, self.condition)
 
 
-def mixture(
-    groups: Sequence[Group], mask: Tensor | None, context: Tensor | None = None
-) -> list[tuple[Tensor, Tensor]]:
+def mixture(groups: Sequence[Group], mask: Tensor | None, context: Tensor | None = None) -> list[tuple[Tensor, Tensor]]:
     """Runs `groups` through all blocks, replacing their tokens; returns each block's keys and values.
 
     mask [Q, K] over the groups' tokens in order, preceded in K by the context's (None: all visible).

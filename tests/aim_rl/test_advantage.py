@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from aim_rl.advantage import group_advantage, mixed_groups, returns_to_go, trajectory_advantage
+from aim_rl.advantage import gae_advantage, group_advantage, mixed_groups, returns_to_go, trajectory_advantage
 
 # Two groups of two rollouts; seeds 7 and 9 take turns, as in a batch from several workers.
 GROUP = torch.tensor([7, 9, 7, 9])
@@ -54,3 +54,15 @@ def test_whole_trajectories_share_the_standardised_return_of_their_start() -> No
 )
 def test_only_groups_with_both_outcomes_are_kept(success: list[int], kept: list[int]) -> None:
     assert mixed_groups(torch.tensor(success).bool(), GROUP).tolist() == [bool(k) for k in kept]
+
+
+def test_gae_by_hand() -> None:
+    reward = torch.tensor([[0.0, 0.0, 1.0], [0.5, 9.0, 9.0]])
+    value = torch.tensor([[0.2, 0.5, 0.6], [0.1, 9.0, 9.0]])
+    mask = torch.tensor([[True, True, True], [True, False, False]])
+    # delta = 0.5*0.5-0.2, 0.5*0.6-0.5, 1-0.6; A = delta + 0.25*A of the next; nothing after the last decision
+    raw = torch.tensor([0.025, -0.1, 0.4, 0.4])
+    expected = (raw - raw.mean()) / raw.std(correction=0)
+    advantage = gae_advantage(reward, value, mask, gamma=0.5, lmbda=0.5)
+    torch.testing.assert_close(advantage[mask], expected)
+    assert not advantage[~mask].any()

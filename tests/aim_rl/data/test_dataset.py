@@ -38,9 +38,7 @@ def test_observation_and_future_come_from_the_right_frames(
     assert batch["head_camera"].shape == (4, 96, 128, 3) and batch["left_camera"].shape == (4, 64, 64, 3)
     for name in ("qpos", "qpos_measured", "left_endpose", "right_endpose", "head_camera_extrinsic"):
         np.testing.assert_allclose(batch[name].numpy(), getattr(episode, name)[starts], atol=1e-6)
-    future = torch.tensor(
-        [[8, 16], [20, 28], [26, 29], [29, 29]]
-    )  # t + 8 and t + 16, clamped to the last frame
+    future = torch.tensor([[8, 16], [20, 28], [26, 29], [29, 29]])  # t + 8 and t + 16, clamped to the last frame
     assert batch["future_rgb"].shape == batch["future_maps"].shape == (4, 2, 3, 80, 64)
     for tile, camera in (((0, 0), "head_camera"), ((60, 5), "left_camera"), ((60, 50), "right_camera")):
         rgb = getattr(episode, camera)[future, 0, 0] / 255

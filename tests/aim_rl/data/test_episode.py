@@ -42,9 +42,7 @@ def test_round_trip(written: Path, make_episode: Make) -> None:
         # JPEG loses little on flat colours; red and blue swapped would differ by up to 255.
         difference = getattr(read, camera).astype(int) - getattr(original, camera)
         assert np.abs(difference).max() <= 8
-        np.testing.assert_array_equal(
-            getattr(read, f"{camera}_intrinsic"), getattr(original, f"{camera}_intrinsic")
-        )
+        np.testing.assert_array_equal(getattr(read, f"{camera}_intrinsic"), getattr(original, f"{camera}_intrinsic"))
         np.testing.assert_allclose(read.head_camera_extrinsic, original.head_camera_extrinsic, atol=1e-6)
     for name, value in vars(original.contacts).items():
         np.testing.assert_array_equal(getattr(read.contacts, name), value)

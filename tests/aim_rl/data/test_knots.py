@@ -51,9 +51,7 @@ def test_standing_still_is_zero_knots_and_the_reference_pose() -> None:
     knots = encode_knots(qpos, qpos[:, None].expand(-1, 16, -1))
     assert knots.unflatten(-1, (2, 7))[..., :6].abs().max() < 1e-5
     actions, _ = decode_knots(qpos, knots)
-    torch.testing.assert_close(
-        actions.unflatten(-1, (2, 8))[..., :3], endpose(qpos)[0][:, None].expand(-1, 16, -1, -1)
-    )
+    torch.testing.assert_close(actions.unflatten(-1, (2, 8))[..., :3], endpose(qpos)[0][:, None].expand(-1, 16, -1, -1))
 
 
 @pytest.mark.parametrize("angle", [0.0, 1e-7, 1e-4, 0.5, math.pi - 1e-4, math.pi - 1e-7])

@@ -32,9 +32,7 @@ def peak(image: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("scale", [0.5, 1, 3])
-def test_peak_lies_on_the_projected_point_at_any_resolution(
-    scale: float, make_contacts: MakeContacts
-) -> None:
+def test_peak_lies_on_the_projected_point_at_any_resolution(scale: float, make_contacts: MakeContacts) -> None:
     size = (int(96 * scale), int(128 * scale))
     maps = render_value_maps(make_contacts(24), np.array([0, 12, 16]), K, HEAD, (96, 128), size)
     assert maps.shape == (3, 3, *size) and maps.dtype == np.float32 and 0 <= maps.min() <= maps.max() <= 1
@@ -72,9 +70,7 @@ def test_points_of_one_event_are_joined_by_the_maximum(make_contacts: MakeContac
     maps = render_value_maps(contacts, np.array([0]), K, HEAD, (96, 128), (96, 128))[0]
     alone = []
     for keep in range(3):
-        single = Contacts(
-            **{n: v if n == "body_poses" else v[keep : keep + 1] for n, v in vars(contacts).items()}
-        )
+        single = Contacts(**{n: v if n == "body_poses" else v[keep : keep + 1] for n, v in vars(contacts).items()})
         alone.append(render_value_maps(single, np.array([0]), K, HEAD, (96, 128), (96, 128))[0, 2])
     np.testing.assert_allclose(maps[0], np.maximum(alone[0], alone[1]))
     np.testing.assert_allclose(maps[1], alone[2])

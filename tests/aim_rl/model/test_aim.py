@@ -24,9 +24,7 @@ def test_imagination_has_the_shapes_of_the_preset(tiny: Preset) -> None:
 def test_imagination_repeats_with_the_generator_and_takes_several_steps(tiny: Preset) -> None:
     model = randomised(replace(tiny, world_steps=3))
     batch = training_batch(tiny, 2)
-    first, second = (
-        model.imagine(batch, batch["text"], torch.Generator().manual_seed(7)) for _ in range(2)
-    )
+    first, second = (model.imagine(batch, batch["text"], torch.Generator().manual_seed(7)) for _ in range(2))
     assert torch.equal(first[1], second[1]) and torch.equal(first[2].kv, second[2].kv)
 
 

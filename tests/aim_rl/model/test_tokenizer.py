@@ -32,9 +32,7 @@ def test_small_preset_is_the_contracts() -> None:
 
 def test_a_token_belongs_to_one_camera(tiny: Preset) -> None:
     """Paint one camera and see which tokens change: its own, no others."""
-    black = [
-        torch.zeros(1, 2, *size, 3, dtype=torch.uint8) for size in (tiny.head_size, *[tiny.wrist_size] * 2)
-    ]
+    black = [torch.zeros(1, 2, *size, 3, dtype=torch.uint8) for size in (tiny.head_size, *[tiny.wrist_size] * 2)]
     owners = []
     for camera in range(3):
         painted = list(black)

@@ -61,9 +61,7 @@ def test_mask_follows_the_table_over_chunks_and_samples() -> None:
     ]
     groups, chunks, samples = (
         torch.tensor(column)
-        for column in zip(
-            *[(GROUPS.index(group), chunk, sample) for group, chunk, sample in tokens], strict=True
-        )
+        for column in zip(*[(GROUPS.index(group), chunk, sample) for group, chunk, sample in tokens], strict=True)
     )
     expected = torch.tensor([[cell == "1" for cell in row] for row in by_hand])
     assert torch.equal(attention_mask(groups, chunks, samples), expected)

@@ -1,0 +1,62 @@
+"""The critic of Stage II's GAE advantages: a small value function on what the frozen streams already computed."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import torch
+from tensordict import TensorDictBase
+from torch import Tensor, nn
+
+from aim_rl.model import AIM, PROPRIO_DIM
+
+STEPS, BATCH = 300, 512  # of every fit
+MEMORY = 8  # batches of rollouts that a fit sees
+WIDTH = 128
+
+
+class Critic(nn.Module):
+    """V(s), the discounted return to come, from keypoints, proprioception and the decision's number.
+
+    Nothing of the world model runs for it: keypoints come with the stored world context.
+    """
+
+    def __init__(self, model: AIM, learning_rate: float = 1e-3) -> None:
+        super().__init__()
+        self._stats = model.proprio_stats
+        self.network = nn.Sequential(
+            nn.Linear(9 * model.preset.keypoints + PROPRIO_DIM + 1, WIDTH),
+            nn.SiLU(),
+            nn.Linear(WIDTH, WIDTH),
+            nn.SiLU(),
+            nn.Linear(WIDTH, 1),
+        )
+        self._optimizer = torch.optim.AdamW(self.network.parameters(), learning_rate, weight_decay=0.01)
+        self._memory: deque[tuple[Tensor, Tensor]] = deque(maxlen=MEMORY)
+
+    @property
+    def fitted(self) -> bool:
+        return bool(self._memory)
+
+    def forward(self, rollouts: TensorDictBase) -> Tensor:
+        """Rollouts [N, T] -> values [N, T]."""
+        return self.network(self._features(rollouts))[..., 0]
+
+    def fit(self, rollouts: TensorDictBase, returns: Tensor) -> float:
+        """Regresses on the returns to go [N, T] of these and the last few rollouts; returns the mean squared error."""
+        mask = rollouts["collector", "mask"]
+        self._memory.append((self._features(rollouts)[mask], returns[mask]))
+        features, targets = (torch.cat(parts) for parts in zip(*self._memory, strict=True))
+        total = 0.0
+        for _ in range(STEPS):
+            chosen = torch.randint(len(features), (BATCH,))
+            loss = (self.network(features[chosen])[:, 0] - targets[chosen]).square().mean()
+            self._optimizer.zero_grad()
+            loss.backward()
+            self._optimizer.step()
+            total += loss.item()
+        return total / STEPS
+
+    def _features(self, rollouts: TensorDictBase) -> Tensor:
+        state = self._stats.normalise(rollouts["proprio"])
+        return torch.cat([rollouts["context_keypoints"], state, rollouts["decision"] / 30], -1)
