@@ -30,10 +30,12 @@ def whole_groups(collector: Collector, group: int, groups: int) -> Iterator[Tens
 
     Rollouts of a group end at different times; those that wait for the others are kept until the group is whole, and
     rollouts under way when the policy is updated go on with the new weights. Each decision keeps the likelihood it
-    was drawn with and the version of its weights.
+    was drawn with and the version of its weights. What was yielded is overwritten by the next batch: it is hundreds of
+    megabytes, and fresh memory of that size costs seconds.
     """
     waiting: dict[int, list[TensorDictBase]] = {}
     ready: list[TensorDictBase] = []
+    storage: TensorDictBase | None = None
     for batch in collector:
         for trajectory in batch.select(*KEPT).unbind(0):
             length = int(trajectory["collector", "mask"].sum())
@@ -42,14 +44,12 @@ def whole_groups(collector: Collector, group: int, groups: int) -> Iterator[Tens
             if len(waiting[seed]) == group:
                 ready += waiting.pop(seed)
         while len(ready) >= groups * group:
-            yield pad_stack(ready[: groups * group])
+            chosen = ready[: groups * group]
             del ready[: groups * group]
-
-
-def pad_stack(trajectories: list[TensorDictBase]) -> TensorDictBase:
-    """Stacks trajectories [T_i] into [N, max T_i], zero where padded."""
-    longest = max(len(trajectory) for trajectory in trajectories)
-    stacked = trajectories[0].new_zeros(len(trajectories), longest)
-    for row, trajectory in enumerate(trajectories):
-        stacked[row, : len(trajectory)] = trajectory
-    return stacked
+            longest = max(len(trajectory) for trajectory in chosen)
+            if storage is None or longest > storage.shape[1]:
+                storage = chosen[0].new_zeros(len(chosen), longest)
+            storage["collector", "mask"].zero_()
+            for row, trajectory in enumerate(chosen):
+                storage[row, : len(trajectory)] = trajectory
+            yield storage[:, :longest]

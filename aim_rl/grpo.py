@@ -26,6 +26,7 @@ REPLAYED = (
     "advantage",
     "version",
 )
+CHECKED = 256  # decisions that the ratio and the divergence from Stage I are measured on
 
 
 @dataclass
@@ -121,19 +122,19 @@ class Grpo:
 
     def update(self, rollouts: TensorDictBase) -> dict[str, float]:
         """Runs the update epochs over the decisions that carry an advantage; returns means of the loss's metrics."""
-        decisions = rollouts[rollouts["collector", "mask"]].select(*REPLAYED)
-        decisions = decisions[decisions["advantage"][..., 0] != 0]
+        replayed = rollouts.select(*REPLAYED)
+        counted = rollouts["collector", "mask"] & (rollouts["advantage"][..., 0] != 0)
+        rows = counted.nonzero()  # minibatches are gathered one by one: a copy of everything costs seconds
         metrics: dict[str, list[float]] = defaultdict(list)
-        if len(decisions) == 0:
+        if len(rows) == 0:
             return {"update/decisions": 0.0}
-        age = self.policy.version - decisions["version"][:, 0]
+        age = self.policy.version - rollouts["version"][counted][:, 0]
         metrics["updates_behind"].append(age.float().mean().item())
-        fresh = decisions[age == 0]
-        if len(fresh):
-            metrics["ratio_error_fresh"].append(self.ratio_error(fresh[: self.config.minibatch]))
+        if (age == 0).any():
+            metrics["ratio_error_fresh"].append(self.ratio_error(gather(replayed, rows[age == 0][:CHECKED])))
         for _ in range(self.config.epochs):
-            for part in torch.randperm(len(decisions)).split(self.config.minibatch):
-                losses = self.loss(decisions[part])
+            for part in torch.randperm(len(rows)).split(self.config.minibatch):
+                losses = self.loss(gather(replayed, rows[part]))
                 self.optimizer.zero_grad()
                 losses["loss_objective"].backward()
                 norm = torch.nn.utils.clip_grad_norm_(self._parameters, self.config.max_gradient)
@@ -143,8 +144,8 @@ class Grpo:
                 for key in ("loss_objective", "clip_fraction", "kl_approx", "ESS", "max_ratio", "mean_ratio"):
                     metrics[key].append(losses[key].mean().item())
         self.policy.version += 1
-        metrics["kl_to_stage1"].append(self.kl_to_stage1(decisions[: self.config.minibatch]))
-        metrics["decisions"].append(float(len(decisions)))
+        metrics["kl_to_stage1"].append(self.kl_to_stage1(gather(replayed, rows[:CHECKED])))
+        metrics["decisions"].append(float(len(rows)))
         return {f"update/{key}": sum(values) / len(values) for key, values in metrics.items()}
 
     @torch.no_grad()
@@ -164,3 +165,8 @@ class Grpo:
         finally:
             model.action = trained
         return torch.distributions.kl_divergence(now, before).mean().item()
+
+
+def gather(rollouts: TensorDictBase, rows: Tensor) -> TensorDictBase:
+    """The decisions at `rows` i64 [n, 2] (rollout, decision) of rollouts [N, T]: [n]."""
+    return rollouts[rows[:, 0], rows[:, 1]]
