@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torchrl.objectives.value.functional import vec_generalized_advantage_estimate
+from torchrl.objectives.value.functional import generalized_advantage_estimate
 
 
 def returns_to_go(reward: Tensor, mask: Tensor, gamma: float) -> Tensor:
@@ -82,7 +82,7 @@ def gae_advantage(reward: Tensor, value: Tensor, mask: Tensor, gamma: float, lmb
     following = torch.cat([mask[:, 1:], torch.zeros_like(mask[:, :1])], 1)
     value = value * mask
     next_value = torch.cat([value[:, 1:], torch.zeros_like(value[:, :1])], 1)
-    advantage, _ = vec_generalized_advantage_estimate(
+    advantage, _ = generalized_advantage_estimate(
         gamma, lmbda, *(x[..., None] for x in (value, next_value, reward * mask, ~following))
     )
     advantage = advantage[..., 0]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from aim_rl.model import AIM, PROPRIO_DIM
 
 STEPS, BATCH = 300, 512  # of every fit
-MEMORY = 8  # batches of rollouts that a fit sees
+MEMORY = 16  # batches of rollouts that a fit sees
 WIDTH = 128
 
 

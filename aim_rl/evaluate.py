@@ -19,7 +19,7 @@ from aim_rl import seeds
 from aim_rl.checkpoint import load_checkpoint, shipped_checkpoint
 from aim_rl.doctor import require_rendering
 from aim_rl.model import AIM
-from aim_rl.policy import AimPolicy, noise_by_seed
+from aim_rl.policy import AimPolicy
 from aim_rl.progress import progress
 from aim_rl.rollout import RolloutConfig, make_pool
 from aim_rl.runs import check_writable, use_all_cores, write_json
@@ -71,7 +71,6 @@ def run_episodes(
     scenes = min(8, -(-episodes // workers))
     config = RolloutConfig(task, setting, model.preset, model.preset.execute, None, workers, scenes, 1, first_seed)
     policy = AimPolicy(model, model.preset.execute)
-    policy.draw_noise = noise_by_seed(model)
     pool = make_pool(config)
     try:
         return _run(pool, policy, range(first_seed, first_seed + episodes), title)

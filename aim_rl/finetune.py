@@ -53,16 +53,16 @@ class FinetuneConfig:
     """Folder of the run; runs/<task>-<time> by default."""
     setting: str = "clean"
     """clean or randomized."""
-    iterations: int = 24
-    group: int = 8
+    iterations: int = 30
+    group: int = 2
     """Rollouts per seed."""
-    groups: int = 8
+    groups: int = 32
     """Groups per iteration."""
-    step_limit: int = 240
+    step_limit: int = 144
     """Control steps per training episode; evaluation has RoboTwin's limit."""
     sampler: Sampler = "gaussian"
     """How Stage II explores: gaussian, flow_sde or cps (aim_rl/model/sampler.py)."""
-    noise_level: float = 0.1
+    noise_level: float = 0.05
     """The exploring sampler's `a`."""
     lambda_dense: float = 0.002
     """Weight of the map response, per control step."""

@@ -33,17 +33,17 @@ CHECKED = 256  # decisions that the ratio and the divergence from Stage I are me
 class GrpoConfig:
     """The update's settings."""
 
-    learning_rate: float = 1e-5
-    epochs: int = 2
-    minibatch: int = 256
+    learning_rate: float = 5e-6
+    epochs: int = 3
+    minibatch: int = 512
     """Decisions per optimizer step."""
     clip_low: float = 0.2
     clip_high: float = 0.28
     gamma: float = 0.95
     """Discount per decision."""
-    advantage: Literal["group", "trajectory", "gae"] = "group"
+    advantage: Literal["group", "trajectory", "gae"] = "gae"
     """Returns compared within the group per decision or per rollout, or GAE with a critic on frozen features."""
-    gae_lambda: float = 0.9
+    gae_lambda: float = 0.7
     std_floor: float = 0.1
     """Smallest standard deviation a group's returns are divided by."""
     max_gradient: float = 1.0

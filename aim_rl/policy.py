@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from tensordict import TensorDictBase
 from tensordict.nn import TensorDictModuleBase
@@ -63,7 +61,6 @@ class AimPolicy(TensorDictModuleBase):
         self.random_steps = random_steps(sampler, model.preset.action_steps)
         self.version = 0
         self.executed_knots = -(-execute // model.preset.stride)
-        self.draw_noise: Callable[[TensorDictBase], Tensor] = self._random_noise
         for parameter in model.world_parameters():
             parameter.requires_grad_(False)
 
@@ -74,7 +71,7 @@ class AimPolicy(TensorDictModuleBase):
         observation = {key: flat[key] for key in OBSERVATION}
         _, maps, context = model.imagine(observation, flat["text"], torch.Generator().manual_seed(0))
         state = proprio(observation)
-        noise = self.draw_noise(flat)
+        noise = self._start(len(flat))
         chain = sample_chain(
             lambda knots, t: model.action_velocity(context, state, knots, t),
             noise,
@@ -118,24 +115,10 @@ class AimPolicy(TensorDictModuleBase):
         shape = (*tensordict.shape, *mean.shape[1:])
         return Independent(Normal(mean.reshape(shape), std.expand_as(mean).reshape(shape)), 2)
 
-    def _random_noise(self, flat: TensorDictBase) -> Tensor:
-        """Fresh standard normal noise [B, knots, 14]."""
-        preset = self.model.preset
-        return torch.randn(len(flat), preset.n_knots, preset.action_dim)
-
-
-def noise_by_seed(model: AIM) -> Callable[[TensorDictBase], Tensor]:
-    """Initial noise that depends on the episode's seed and decision alone, for repeatable evaluation.
-
-    So an episode does not change with the number of environments that run beside it.
-    """
-    shape = (model.preset.n_knots, model.preset.action_dim)
-
-    def draw(flat: TensorDictBase) -> Tensor:
-        rows = []
-        for seed, decision in zip(flat["seed"].flatten().tolist(), flat["decision"].flatten().tolist(), strict=True):
-            generator = torch.Generator().manual_seed(1_000_003 * (seed + 1) + decision)
-            rows.append(torch.randn(shape, generator=generator))
-        return torch.stack(rows)
-
-    return draw
+    def _start(self, batch: int) -> Tensor:
+        """Where denoising starts, [B, knots, 14]: standard normal noise for the samplers that follow the flow's
+        marginals. The ODE starts at its mean, 0, which gives the chunk in the middle of the flow's distribution:
+        steadier in the simulator than a draw from it, and the same whatever else was drawn before.
+        """
+        shape = (batch, self.model.preset.n_knots, self.model.preset.action_dim)
+        return torch.zeros(shape) if self.sampler in ("ode", "gaussian") else torch.randn(shape)

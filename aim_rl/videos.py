@@ -13,7 +13,7 @@ from torch import Tensor
 
 from aim_rl.model import AIM
 from aim_rl.pictures import Image, mark, overlay, to_image
-from aim_rl.policy import OBSERVATION, AimPolicy, noise_by_seed
+from aim_rl.policy import OBSERVATION, AimPolicy
 from aim_rl.rollout import InstructionTokens
 from envs.tabletop.env import TabletopEnv
 from envs.tabletop.scene import CONTROL_STEP
@@ -51,7 +51,6 @@ def record_episode(model: AIM, task: str, setting: str, seed: int, path: Path) -
     tabletop = TabletopEnv(task, setting, preset.head_size, preset.wrist_size, action_mode="ee")
     env = InstructionTokens(SeedSchedule(ChunkEnv(tabletop, preset.execute), iter(())), preset)
     policy = AimPolicy(model, preset.execute)
-    policy.draw_noise = noise_by_seed(model)
     observation, _ = env.reset(seed=seed)
     frames: list[NDArray[np.uint8]] = []
     done = solved = False

@@ -14,7 +14,7 @@ from tensordict import TensorDict, TensorDictBase
 from aim_rl.grpo import Grpo, GrpoConfig
 from aim_rl.model import AIM, PRESETS
 from aim_rl.model.sampler import Sampler
-from aim_rl.policy import AimPolicy, noise_by_seed
+from aim_rl.policy import AimPolicy
 
 Act = Callable[..., TensorDictBase]
 EXECUTE = 6  # control steps: one and a half knots
@@ -177,13 +177,20 @@ def test_the_likelihood_covers_the_executed_knots_only(policy: AimPolicy, act: A
 def test_evaluation_does_not_depend_on_the_neighbours_or_on_what_was_drawn_before(
     tiny_model: AIM, observations: Callable[..., TensorDict]
 ) -> None:
-    policy = AimPolicy(tiny_model, EXECUTE)
-    policy.draw_noise = noise_by_seed(tiny_model)
-    batch = observations(3)
-    batch["seed"] = torch.tensor([[11], [12], [11]])
-    batch["decision"] = torch.tensor([[0], [4], [4]])
-    together, alone = policy(batch.clone()), policy(batch[1:2].clone())
+    policy, batch = AimPolicy(tiny_model, EXECUTE), observations(3)
+    together = policy(batch.clone())
+    torch.rand(7)
+    alone = policy(batch[1:2].clone())
     torch.testing.assert_close(together["action"][1:2], alone["action"], atol=1e-5, rtol=0)
     torch.testing.assert_close(together["value_map"][1:2], alone["value_map"], atol=1e-5, rtol=0)
-    noise = together["chain"][:, 0]
-    assert not torch.equal(noise[0], noise[2]) and not torch.equal(noise[1], noise[2])
+
+
+def test_what_evaluation_does_is_the_mode_of_what_gaussian_explores(
+    tiny_model: AIM, observations: Callable[..., TensorDict]
+) -> None:
+    batch = observations(1).expand(4000).clone()
+    torch.manual_seed(3)
+    explored = AimPolicy(tiny_model, EXECUTE, "gaussian", 0.3)(batch)["chain"][:, -1]
+    chunk = AimPolicy(tiny_model, EXECUTE)(batch[:1].clone())["chain"][0, -1]
+    torch.testing.assert_close(explored.mean(0), chunk, atol=0.03, rtol=0)  # 5 standard errors are 0.024
+    torch.testing.assert_close(explored.std(0), torch.full_like(chunk, 0.3), atol=0.02, rtol=0)
