@@ -22,7 +22,7 @@ from aim_rl.model import AIM
 from aim_rl.policy import AimPolicy
 from aim_rl.progress import progress
 from aim_rl.rollout import RolloutConfig, make_pool
-from aim_rl.runs import check_writable, use_all_cores, write_json
+from aim_rl.runs import check_writable, one_thread, use_all_cores, write_json
 from aim_rl.statistics import describe, success_rate
 from aim_rl.videos import record_episode
 from envs.errors import UserError, exit_cleanly
@@ -73,7 +73,8 @@ def run_episodes(
     policy = AimPolicy(model, model.preset.execute)
     pool = make_pool(config)
     try:
-        return _run(pool, policy, range(first_seed, first_seed + episodes), title)
+        with one_thread():
+            return _run(pool, policy, range(first_seed, first_seed + episodes), title)
     finally:
         pool.close(raise_if_closed=False)
 

@@ -7,6 +7,8 @@ import json
 import os
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -66,3 +68,17 @@ def check_writable(path: Path) -> None:
 def use_all_cores() -> None:
     """Lets torch use every core: while the model runs in this process, the worker processes wait."""
     torch.set_num_threads(len(os.sched_getaffinity(0)))
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Lets torch use one core: with several, oneDNN and MKL round differently from call to call.
+
+    One unit in the last place is enough to end another way, once physics in contact has magnified it.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

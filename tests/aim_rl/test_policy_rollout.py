@@ -14,6 +14,7 @@ from aim_rl.groups import KEPT, whole_groups
 from aim_rl.model import AIM, PRESETS
 from aim_rl.policy import OBSERVATION, AimPolicy
 from aim_rl.rollout import RolloutConfig, make_worker
+from aim_rl.runs import one_thread
 from rewards import RewardConfig
 from rewards.torchrl_transform import ValueMapRewardTransform
 
@@ -40,7 +41,8 @@ def scenes() -> SerialEnv:
 def run(env: SerialEnv, model: AIM) -> dict[int, TensorDictBase]:
     """Seed -> the whole episode of an evaluation, up to the step limit."""
     policy = AimPolicy(model, CONFIG.execute)
-    rollout = env.rollout(4, policy, break_when_any_done=False)
+    with one_thread():
+        rollout = env.rollout(4, policy, break_when_any_done=False)
     return {int(rollout["seed"][row, 0]): rollout[row] for row in range(len(rollout))}
 
 

@@ -107,7 +107,7 @@ def as_collected(rollout: Recorded, padding: int) -> TensorDictBase:
 @pytest.fixture
 def learner(tiny_model: AIM) -> Grpo:
     policy = AimPolicy(tiny_model, PRESETS["tiny"].execute, "flow_sde", 0.5)
-    return Grpo(policy, GrpoConfig(gamma=GAMMA, std_floor=STD_FLOOR))
+    return Grpo(policy, GrpoConfig(advantage="group", gamma=GAMMA, std_floor=STD_FLOOR))
 
 
 def through_the_project(
