@@ -62,7 +62,7 @@ class FinetuneConfig:
     """Control steps per training episode; evaluation has RoboTwin's limit."""
     sampler: Sampler = "gaussian"
     """How Stage II explores: gaussian, flow_sde or cps (aim_rl/model/sampler.py)."""
-    noise_level: float = 0.05
+    noise_level: float = 0.06
     """The exploring sampler's `a`."""
     lambda_dense: float = 0.002
     """Weight of the map response, per control step."""

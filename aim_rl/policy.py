@@ -14,6 +14,7 @@ from aim_rl.model.flow import time_grid
 from aim_rl.model.sampler import Sampler, random_steps
 from envs.tabletop.scene import CAMERAS
 
+POSITION = [0, 1, 2, 7, 8, 9]  # of a knot's 14 numbers: where the two grippers go
 OBSERVATION = (*CAMERAS, "qpos", "qpos_measured", "left_endpose", "right_endpose")
 
 
@@ -28,11 +29,14 @@ class AimPolicy(TensorDictModuleBase):
       that is what the maps span;
     - `value_map` f32 [*, F, 3, h, w]: the head camera's tile of the predicted value maps;
     - `chain` f32 [*, K+1, knots, 14]: the denoising chain, noise first;
-    - `chain_next` f32 [*, S, executed knots, 14]: what the S denoising steps that draw noise arrived at, only the
+    - `chain_next` f32 [*, S, executed knots, E]: what the S denoising steps that draw noise arrived at, only the
       knots that are executed, because the others have no consequence that could be credited to them;
     - `sample_log_prob` f32 [*, S]: log-probability of `chain_next` per denoising step, summed over its last two axes;
     - `context_kv`, `context_keypoints`, `proprio`: the world context that the update replays;
     - `version` i64 [*, 1]: how many updates the weights had seen.
+
+    Of a knot's numbers E = 14 are explored by "flow_sde" and "cps", and the E = 6 positions by "gaussian": noise on
+    orientation and gripper hardly changes the outcome, so its likelihood would only blur the gradient (README).
 
     `get_dist` recomputes the S Gaussian steps in one batched call of the action head; it never touches the
     frozen streams, so an update costs the same at any world size.
@@ -59,6 +63,7 @@ class AimPolicy(TensorDictModuleBase):
         self.sampler: Sampler = sampler
         self.noise_level = noise_level
         self.random_steps = random_steps(sampler, model.preset.action_steps)
+        self.explored = POSITION if sampler == "gaussian" else list(range(model.preset.action_dim))
         self.version = 0
         self.executed_knots = -(-execute // model.preset.stride)
         for parameter in model.world_parameters():
@@ -79,6 +84,7 @@ class AimPolicy(TensorDictModuleBase):
             self.sampler,
             self.noise_level,
             shift=preset.shift_action,
+            explored=self.explored,
         )
         knots = model.knots.denormalise(chain[:, -1])
         actions, landing = decode_knots(flat["qpos"], knots, preset.horizon)
@@ -89,7 +95,7 @@ class AimPolicy(TensorDictModuleBase):
                 "landing": landing.float(),
                 "value_map": maps[..., :rows, :columns],
                 "chain": chain,
-                "chain_next": chain[:, 1:][:, self.random_steps, : self.executed_knots],
+                "chain_next": chain[:, 1:][:, self.random_steps, : self.executed_knots, self.explored],
                 "context_kv": context.kv,
                 "context_keypoints": context.keypoints,
                 "proprio": state,
@@ -101,7 +107,7 @@ class AimPolicy(TensorDictModuleBase):
         return tensordict.update(flat.reshape(tensordict.shape).select(*self.out_keys, strict=False))
 
     def get_dist(self, tensordict: TensorDictBase) -> Independent:
-        """The Gaussians of the S denoising steps that draw noise: batch [*, S], event [executed knots, 14]."""
+        """The Gaussians of the S denoising steps that draw noise: batch [*, S], event [executed knots, E]."""
         flat = tensordict.reshape(-1)
         preset = self.model.preset
         context = WorldContext(flat["context_kv"], flat["context_keypoints"])
@@ -111,7 +117,7 @@ class AimPolicy(TensorDictModuleBase):
         v = self.model.action_velocity(context, flat["proprio"], x_t, t.expand(len(x_t), -1))
         column = (slice(None), None, None)
         mean, std = step_distribution(self.sampler, x_t, v, t[column], t_next[column], self.noise_level)
-        mean = mean[:, :, : self.executed_knots]
+        mean = mean[:, :, : self.executed_knots, self.explored]
         shape = (*tensordict.shape, *mean.shape[1:])
         return Independent(Normal(mean.reshape(shape), std.expand_as(mean).reshape(shape)), 2)
 

@@ -11,7 +11,7 @@ gaussian  ode, and std = a in the last step: noise on the finished chunk, so the
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal, get_args
 
 import torch
@@ -66,15 +66,20 @@ def sample_chain(
     noise_level: float = 0.0,
     generator: torch.Generator | None = None,
     shift: float = 1.0,
+    explored: Sequence[int] | None = None,
 ) -> Tensor:
     """Denoises `noise` [B, 4, 14] from t = 1 to 0; returns the chain [B, steps+1, 4, 14], noise first.
 
-    velocity_fn(x_t [B, 4, 14], t [B]) -> [B, 4, 14].
+    velocity_fn(x_t [B, 4, 14], t [B]) -> [B, 4, 14]. Steps draw noise on the `explored` of the 14 numbers, or on all.
     """
     chain = [noise]
     for t, t_next in itertools.pairwise(time_grid(steps, shift, noise.device).to(noise.dtype)):
         v = velocity_fn(chain[-1], t.expand(len(noise)))
         mean, std = step_distribution(sampler, chain[-1], v, t, t_next, noise_level)
         kick = torch.randn(mean.shape, generator=generator, device=mean.device, dtype=mean.dtype)
+        if explored is not None:
+            kick = torch.zeros_like(kick).index_copy(
+                -1, torch.tensor(explored, device=kick.device), kick[..., explored]
+            )
         chain.append(mean + std * kick)
     return torch.stack(chain, 1)
