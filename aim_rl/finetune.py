@@ -1,7 +1,8 @@
 """Stage II, reinforcement learning: `python -m aim_rl.finetune --task T [--stage1 DIR] [--out RUN]`.
 
-Freezes the world and value streams and fine-tunes the action head with GRPO on lambda_d * map response at the
-landing point + lambda_s * success (PAPER.md). Ends with Stage I and Stage II on the same held-out seeds.
+Freezes the world and value streams and fine-tunes the action head with a clipped policy gradient on lambda_d * map
+response at the landing point + lambda_s * success (PAPER.md). Advantages are GAE with a critic on frozen features;
+`--grpo.advantage group --group 8 --groups 8` is GRPO. Ends with Stage I and Stage II on the same held-out seeds.
 """
 
 from __future__ import annotations
