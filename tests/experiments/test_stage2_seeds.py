@@ -1,0 +1,52 @@
+"""The table and the plot over training seeds, from runs that are done: those are not run again."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from pathlib import Path
+
+import imageio.v3 as iio
+import pytest
+
+from aim_rl.runs import tensorboard
+from aim_rl.statistics import success_rate
+from experiments import stage2_seeds
+
+
+def finished_run(run: Path, successes: int) -> None:
+    logger = tensorboard(run)
+    for iteration in range(7):
+        logger.log_scalar("stage2/success", 0.1 * iteration, 1000 * iteration)
+    logger.experiment.close()
+    stages = {"stage1": success_rate(40, 100), "stage2": success_rate(successes, 100)}
+    (run / "result.json").write_text(json.dumps({**stages, "environment_steps": 7000, "minutes": 1.25}))
+
+
+def test_finished_seeds_become_a_table_and_a_plot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for seed, successes in enumerate((60, 70)):
+        finished_run(tmp_path / f"seed_{seed}", successes)
+    arguments = [
+        "stage2_seeds",
+        "--task",
+        "stack_blocks",
+        "--out",
+        str(tmp_path),
+        "--seeds",
+        "2",
+        "--",
+        "--groups",
+        "1",
+    ]
+    monkeypatch.setattr(sys, "argv", arguments)
+    monkeypatch.setattr(stage2_seeds.subprocess, "run", lambda *_, **__: pytest.fail("a finished seed was run again"))
+    stage2_seeds.main()
+    with (tmp_path / "results.csv").open() as file:
+        rows = {row["policy"]: row for row in csv.DictReader(file)}
+    assert [int(row["successes"]) for row in rows.values()] == [40, 60, 70, 130]
+    assert int(rows["Stage II, all seeds"]["episodes"]) == 200
+    assert rows["Stage II, seed 1"]["minutes"] == "1.2"
+    table = (tmp_path / "table.md").read_text()
+    assert "--groups 1" in table and "65.0 %" in table
+    assert iio.imread(tmp_path / "success.png").std() > 10
