@@ -13,6 +13,8 @@ from aim_rl.model import AIM, PROPRIO_DIM
 STEPS, BATCH = 300, 512  # of every fit
 MEMORY = 16  # batches of rollouts that a fit sees
 WIDTH = 128
+LEARNING_RATE = 1e-3
+DECISIONS = 30  # scale of the decision's number
 
 
 class Critic(nn.Module):
@@ -21,7 +23,7 @@ class Critic(nn.Module):
     Nothing of the world model runs for it: keypoints come with the stored world context.
     """
 
-    def __init__(self, model: AIM, learning_rate: float = 1e-3) -> None:
+    def __init__(self, model: AIM) -> None:
         super().__init__()
         self._stats = model.proprio_stats
         self.network = nn.Sequential(
@@ -31,7 +33,7 @@ class Critic(nn.Module):
             nn.SiLU(),
             nn.Linear(WIDTH, 1),
         )
-        self._optimizer = torch.optim.AdamW(self.network.parameters(), learning_rate, weight_decay=0.01)
+        self._optimizer = torch.optim.AdamW(self.network.parameters(), LEARNING_RATE, weight_decay=0.01)
         self._memory: deque[tuple[Tensor, Tensor]] = deque(maxlen=MEMORY)
 
     @property
@@ -59,4 +61,4 @@ class Critic(nn.Module):
 
     def _features(self, rollouts: TensorDictBase) -> Tensor:
         state = self._stats.normalise(rollouts["proprio"])
-        return torch.cat([rollouts["context_keypoints"], state, rollouts["decision"] / 30], -1)
+        return torch.cat([rollouts["context_keypoints"], state, rollouts["decision"] / DECISIONS], -1)

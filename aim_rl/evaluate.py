@@ -22,7 +22,7 @@ from aim_rl.model import AIM
 from aim_rl.policy import AimPolicy
 from aim_rl.progress import progress
 from aim_rl.rollout import RolloutConfig, make_pool
-from aim_rl.runs import check_writable, one_thread, use_all_cores, write_json
+from aim_rl.runs import check_writable, one_thread, write_json
 from aim_rl.statistics import describe, success_rate
 from aim_rl.videos import record_episode
 from envs.errors import UserError, exit_cleanly
@@ -50,6 +50,7 @@ class EvaluateConfig:
     """Processes."""
 
 
+@one_thread()
 def run_episodes(
     model: AIM,
     task: str,
@@ -73,8 +74,7 @@ def run_episodes(
     policy = AimPolicy(model, model.preset.execute)
     pool = make_pool(config)
     try:
-        with one_thread():
-            return _run(pool, policy, range(first_seed, first_seed + episodes), title)
+        return _run(pool, policy, range(first_seed, first_seed + episodes), title)
     finally:
         pool.close(raise_if_closed=False)
 
@@ -144,7 +144,6 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
 
 def main() -> None:
     config = tyro.cli(EvaluateConfig, description=__doc__)
-    use_all_cores()
     result = evaluate(config)
     print(f"{result['task']} ({result['setting']}): success {describe(result)}, {result['seconds']:.0f} s")
 

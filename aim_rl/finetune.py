@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import tyro
@@ -29,7 +29,6 @@ from aim_rl.evaluate import run_episodes
 from aim_rl.groups import whole_groups
 from aim_rl.grpo import Grpo, GrpoConfig
 from aim_rl.model import AIM
-from aim_rl.model.sampler import Sampler
 from aim_rl.policy import AimPolicy
 from aim_rl.progress import progress
 from aim_rl.rollout import RolloutConfig, make_pool
@@ -61,8 +60,8 @@ class FinetuneConfig:
     """Groups per iteration."""
     step_limit: int = 144
     """Control steps per training episode; evaluation has RoboTwin's limit."""
-    sampler: Sampler = "gaussian"
-    """How Stage II explores: gaussian, flow_sde or cps (aim_rl/model/sampler.py)."""
+    sampler: Literal["gaussian", "flow_sde", "cps"] = "gaussian"
+    """How Stage II explores (aim_rl/model/sampler.py)."""
     noise_level: float = 0.06
     """The exploring sampler's `a`."""
     lambda_dense: float = 0.002

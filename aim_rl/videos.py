@@ -15,6 +15,7 @@ from aim_rl.model import AIM
 from aim_rl.pictures import Image, mark, overlay, to_image
 from aim_rl.policy import OBSERVATION, AimPolicy
 from aim_rl.rollout import InstructionTokens
+from aim_rl.runs import one_thread
 from envs.tabletop.env import TabletopEnv
 from envs.tabletop.scene import CONTROL_STEP
 from envs.wrappers import ChunkEnv, SeedSchedule
@@ -44,6 +45,7 @@ def draw_decision(rgb: Tensor, value_map: Tensor, landing: Tensor, intrinsic: Te
     return image
 
 
+@one_thread()  # as evaluation, so that the video shows the episode that was counted
 @torch.no_grad()
 def record_episode(model: AIM, task: str, setting: str, seed: int, path: Path) -> bool:
     """Rolls out one seed deterministically and writes a video with 2 frames per decision; returns success."""
