@@ -5,8 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import os
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import gymnasium as gym
@@ -17,8 +16,6 @@ from aim_rl.model import tokenize
 from aim_rl.model.presets import Preset
 from envs.tabletop.env import Observation, TabletopEnv
 from envs.wrappers import ChunkEnv, SeedSchedule
-
-POLL = 5e-4  # s between two looks at the workers; a step of the pool takes hundreds of times that
 
 
 @dataclass(frozen=True)
@@ -75,21 +72,8 @@ def make_worker(config: RolloutConfig, worker: int) -> SerialEnv:
     return SerialEnv(config.scenes, [functools.partial(make_scene, config, schedule)] * config.scenes)
 
 
-class PatientParallelEnv(ParallelEnv):
-    """`ParallelEnv` that sleeps while its workers simulate.
-
-    TorchRL 0.14 spins on a shared flag there, which takes a whole core from the workers: a third of their speed where
-    there are two workers and two cores.
-    """
-
-    def _wait_for_workers(self, workers_range: Iterable[int]) -> None:
-        waited = [(self._worker_indices[i], self._workers[i]) for i in workers_range]
-        while any(not self._shm_done_flags[flag] and process.is_alive() for flag, process in waited):
-            time.sleep(POLL)
-        super()._wait_for_workers(workers_range)
-
-
 def make_pool(config: RolloutConfig) -> ParallelEnv:
     """The pool, batch [workers, scenes]."""
     workers = [functools.partial(make_worker, config, worker) for worker in range(config.workers)]
-    return PatientParallelEnv(config.workers, workers, mp_start_method="spawn")
+    # With buffers, TorchRL 0.14 waits for its workers by spinning, on a core that they need.
+    return ParallelEnv(config.workers, workers, mp_start_method="spawn", use_buffers=False)
