@@ -12,8 +12,10 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.distributed.tensor import DTensor
 
-from aim_rl.model import AIM
+from aim_rl.model import AIM, load_frozen
 from aim_rl.model.presets import Preset
 from envs.errors import UserError
 
@@ -21,20 +23,23 @@ FORMAT = "aim_rl.checkpoint/1"
 SHIPPED = Path(__file__).parent / "checkpoints"
 
 
-def save_checkpoint(directory: Path, model: AIM, card: dict[str, Any], half: bool = False) -> None:
+def save_checkpoint(directory: Path, model: AIM, card: dict[str, Any], half: bool = False, write: bool = True) -> None:
     """Writes a checkpoint so that `directory` is either the old one or the new one, never a mixture.
 
     Args:
         directory: where it goes.
         model: its parameters and normalisers are written.
         card: what a reader should know: task (`tasks`, where it learned from several), stage, command, seeds, measured
-            success. JSON values.
+            success; `wan`, the folder of the frozen parts. JSON values.
         half: store float16 (for shipping).
+        write: false in all but one of the processes that share a model: they only hand over their part of it.
 
     Raises:
         UserError: the directory cannot be written.
     """
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    weights = {name: _whole(tensor).cpu().contiguous() for name, tensor in model.state_dict().items()}
+    if not write:
+        return
     if half:
         weights = {name: tensor.half() for name, tensor in weights.items()}
     aside = directory.with_name(f".{directory.name}.{os.getpid()}.tmp")
@@ -54,6 +59,11 @@ def save_checkpoint(directory: Path, model: AIM, card: dict[str, Any], half: boo
     finally:
         shutil.rmtree(aside, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
+
+
+def _whole(tensor: Tensor) -> Tensor:
+    tensor = tensor.detach()
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def checkpoint_directory(path: Path) -> Path:
@@ -113,6 +123,8 @@ def load_checkpoint(path: Path, task: str | None = None) -> tuple[AIM, dict[str,
     if not all(torch.isfinite(tensor).all() for tensor in weights.values()):
         raise UserError(f"{directory}/model.safetensors holds NaN or infinity; take an earlier checkpoint")
     model.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
+    if card.get("wan") is not None:
+        load_frozen(model, Path(card["wan"]))
     return model.eval(), card
 
 

@@ -74,8 +74,10 @@ def run_episodes(
     """
     # A RoboTwin scene is a process of 2 GB; those of one worker take turns.
     scenes = 1 if simulator.backend == "robotwin" else min(8, -(-episodes // workers))
-    sizes = (workers, scenes, 1, first_seed)
-    config = RolloutConfig(task, setting, model.preset, model.preset.execute, None, *sizes, simulator, evaluation=True)
+    limits = (model.preset.execute, None, workers, scenes, 1)
+    config = RolloutConfig(
+        task, setting, model.preset, *limits, first_seed, model.text.tokenize, simulator, evaluation=True
+    )
     policy = AimPolicy(model, model.preset.execute)
     pool = make_pool(config)
     try:

@@ -101,6 +101,7 @@ def reinforce(config: FinetuneConfig, task: str, model: AIM, run: Path) -> dict[
         config.scenes,
         config.group,
         first_seed,
+        model.text.tokenize,
         config.simulator,
     )
     weights = RewardConfig(config.lambda_dense, config.lambda_sparse, config.shaping)

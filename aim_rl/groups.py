@@ -9,7 +9,7 @@ import torch
 from tensordict import TensorDictBase
 
 KEPT = (  # what the update and the pictures read
-    *("chain", "sample", "sample_log_prob", "context_kv", "context_keypoints", "proprio"),
+    *("chain", "sample", "sample_log_prob", "context_kv", "context_keypoints", "context_exists", "proprio"),
     *(
         "seed",
         "decision",

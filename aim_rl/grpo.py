@@ -23,6 +23,7 @@ REPLAYED = (
     "sample_log_prob",
     "context_kv",
     "context_keypoints",
+    "context_exists",
     "proprio",
     "advantage",
     "version",

@@ -43,7 +43,8 @@ def to_image(picture: Tensor, zoom: int = 1) -> Image:
 @torch.no_grad()
 def stage1_picture(model: AIM, batch: Mapping[str, Tensor]) -> Image:
     """One row per sample: now, true future, predicted future, true map, predicted map (canvas, twice its size)."""
-    rgb, maps, _ = model.imagine(batch, batch["text"], torch.Generator().manual_seed(0))
+    history = model.history_of(batch)
+    rgb, maps, _ = model.imagine(batch, batch["text"], torch.Generator(batch["text"].device).manual_seed(0), history)
     head, left, right = (batch[camera][:, None] for camera in CAMERAS)
     now = pack(head, left, right, model.preset)
     true = batch["future_rgb"]

@@ -15,6 +15,7 @@ from torch.distributions import Independent, Normal
 from aim_rl.data.knots import decode_knots
 from aim_rl.model import AIM, WorldContext, proprio, sample_chain, step_distribution
 from aim_rl.model.flow import time_grid
+from aim_rl.model.history import History, empty_history
 from aim_rl.model.sampler import StepSampler, random_steps
 from envs.tabletop.scene import CAMERAS
 
@@ -39,7 +40,7 @@ class AimPolicy(TensorDictModuleBase):
     - `sample` f32 [*, S, executed knots, 14]: what the S random denoising steps drew, only the knots that are
       executed, because the others have no consequence that could be credited to them;
     - `sample_log_prob` f32 [*, S]: log-probability of `sample` per denoising step, summed over its last two axes;
-    - `context_kv`, `context_keypoints`, `proprio`: the world context that the update replays;
+    - `context_kv`, `context_keypoints`, `context_exists`, `proprio`: the world context that the update replays;
     - `version` i64 [*, 1]: how many updates the weights had seen.
 
     "flow_sde" and "cps" draw noise in the denoising steps. "initial_noise" draws z, starts the ODE at a·z and executes
@@ -53,6 +54,9 @@ class AimPolicy(TensorDictModuleBase):
 
     `get_dist` recomputes the S Gaussians in one batched call of the action head; it never touches the frozen
     streams, so an update costs the same at any world size.
+
+    A preset with history makes the policy one of a fixed batch of scenes: it remembers, row by row, what it saw and
+    commanded since the row's `decision` was 0.
 
     Args:
         model: a trained AIM.
@@ -68,10 +72,10 @@ class AimPolicy(TensorDictModuleBase):
 
     def __init__(self, model: AIM, execute: int, sampler: Sampler = "ode", noise_level: float = 0.0) -> None:
         super().__init__()
-        self.in_keys = [*OBSERVATION, "text"]
+        self.in_keys = [*OBSERVATION, "text", *(["decision"] if model.preset.history else [])]
         self.out_keys = [
             *("action", "landing", "value_map", "chain", "sample", "sample_log_prob"),
-            *("context_kv", "context_keypoints", "proprio", "version"),
+            *("context_kv", "context_keypoints", "context_exists", "proprio", "version"),
         ]
         self.model = model
         self.execute = execute
@@ -79,6 +83,7 @@ class AimPolicy(TensorDictModuleBase):
         self.noise_level = noise_level
         self.register_buffer("version", torch.zeros((), dtype=torch.int64))  # a tensor: collectors share its memory
         self.executed_knots = -(-execute // model.preset.stride)
+        self._history: History | None = None
         for parameter in model.world_parameters():
             parameter.requires_grad_(False)
 
@@ -87,9 +92,14 @@ class AimPolicy(TensorDictModuleBase):
         flat = tensordict.reshape(-1)
         model, preset = self.model, self.model.preset
         observation = {key: flat[key] for key in OBSERVATION}
-        _, maps, context = model.imagine(observation, flat["text"], torch.Generator().manual_seed(0))
+        history = self._recall(flat)
+        _, maps, context = model.imagine(observation, flat["text"], torch.Generator().manual_seed(0), history)
+        exists = context.exists
+        if exists is None:
+            exists = torch.ones(len(flat), context.kv.shape[-2], dtype=torch.bool)
+        flat.update({"context_kv": context.kv, "context_keypoints": context.keypoints, "context_exists": exists})
+        flat["proprio"] = proprio(observation)
         zero = torch.zeros(len(flat), preset.n_knots, preset.action_dim)
-        flat.update({"context_kv": context.kv, "context_keypoints": context.keypoints, "proprio": proprio(observation)})
         if self.sampler == "initial_noise":
             start = self.noise_level * torch.randn_like(zero)
             chains = self._denoise(flat, torch.stack([zero, start, -start], 1))
@@ -111,6 +121,8 @@ class AimPolicy(TensorDictModuleBase):
             steps = random_steps(self.sampler, preset.action_steps)
             chunk, flat["sample"] = flat["chain"][:, -1], flat["chain"][:, 1:][:, steps, : self.executed_knots]
             flat["sample_log_prob"] = self.get_dist(flat).log_prob(flat["sample"])
+        if history is not None:
+            self._history = model.remember(history, model.observation_kv(context), chunk[:, : preset.n_past])
         actions, landing = decode_knots(flat["qpos"], model.knots.denormalise(chunk), preset.horizon)
         rows, columns = preset.head_tile
         flat["action"], flat["landing"] = actions[:, : self.execute].float(), landing.float()
@@ -137,7 +149,8 @@ class AimPolicy(TensorDictModuleBase):
         return Independent(Normal(mean.reshape(shape), std.expand_as(mean).reshape(shape)), 2)
 
     def _velocity(self, flat: TensorDictBase, x_t: Tensor, t: Tensor) -> Tensor:
-        context = WorldContext(flat["context_kv"], flat["context_keypoints"])
+        exists = flat["context_exists"] if self.model.preset.history else None
+        context = WorldContext(flat["context_kv"], flat["context_keypoints"], exists)
         return self.model.action_velocity(context, flat["proprio"], x_t, t)
 
     def _denoise(self, flat: TensorDictBase, start: Tensor) -> Tensor:
@@ -148,3 +161,13 @@ class AimPolicy(TensorDictModuleBase):
         return sample_chain(
             velocity, start, preset.action_steps, step_sampler, self.noise_level, shift=preset.shift_action
         )
+
+    def _recall(self, flat: TensorDictBase) -> History | None:
+        """What each row remembers: nothing where an episode begins."""
+        preset = self.model.preset
+        if not preset.history:
+            return None
+        history = self._history
+        if history is None or len(history.filled) != len(flat):
+            history = empty_history(preset, len(flat), self.model.x.head.weight)
+        return history.forget(flat["decision"][:, 0] == 0)

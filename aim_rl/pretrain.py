@@ -1,4 +1,4 @@
-"""Stage I, supervised: `python -m aim_rl.pretrain --task T --data DIR --out RUN`.
+"""Stage I, supervised: `python -m aim_rl.pretrain --task T --data DIR --out RUN`, or with `torchrun` before it.
 
 Minimises L = L_rgb + lambda_m L_map + lambda_a L_act (PAPER.md) over demonstrations.
 """
@@ -8,20 +8,26 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
+from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import torch
+from torch import Tensor
+from torch.distributed.tensor import DTensor
 
 import envs
 from aim_rl.checkpoint import save_checkpoint
 from aim_rl.data.dataset import DemonstrationSet
-from aim_rl.model import AIM, map_peak_error, proprio, sample_chain
+from aim_rl.model import AIM, instruction_tokenizer, load_frozen, load_wan, map_peak_error, proprio, sample_chain
 from aim_rl.model.presets import PRESETS
-from aim_rl.pictures import stage1_picture
+from aim_rl.model.wan import Frozen
+from aim_rl.parallel import ALONE, Processes, SharedState, Whole, place, processes, release
+from aim_rl.pictures import Image, stage1_picture
 from aim_rl.progress import progress
-from aim_rl.resume import Counters, RunState, ctrl_c_finishes_the_step, parse
+from aim_rl.resume import Counters, ctrl_c_finishes_the_step, parse
 from aim_rl.runs import new_run, tensorboard, use_all_cores
 from envs.errors import UserError, exit_cleanly
 
@@ -45,11 +51,21 @@ class PretrainConfig:
     steps: int = 3000
     """Optimizer steps."""
     batch_size: int = 64
+    """Chunks per optimizer step."""
+    micro_batch: int | None = None
+    """Chunks that a process holds at once, if not all of its share: the gradient is accumulated."""
+    bf16: bool = False
+    """Matrix products in bfloat16 (autocast); weights, averages and optimizer stay in float32."""
+    recompute: bool = False
+    """Gradient checkpointing: computes blocks again in the backward pass instead of keeping what they computed."""
     learning_rate: float = 1e-3
     weight_decay: float = 0.01
     ema: float = 0.998
     """Decay of the moving average of the weights, which is what is saved."""
     preset: str = "small"
+    """tiny, small or wan2.2-5b (aim_rl/model/presets.py)."""
+    wan: Path | None = None
+    """Folder of Wan-AI/Wan2.2-TI2V-5B-Diffusers, which the preset wan2.2-5b starts from."""
     visibility: Literal["intent_causal", "full", "no_map"] = "intent_causal"
     """Who may read whom (aim_rl/model/visibility.py); the others are ablations."""
     seed: int = 0
@@ -64,15 +80,18 @@ def learning_rate_factor(step: int, steps: int) -> float:
     return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * share))
 
 
-def train(config: PretrainConfig, data: DemonstrationSet, run: Path) -> AIM:
+def train(config: PretrainConfig, data: DemonstrationSet, run: Path, here: Processes = ALONE) -> AIM:
     """Runs Stage I and leaves `<run>/checkpoint`; returns the averaged model."""
-    torch.manual_seed(config.seed)
-    model = AIM(dataclasses.replace(PRESETS[config.preset], visibility=config.visibility))
+    model = new_model(config, here)
     fit_normalisers(model, data)
     average = torch.optim.swa_utils.AveragedModel(
         model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(config.ema), use_buffers=False
     )
+    average.n_averaged = average.n_averaged.to(here.device)
     averaged = cast(AIM, average.module)
+    for part in (model, averaged):
+        place(part, here)
+    model.recompute = config.recompute
     optimizer = torch.optim.AdamW(
         model.parameters(),
         config.learning_rate,
@@ -80,52 +99,114 @@ def train(config: PretrainConfig, data: DemonstrationSet, run: Path) -> AIM:
         weight_decay=config.weight_decay,
         fused=True,
     )
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda s: learning_rate_factor(s, config.steps))
     counters = Counters(step=0, seconds=0.0)
-    state = RunState(run, model=model, average=average, optimizer=optimizer, schedule=schedule, counters=counters)
+    parts = {"model": Whole(model), "average": Whole(average), "optimizer": Whole(model, optimizer)}
+    state = SharedState(run, parts, counters, here)
     if config.resume is not None:
         state.restore()
     first = int(counters["step"])
-    writer, started = tensorboard(run, first or None), time.monotonic() - counters["seconds"]
-    card = stage1_card(config, data)
+    started = time.monotonic() - counters["seconds"]
+    log = Log(run, first) if here.is_first else None
     with (
         progress(f"Stage I {config.task}", config.steps, "steps", first) as bar,
         ctrl_c_finishes_the_step() as interrupt,
     ):
         for step in range(first, config.steps):
-            chosen = data.train[torch.randint(len(data.train), (config.batch_size,))]
-            batch = data.batch(chosen, wordings=torch.default_generator)
-            losses = model.loss(batch)
+            for group in optimizer.param_groups:
+                group["lr"] = config.learning_rate * learning_rate_factor(step, config.steps)
             optimizer.zero_grad()
-            losses["loss"].backward()
+            losses = accumulate_gradients(model, data, config, step, here)
             norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
             if not torch.isfinite(norm):
                 raise UserError(f"the loss is not finite at step {step}; lower --learning-rate and start again")
             optimizer.step()
-            schedule.step()
             average.update_parameters(model)
             done, is_last = step + 1, step + 1 == config.steps
-            if step % 20 == 0 or is_last:
-                for name, value in losses.items():
-                    writer.add_scalar(f"stage1/{name}", value.item(), step)
-                writer.add_scalar("stage1/gradient_norm", norm.item(), step)
-                bar.update(done, " ".join(f"{name} {value.item():.3f}" for name, value in losses.items()))
+            if log is not None and (step % 20 == 0 or is_last):
+                log.scalars(losses | {"gradient_norm": norm.item()}, step)
+                bar.update(done, " ".join(f"{name} {value:.3f}" for name, value in losses.items()))
             if done % 500 == 0 or is_last:
-                metrics = validate(averaged, data)
-                for name, value in metrics.items():
-                    writer.add_scalar(f"stage1/held_out/{name}", value, step)
-                shown = data.validation[:: max(1, len(data.validation) // 4)][:4]
-                picture = stage1_picture(averaged, data.batch(shown))
-                writer.add_image("stage1/predicted_and_true", picture, step, dataformats="HWC")
-                minutes = (time.monotonic() - started) / 60
-                save_checkpoint(run / "checkpoint", averaged, card | {"minutes": minutes, "held_out": metrics})
-            if done % SAVE_EVERY == 0 or is_last or interrupt.pressed:
+                metrics, picture = validate(averaged, data, config, here)
+                release(averaged)
+                if log is not None:
+                    log.held_out(metrics, picture, step)
+                card = stage1_card(config, data)
+                card |= {"minutes": (time.monotonic() - started) / 60, "held_out": metrics}
+                save_checkpoint(run / "checkpoint", averaged, card, write=here.is_first)
+            stopped = here.any(interrupt.pressed)
+            if done % SAVE_EVERY == 0 or is_last or stopped:
                 counters.update(step=done, seconds=time.monotonic() - started)
                 state.save(done)
-            if interrupt.pressed and not is_last:
+            if stopped and not is_last:
                 raise KeyboardInterrupt(f"stopped after {done} steps; go on with --resume {run}")
-    writer.close()
+    if log is not None:
+        log.close()
     return averaged
+
+
+def new_model(config: PretrainConfig, here: Processes) -> AIM:
+    """The model before its first step: the first process has its weights, the others only its shapes."""
+    torch.manual_seed(config.seed)
+    preset = dataclasses.replace(PRESETS[config.preset], visibility=config.visibility)
+    if here.is_first:
+        model = AIM(preset) if config.wan is None else load_wan(config.wan, preset)
+    else:
+        with torch.device("meta"):
+            model = AIM(preset)
+        if config.wan is not None:
+            load_frozen(model, config.wan)
+    for part in (model.tokenizer, model.text):
+        if isinstance(part, Frozen):
+            part.to(here.device)
+    return model
+
+
+def accumulate_gradients(
+    model: AIM, data: DemonstrationSet, config: PretrainConfig, step: int, here: Processes
+) -> dict[str, float]:
+    """The gradient of one step's batch, this process's share of its micro-batches one by one; the batch's mean losses.
+
+    A micro-batch's draws follow from its number alone, so a run takes the same steps on any number of processes.
+    """
+    size = config.micro_batch or config.batch_size // here.count
+    count = config.batch_size // size
+    total: Tensor | float = 0.0
+    names: list[str] = []
+    for number in range(here.rank, count, here.count):
+        torch.manual_seed((config.seed << 40) + 1 + step * count + number)
+        chosen = data.train[torch.randint(len(data.train), (size,))]
+        batch = to_device(data.batch(chosen, wordings=torch.default_generator), here)
+        with torch.autocast(here.device.type, torch.bfloat16, enabled=config.bf16):
+            losses = model.loss(batch)
+        (losses["loss"] * (here.count / count)).backward()
+        names = list(losses)
+        total = total + torch.stack([value.detach().float() for value in losses.values()]) * (here.count / count)
+    release(model)  # the gathered weights carry no gradients; the shares do
+    assert isinstance(total, Tensor)
+    return dict(zip(names, here.mean(total).tolist(), strict=True))
+
+
+def to_device(batch: dict[str, Tensor], here: Processes) -> dict[str, Tensor]:
+    return {key: value.to(here.device) for key, value in batch.items()}
+
+
+class Log:
+    """The TensorBoard events of a run."""
+
+    def __init__(self, run: Path, first: int) -> None:
+        self._writer = tensorboard(run, first or None)
+
+    def scalars(self, values: Mapping[str, float], step: int, prefix: str = "stage1") -> None:
+        for name, value in values.items():
+            self._writer.add_scalar(f"{prefix}/{name}", value, step)
+
+    def held_out(self, metrics: Mapping[str, float], picture: Image, step: int) -> None:
+        self.scalars(metrics, step, "stage1/held_out")
+        self._writer.add_image("stage1/predicted_and_true", picture, step, dataformats="HWC")
+
+    def close(self) -> None:
+        self._writer.close()
 
 
 def stage1_card(config: PretrainConfig, data: DemonstrationSet) -> dict[str, Any]:
@@ -136,6 +217,7 @@ def stage1_card(config: PretrainConfig, data: DemonstrationSet) -> dict[str, Any
         "stage": 1,
         "steps": config.steps,
         "data": str(config.data),
+        **({} if config.wan is None else {"wan": str(config.wan.absolute())}),
     }
 
 
@@ -143,58 +225,97 @@ def fit_normalisers(model: AIM, data: DemonstrationSet, frames: int = 1024) -> N
     """Sets the knot statistics of the data and the proprioception statistics of a sample of its frames."""
     model.knots.mean.copy_(data.knot_mean)
     model.knots.std.copy_(data.knot_std)
-    sample = data.batch(data.train[:: max(1, len(data.train) // frames)])
-    model.proprio_stats.fit(proprio(sample), PROPRIO_FLOOR)
+    sample = data.train[:: max(1, len(data.train) // frames)]
+    model.proprio_stats.fit(proprio(data.joints(sample)), PROPRIO_FLOOR)
 
 
 @torch.no_grad()
-def validate(model: AIM, data: DemonstrationSet, size: int = 128) -> dict[str, float]:
-    """Held-out losses, the action chunk's error (m, at the last knot) and the head map's peak error (canvas px)."""
+def validate(
+    model: AIM, data: DemonstrationSet, config: PretrainConfig, here: Processes = ALONE, size: int = 128
+) -> tuple[dict[str, float], Image]:
+    """Held-out losses, the action chunk's error (m, at the last knot), the head map's peak error (canvas px), and a
+    picture. All processes compute the same.
+    """
     model.eval()
     chosen = data.validation[:: max(1, len(data.validation) // size)][:size]
-    batch = data.batch(chosen)
-    generator = torch.Generator().manual_seed(0)
-    losses = model.loss(batch, generator)
-    _, maps, context = model.imagine(batch, batch["text"], generator)
+    generator = torch.Generator(here.device).manual_seed(0)
+    found: dict[str, list[Tensor]] = defaultdict(list)
+    maps: list[tuple[Tensor, Tensor]] = []
+    for part in chosen.split(config.micro_batch or size):
+        batch = to_device(data.batch(part), here)
+        share = len(part) / len(chosen)
+        with torch.autocast(here.device.type, torch.bfloat16, enabled=config.bf16):
+            for name, value in model.loss(batch, generator).items():
+                found[name].append(share * value)
+            predicted, error = _last_knot_error(model, batch, generator)
+        found["last_knot_error_m"].append(share * error)
+        maps.append((predicted.cpu(), batch["future_maps"].cpu()))
+    guess, truth = (torch.cat(z) for z in zip(*maps, strict=True))
+    metrics = {name: torch.stack(values).sum().item() for name, values in found.items()}
+    metrics["map_peak_error_px"] = map_peak_error(guess, truth, model.preset)[0].item()
+    shown = data.validation[:: max(1, len(data.validation) // 4)][:4]
+    picture = stage1_picture(model, to_device(data.batch(shown), here))
+    model.train()
+    return metrics, picture
+
+
+def _last_knot_error(model: AIM, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """The predicted maps [B, F, 3, H, W] and the mean distance (m) of a sampled chunk's last knot to the true one."""
+    _, maps, context = model.imagine(batch, batch["text"], generator, model.history_of(batch, generator))
     state = proprio(batch)
-    noise = torch.randn(batch["knots"].shape, generator=generator)
+    noise = torch.randn(batch["knots"].shape, generator=generator, device=state.device)
     chain = sample_chain(
-        lambda knots, t: model.action_velocity(context, state, knots, t), noise, model.preset.action_steps
+        lambda knots, t: model.action_velocity(context, state, knots, t),
+        noise,
+        model.preset.action_steps,
+        shift=model.preset.shift_action,
     )
     knots = model.knots.denormalise(chain[:, -1])
-    error = (knots - batch["knots"]).unflatten(-1, (2, 7))[:, -1, :, :3].norm(dim=-1)
-    model.train()
-    return {
-        **{name: value.item() for name, value in losses.items()},
-        "last_knot_error_m": error.mean().item(),
-        "map_peak_error_px": map_peak_error(maps, batch["future_maps"], model.preset)[0].item(),
-    }
+    return maps, (knots - batch["knots"]).unflatten(-1, (2, 7))[:, -1, :, :3].norm(dim=-1).mean()
 
 
-def pretrain(config: PretrainConfig) -> Path:
+def pretrain(config: PretrainConfig, here: Processes = ALONE) -> Path:
     """Loads the data, runs Stage I and returns the folder of the run."""
     task = None if config.task == ALL_TASKS else envs.resolve_task(config.task, "robotwin")
-    if config.preset not in PRESETS:
-        raise UserError(f"unknown preset {config.preset!r}; choose one of {', '.join(PRESETS)}")
-    if config.steps < 1 or config.batch_size < 1:
-        raise UserError("--steps and --batch-size must be at least 1")
-    data = DemonstrationSet(config.data, PRESETS[config.preset], task)
+    check(config, here)
+    preset = PRESETS[config.preset]
+    data = DemonstrationSet(config.data, preset, task, instruction_tokenizer(preset, config.wan))
     print(
         f"{data.episodes} episodes of {', '.join(sorted(data.tasks))}: contacts recorded in "
         f"{data.episodes - data.derived_contacts}, derived from the grippers in {data.derived_contacts}"
     )
-    run = config.resume or new_run(task or "all_tasks", config.out, config)
-    train(config, data, run)
-    return run
+    run = config.resume or config.out
+    if config.resume is None and here.is_first:
+        run = new_run(task or "all_tasks", config.out, config)
+    train(config, data, run or Path(), here)
+    return run or Path()
+
+
+def check(config: PretrainConfig, here: Processes) -> None:
+    """Raises UserError unless the numbers fit each other and the preset."""
+    if config.preset not in PRESETS:
+        raise UserError(f"unknown preset {config.preset!r}; choose one of {', '.join(PRESETS)}")
+    if config.steps < 1 or config.batch_size < 1:
+        raise UserError("--steps and --batch-size must be at least 1")
+    unit = (config.micro_batch or 1) * here.count
+    if unit < 1 or config.batch_size % unit:
+        raise UserError(
+            f"--batch-size {config.batch_size} cannot be shared out: it must be a multiple of {unit}, --micro-batch "
+            f"times the {here.count} processes"
+        )
+    if config.wan is not None and PRESETS[config.preset].text == "words":
+        raise UserError(f"--wan is for the preset wan2.2-5b; {config.preset} starts from random weights")
 
 
 def main() -> None:
     config = parse(PretrainConfig, __doc__)
-    use_all_cores()
-    run = pretrain(config)
-    print(f"Stage I checkpoint: {run / 'checkpoint'}; measure it with")
-    task = "TASK" if config.task == ALL_TASKS else config.task
-    print(f"  python -m aim_rl.evaluate --task {task} --checkpoint {run}")
+    with processes() as here:
+        if here.count == 1:
+            use_all_cores()
+        run = pretrain(config, here)
+        print(f"Stage I checkpoint: {run / 'checkpoint'}; measure it with")
+        task = "TASK" if config.task == ALL_TASKS else config.task
+        print(f"  python -m aim_rl.evaluate --task {task} --checkpoint {run}")
 
 
 if __name__ == "__main__":

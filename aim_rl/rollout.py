@@ -15,7 +15,7 @@ from torchrl.collectors import BaseCollector, Collector
 from torchrl.envs import GymWrapper, ParallelEnv, SerialEnv
 
 from aim_rl.backend import TABLETOP, Backend
-from aim_rl.model import tokenize
+from aim_rl.model import Tokenize
 from aim_rl.model.presets import Preset
 from aim_rl.policy import AimPolicy
 from envs.tabletop.env import Observation
@@ -35,6 +35,7 @@ class RolloutConfig:
     scenes: int  # scenes per process
     group: int  # rollouts of one seed
     first_seed: int
+    tokenize: Tokenize  # the model's `text.tokenize`
     simulator: Backend = TABLETOP
     evaluation: bool = False  # as RoboTwin evaluates (see `Backend.make`)
 
@@ -46,15 +47,15 @@ class RolloutConfig:
 class InstructionTokens(gym.ObservationWrapper):
     """Adds `text` i64 [L], the tokenised instruction of the episode."""
 
-    def __init__(self, env: gym.Env, preset: Preset) -> None:
+    def __init__(self, env: gym.Env, preset: Preset, tokenize: Tokenize) -> None:
         super().__init__(env)
-        self._preset = preset
+        self._tokenize = tokenize
         text = gym.spaces.Box(0, preset.vocab - 1, (preset.text_length,), np.int64)
         self.observation_space = extend_space(env.observation_space, {"text": text})
 
     def observation(self, observation: Observation) -> Observation:
         instruction = self.get_wrapper_attr("instruction")
-        return observation | {"text": tokenize(instruction, self._preset).numpy()}
+        return observation | {"text": self._tokenize(instruction).numpy()}
 
 
 def make_scene(config: RolloutConfig, schedule: Iterator[int]) -> GymWrapper:
@@ -64,7 +65,7 @@ def make_scene(config: RolloutConfig, schedule: Iterator[int]) -> GymWrapper:
     sizes = (preset.head_size, preset.wrist_size)
     env = config.simulator.make(config.task, config.setting, *sizes, action_mode="ee", evaluation=config.evaluation)
     chunked = ChunkEnv(env, config.execute, config.step_limit)
-    return GymWrapper(InstructionTokens(SeedSchedule(chunked, schedule), preset))
+    return GymWrapper(InstructionTokens(SeedSchedule(chunked, schedule), preset, config.tokenize))
 
 
 def make_worker(config: RolloutConfig, worker: int) -> SerialEnv:

@@ -52,7 +52,7 @@ def draw_episode(
     """Rolls out one seed deterministically: a picture u8 [2H, 2W, 3] per decision, and success."""
     preset = model.preset
     scene = simulator.make(task, setting, preset.head_size, preset.wrist_size, action_mode="ee", evaluation=True)
-    env = InstructionTokens(SeedSchedule(ChunkEnv(scene, preset.execute), iter(())), preset)
+    env = InstructionTokens(SeedSchedule(ChunkEnv(scene, preset.execute), iter(())), preset, model.text.tokenize)
     policy = AimPolicy(model, preset.execute)
     observation, _ = env.reset(seed=seed)
     pictures: list[Image] = []

@@ -16,7 +16,7 @@ from aim_rl.data.files import episode_paths, read_episode, read_header
 from aim_rl.data.knots import encode_knots
 from aim_rl.data.value_map import canvas_maps
 from aim_rl.model.presets import Preset
-from aim_rl.model.text import tokenize
+from aim_rl.model.text import Tokenize, word_tokenizer
 from envs.errors import UserError
 
 HELD_OUT_EVERY = 20
@@ -24,6 +24,9 @@ HELD_OUT_EVERY = 20
 
 STD_FLOOR = (0.005,) * 3 + (0.02,) * 3 + (0.1,)
 """Smallest standard deviation of a knot's numbers, per arm: 5 mm, 0.02 rad, 0.1 of the gripper."""
+
+MOST_ENLARGED = 1.1
+"""RoboTwin's 240 rows may become the 256 that a whole number of the full size's tokens needs."""
 
 _JOINTS = ("qpos", "qpos_measured", "left_endpose", "right_endpose")
 
@@ -41,16 +44,19 @@ class DemonstrationSet:
         tasks: names of the tasks that were recorded.
         train: int64 [n], frames of the episodes to train on.
         validation: int64 [m], frames of the held-out episodes.
-        knot_mean, knot_std: f32 [4, 14], over the training frames; the std is floored (`STD_FLOOR`).
+        knot_mean, knot_std: f32 [n_knots, 14], over the training frames; the std is floored (`STD_FLOOR`).
     """
 
-    def __init__(self, directory: str | Path, preset: Preset, task: str | None = None) -> None:
+    def __init__(
+        self, directory: str | Path, preset: Preset, task: str | None = None, tokenize: Tokenize | None = None
+    ) -> None:
         """Read the episodes of `directory` once.
 
         Args:
             directory: holds episodes of any layout (`aim_rl.data.files.episode_paths`).
             preset: image sizes and chunk length.
             task: if given, the one task that the episodes must be of.
+            tokenize: the instructions' word pieces; None: the preset's hashed words.
 
         Raises:
             UserError: no episodes, only one of a task, one of another task, a broken file, images smaller than
@@ -60,17 +66,19 @@ class DemonstrationSet:
         headers = [read_header(path) for path in paths]
         tasks = [header.task for header in headers]
         _check_tasks(directory, tasks, task)
+        tokenize = tokenize or word_tokenizer(preset)
         self.preset = preset
         self.episodes, self.frames = len(paths), sum(header.frames for header in headers)
         self.tasks, self.derived_contacts = set(tasks), 0
         starts = np.cumsum([0, *(header.frames for header in headers)])
+        self._first_frame = torch.from_numpy(starts[:-1])
         self._allocate()
         wordings: list[Tensor] = []
         for number, path in enumerate(paths):
             episode = resize_episode(read_episode(path), preset.head_size, preset.wrist_size)
             self._store(episode, number, slice(starts[number], starts[number + 1]))
             self.derived_contacts += not episode.contacts_recorded
-            wordings.append(torch.stack([tokenize(text, preset) for text in episode.instructions]))
+            wordings.append(torch.stack([tokenize(text) for text in episode.instructions]))
         self._text = torch.cat(wordings)
         self._wordings = torch.tensor([len(texts) for texts in wordings])
         self._first_wording = self._wordings.cumsum(0) - self._wordings
@@ -94,7 +102,9 @@ class DemonstrationSet:
             The observation under the environment's keys: cameras u8 [B, H, W, 3], `<camera>_intrinsic`
             [B, 3, 3], `<camera>_extrinsic` [B, 3, 4], `qpos` and `qpos_measured` [B, 14], endposes [B, 7];
             `text`, word ids int64 [B, L]; and the targets: `future_rgb` and `future_maps` f32 [B, F, 3, h, w]
-            in [0, 1] on the prediction canvas, `knots` f32 [B, 4, 14].
+            in [0, 1] on the prediction canvas, `knots` f32 [B, n_knots, 14]. For a preset with history, also the k
+            decisions before, `execute` frames apart: `past_<camera>` u8 [B, k, H, W, 3], `past_knots`
+            [B, k, n_past, 14], what was commanded, and `past_happened` bool [B, k].
         """
         batch = {name: array[indices] for name, array in self._arrays.items()}
         episode = self._episode[indices]
@@ -109,7 +119,22 @@ class DemonstrationSet:
         torch.mul(arms, 1 / 255, out=maps[:, :, :2])
         torch.maximum(maps[:, :, 0], maps[:, :, 1], out=maps[:, :, 2])
         batch["future_maps"] = maps
-        return batch
+        return batch | self._past(indices)
+
+    def joints(self, indices: Tensor) -> dict[str, Tensor]:
+        """Joints and endposes of `batch`, without the pictures that fill the memory."""
+        return {name: self._arrays[name][indices] for name in _JOINTS}
+
+    def _past(self, indices: Tensor) -> dict[str, Tensor]:
+        preset = self.preset
+        if not preset.history:
+            return {}
+        before = indices[:, None] - preset.execute * torch.arange(preset.history, 0, -1)
+        first = self._first_frame[self._episode[indices]][:, None]
+        frames = torch.maximum(before, first)
+        past = {f"past_{camera}": self._arrays[camera][frames] for camera in CAMERAS}
+        knots = self._arrays["knots"][frames][:, :, : preset.n_past]
+        return past | {"past_knots": knots, "past_happened": before >= first}
 
     def _canvas(self, frames: Tensor) -> Tensor:
         """Frames [B, F] -> prediction canvas f32 [B, F, 3, h, w] in [0, 1], as `aim_rl.model.tokenizer.pack`.
@@ -152,7 +177,7 @@ class DemonstrationSet:
         chunk = np.minimum(times[:, None] + np.arange(preset.horizon), last)
         targets = torch.from_numpy(episode.action[chunk])
         self._clean[rows] = torch.from_numpy(~episode.perturbed[chunk].any(1))
-        self._arrays["knots"][rows] = encode_knots(torch.from_numpy(episode.qpos), targets)
+        self._arrays["knots"][rows] = encode_knots(torch.from_numpy(episode.qpos), targets, preset.stride)
         maps = canvas_maps(episode, times, preset.head_tile, preset.wrist_tile)[:, :2]
         self._maps[rows] = torch.from_numpy((255 * maps + 0.5).astype(np.uint8))
         apart = preset.horizon // preset.frames
@@ -192,7 +217,7 @@ def resize_episode(episode: Episode, head_size: tuple[int, int], wrist_size: tup
     The intrinsics follow; extrinsics stay.
 
     Raises:
-        UserError: a camera was recorded smaller than asked for.
+        UserError: a camera was recorded smaller than asked for, by more than `MOST_ENLARGED` can mend.
     """
     changes = {}
     for camera in CAMERAS:
@@ -205,16 +230,17 @@ def resize_episode(episode: Episode, head_size: tuple[int, int], wrist_size: tup
 
 def _crop_and_resize(images: np.ndarray, intrinsic: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     (height, width), (h, w) = images.shape[1:3], size
-    if height < h or width < w:
+    scale = min(height / h, width / w)
+    if scale * MOST_ENLARGED < 1:
         raise UserError(
             f"The images were recorded at {width} x {height} px and the model needs {w} x {h}; "
             "collect again at that size or larger."
         )
-    scale = min(height / h, width / w)
     crop_h, crop_w = round(h * scale), round(w * scale)
     top, left = (height - crop_h) // 2, (width - crop_w) // 2
     crop = images[:, top : top + crop_h, left : left + crop_w]
-    resized = np.stack([cv2.resize(image, (w, h), interpolation=cv2.INTER_AREA) for image in crop])
+    how = cv2.INTER_AREA if scale >= 1 else cv2.INTER_LINEAR
+    resized = np.stack([cv2.resize(image, (w, h), interpolation=how) for image in crop])
     # Pixel edges, not centres, sit at whole numbers: a crop shifts and a resize scales, nothing else.
     to_crop = np.array([[1, 0, -left], [0, 1, -top], [0, 0, 1]])
     to_size = np.diag([w / crop_w, h / crop_h, 1.0])

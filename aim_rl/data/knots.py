@@ -12,22 +12,20 @@ from torch import Tensor
 
 from envs.tabletop.kinematics import endpose, tool_centre
 
-KNOTS = 4
-
 _GRIPPERS = [6, 13]
 
 
-def encode_knots(qpos_ref: Tensor, targets: Tensor) -> Tensor:
+def encode_knots(qpos_ref: Tensor, targets: Tensor, stride: int = 4) -> Tensor:
     """Joint targets of a chunk -> knots.
 
     Args:
         qpos_ref: [..., 14], joint targets commanded at the start of the chunk (rad; grippers 0..1).
-        targets: [..., h, 14], joint targets of the h control steps; h is a multiple of 4.
+        targets: [..., h, 14], joint targets of the h control steps, a multiple of `stride`.
+        stride: control steps per knot.
 
     Returns:
-        [..., 4, 14], the knots at control steps h/4, h/2, 3h/4 and h.
+        [..., h / stride, 14], the knots at control steps stride, 2 stride and so on to h.
     """
-    stride = targets.shape[-2] // KNOTS
     at_knots = targets[..., stride - 1 :: stride, :]
     p_ref, r_ref = endpose(qpos_ref[..., None, :])
     p, r = endpose(at_knots)
@@ -43,8 +41,8 @@ def decode_knots(qpos_ref: Tensor, knots: Tensor, horizon: int = 16) -> tuple[Te
 
     Args:
         qpos_ref: [..., 14], joint targets commanded at the start of the chunk.
-        knots: [..., 4, 14].
-        horizon: control steps h, a multiple of 4.
+        knots: [..., n, 14].
+        horizon: control steps h, a multiple of n.
 
     Returns:
         actions: [..., h, 16], the environment's "ee" layout: per arm xyz (m), wxyz, gripper; world frame.
@@ -53,11 +51,11 @@ def decode_knots(qpos_ref: Tensor, knots: Tensor, horizon: int = 16) -> tuple[Te
     p_ref, r_ref = endpose(qpos_ref)
     knots = knots.unflatten(-1, (2, 7))
     start = torch.cat([torch.zeros_like(knots[..., :1, :, :6]), qpos_ref[..., None, _GRIPPERS, None]], dim=-1)
-    knots = torch.cat([start, knots], dim=-3)  # [..., 5, 2, 7]
+    knots = torch.cat([start, knots], dim=-3)  # [..., n+1, 2, 7]
 
-    stride = horizon // KNOTS
+    stride = horizon // (knots.shape[-3] - 1)
     fraction = torch.arange(1, stride + 1, device=knots.device, dtype=knots.dtype) / stride
-    fraction = fraction[:, None, None]  # [stride, 1, 1], against [..., 4, stride, 2, 7]
+    fraction = fraction[:, None, None]  # [stride, 1, 1], against [..., n, stride, 2, 7]
     before, after = knots[..., :-1, None, :, :], knots[..., 1:, None, :, :]
     line = before + fraction * (after - before)
     r_before = exp_map(before[..., 3:6])

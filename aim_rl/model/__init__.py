@@ -1,12 +1,14 @@
 """The world-action model: presets, streams, losses and samplers."""
 
-from aim_rl.model.aim import AIM, WorldContext
+from aim_rl.model.aim import AIM, Observed, WorldContext
 from aim_rl.model.normaliser import PROPRIO_DIM, Normaliser, knot_floor, proprio
 from aim_rl.model.presets import PRESETS, Preset
 from aim_rl.model.sampler import STEP_SAMPLERS, sample_chain, step_distribution
-from aim_rl.model.text import tokenize
+from aim_rl.model.text import Tokenize, tokenize
 from aim_rl.model.tokenizer import CAMERAS, cut, map_peak_error, pack, paste, patchify, unpatchify
 from aim_rl.model.visibility import GROUPS, VISIBLE, attention_mask
+from aim_rl.model.wan import instruction_tokenizer
+from aim_rl.model.wan_weights import load_frozen, load_wan
 
 __all__ = [
     "AIM",
@@ -17,11 +19,16 @@ __all__ = [
     "STEP_SAMPLERS",
     "VISIBLE",
     "Normaliser",
+    "Observed",
     "Preset",
+    "Tokenize",
     "WorldContext",
     "attention_mask",
     "cut",
+    "instruction_tokenizer",
     "knot_floor",
+    "load_frozen",
+    "load_wan",
     "map_peak_error",
     "pack",
     "paste",

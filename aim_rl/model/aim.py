@@ -2,34 +2,54 @@
 
 import itertools
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from aim_rl.model import flow
+from aim_rl.model.history import History, append, empty_history
 from aim_rl.model.normaliser import PROPRIO_DIM, Normaliser, proprio
 from aim_rl.model.presets import Preset
+from aim_rl.model.rotary import chunk_positions, rotation
 from aim_rl.model.stem import ObservationStem
-from aim_rl.model.streams import Group, Stream, mixture, sincos_positions
+from aim_rl.model.streams import Group, Stream, mixture, mlp, sincos_positions
 from aim_rl.model.text import TextEncoder
-from aim_rl.model.tokenizer import patchify, to_signed, to_unit, unpatchify
-from aim_rl.model.visibility import READS_TEXT, SHARED, TABLES, attention_mask, group_ids
+from aim_rl.model.tokenizer import CAMERAS, PixelTokenizer, patchify, to_signed, to_unit, unpatchify
+from aim_rl.model.visibility import READS_TEXT, TABLES, attention_mask, group_ids
+from aim_rl.model.wan import WanText, WanTokenizer
 
-RMS_RGB, RMS_MAP, RMS_KNOTS = 0.5, 1.0, 1.0  # of the denoised values; maps are mostly -1
+TOKENIZERS = {"pixels": PixelTokenizer, "wan": WanTokenizer}
+TEXT_ENCODERS = {"words": TextEncoder, "umt5": WanText}
+RMS_KNOTS = 1.0  # of the normalised knots
 
 
 class WorldContext(NamedTuple):
     """What the action stream may know of the world: computed once per decision, fixed afterwards."""
 
     kv: Tensor
-    """[B, depth, 2, heads, n_obs + n_future, head_dim]: keys and values of the tokens actions read."""
+    """[B, depth, 2, heads, history · n_past + n_obs + n_future, head_dim]: what actions read."""
     keypoints: Tensor
     """[B, 9K]: x, y in [-1, 1] and presence of the observation's keypoints."""
+    exists: Tensor | None = None
+    """Bool [B, n]: which of the n tokens of `kv` there are; None without history: all."""
 
     def detach(self) -> "WorldContext":
-        return WorldContext(self.kv.detach(), self.keypoints.detach())
+        return WorldContext(self.kv.detach(), self.keypoints.detach(), self.exists)
+
+
+class Observed(NamedTuple):
+    """The current observation and instruction, encoded once per decision."""
+
+    tokens: Tensor
+    """[B, n_obs, width_x], embedded."""
+    keypoints: Tensor
+    """[B, 9K], as `WorldContext.keypoints`."""
+    text: Mapping[str, Tensor]
+    """Keys and values of the instruction in the streams that read it, [B, depth, 2, heads, L, head_dim]."""
+    t: Tensor
+    """[B or 1, 1, 1], its time: 0 where nothing noised it."""
 
 
 class ActionHead(nn.Module):
@@ -38,15 +58,18 @@ class ActionHead(nn.Module):
     def __init__(self, preset: Preset) -> None:
         super().__init__()
         width = preset.width_a
-        self.stream = Stream(preset, preset.action_dim, sincos_positions(preset.n_knots, 1, width))
-        self.proprio = nn.Sequential(nn.Linear(PROPRIO_DIM, width), nn.SiLU(), nn.Linear(width, width))
-        self.keypoints = nn.Sequential(nn.Linear(9 * preset.keypoints, width), nn.SiLU(), nn.Linear(width, width))
+        positions = sincos_positions(preset.n_knots, 1, width) if preset.learned_positions else None
+        self.stream = Stream(preset, preset.action_dim, width, preset.ffn_a, positions)
+        self.proprio = mlp(PROPRIO_DIM, width, width, nn.SiLU())
+        self.keypoints = mlp(9 * preset.keypoints, width, width, nn.SiLU()) if preset.keypoints else None
 
-    def forward(self, keypoints: Tensor, proprio: Tensor, knots_t: Tensor, t: Tensor) -> Group:
-        """keypoints [B, 9K], proprio [B, 46] (normalised), knots_t [B, R, 4, 14], t [B, R]."""
-        state = self.proprio(proprio) + self.keypoints(keypoints)
-        tokens = self.stream.embed(knots_t) + self.stream.positions
-        return Group("a", self.stream, tokens, self.stream.condition(t) + state[:, None])
+    def forward(self, keypoints: Tensor, proprio: Tensor, knots_t: Tensor, t: Tensor, rotation: Tensor) -> Group:
+        """keypoints [B, 9K], proprio [B, 46] (normalised), knots_t [B, R, n_knots, 14], t [B, R]; rotation of all R."""
+        state = self.proprio(proprio)
+        if self.keypoints is not None:
+            state = state + self.keypoints(keypoints)
+        condition = self.stream.condition(t[..., None]) + state[:, None, None]
+        return Group("a", self.stream, self.stream.embed(knots_t), condition, rotation)
 
 
 class AIM(nn.Module):
@@ -60,50 +83,154 @@ class AIM(nn.Module):
     def __init__(self, preset: Preset, visibility: Mapping[str, frozenset[str]] | None = None) -> None:
         super().__init__()
         self.preset = preset
+        self.recompute = False  # True: gradient checkpointing
         self.visibility = visibility or TABLES[preset.visibility]
 
-        def world_stream(width: int, reads_text: bool) -> Stream:
-            times = preset.frames // preset.temporal_patch
-            positions = sincos_positions(*preset.grid, width).repeat(times, 1)
-            return Stream(preset, preset.token_dim, positions, reads_text)
+        def world_stream(width: int, hidden: int, reads_text: bool) -> Stream:
+            positions = sincos_positions(*preset.grid, width).repeat(preset.times, 1)
+            learned = positions if preset.learned_positions else None
+            return Stream(preset, preset.token_dim, width, hidden, learned, reads_text)
 
-        self.stem = ObservationStem(preset)
-        self.text = TextEncoder(preset)
-        self.x = world_stream(preset.width_x, "x" in READS_TEXT)
-        self.m = world_stream(preset.width_m, "m" in READS_TEXT)
+        self.tokenizer = TOKENIZERS[preset.tokenizer](preset)
+        self.stem = ObservationStem(preset) if preset.stem_channels else None
+        self.text = TEXT_ENCODERS[preset.text](preset)
+        self.x = world_stream(preset.width_x, preset.ffn_x, "x" in READS_TEXT)
+        self.m = world_stream(preset.width_m, preset.ffn_m, "m" in READS_TEXT)
+        self.past_action = mlp(preset.action_dim, preset.width_x, preset.width_x, nn.SiLU()) if preset.history else None
         self.action = ActionHead(preset)
         self.knots = Normaliser(preset.n_knots, preset.action_dim)
         self.proprio_stats = Normaliser(PROPRIO_DIM)
+        # No buffers: casting a model to half precision would round its angles.
+        with torch.device("cpu"):
+            self._rotations = {
+                group: rotation(places, preset.heads, preset.head_dim)
+                for group, places in chunk_positions(preset).items()
+            }
 
     def world_parameters(self) -> Iterator[nn.Parameter]:
-        """Frozen in Stage II."""
-        return itertools.chain.from_iterable(m.parameters() for m in (self.stem, self.text, self.x, self.m))
+        """Frozen in Stage II: all but the action head's."""
+        return (parameter for name, parameter in self.named_parameters() if not name.startswith("action."))
 
     def action_parameters(self) -> Iterator[nn.Parameter]:
         """Trained in Stage II."""
         return self.action.parameters()
 
+    def observe(
+        self, obs: Mapping[str, Tensor], text_ids: Tensor | None, noised: tuple[Tensor, Tensor] | None = None
+    ) -> Observed:
+        """Encodes what does not change while a decision's future is denoised; without text, a past observation.
+
+        noised: times [B] and noise [B, n_obs, token_dim] that augment an observation made of latents.
+        """
+        preset, cameras, dtype = self.preset, [obs[camera] for camera in CAMERAS], self.x.head.weight.dtype
+        if self.stem is None:  # a clean frame of the video, as in Wan's image-to-video
+            latents = patchify(self.tokenizer.encode_now(cameras).to(dtype), preset)
+            tokens = self.x.embed(latents if noised is None else flow.interpolate(latents, noised[1], noised[0]))
+            keypoints = tokens.new_zeros(len(tokens), 0)
+        else:
+            tokens, keypoints = self.stem(*cameras)
+            if self.x.positions is not None:
+                grid = preset.grid[0] * preset.grid[1]
+                tokens = tokens + F.pad(self.x.positions[:grid], (0, 0, 0, preset.n_obs - grid))
+        time = tokens.new_zeros(1) if noised is None else noised[0]
+        return Observed(tokens, keypoints, self._read_text(text_ids, dtype), time[:, None, None])
+
+    def _read_text(self, text_ids: Tensor | None, dtype: torch.dtype) -> dict[str, Tensor]:
+        if text_ids is None:
+            return {}
+        text, streams = self.text(text_ids).to(dtype), {"x": self.x, "m": self.m}
+        return {name: streams[name].read_text(text) for name in READS_TEXT}
+
     def encode_world(
-        self, obs: Mapping[str, Tensor], text_ids: Tensor, x_t: Tensor, m_t: Tensor, t: Tensor
+        self, observed: Observed, x_t: Tensor, m_t: Tensor, t: Tensor, history: History | None = None
     ) -> tuple[Tensor, Tensor, WorldContext]:
         """One pass of the video and value streams: velocities [B, N, token_dim] of x and m, and the context.
 
-        x_t, m_t [B, N, token_dim]: noised RGB and map tokens; t [B]: their shared time.
+        x_t, m_t [B, N, token_dim]: noised RGB and map tokens; t: their shared time [B], or [B, N] for each token;
+        history: of a preset with one.
         """
-        groups, keypoints = self.world_groups(obs, text_ids, x_t, m_t, t)
-        mask = attention_mask(group_ids(self._world_layout()), table=self.visibility).to(x_t.device)
-        cache = mixture(groups, mask)
-        counts = [group.count for group in groups]
-        readable = [i for i, group in enumerate(groups) if group.name in self.visibility["a"]]
-        parts = [z.split(counts, 2) for pair in cache for z in pair]
-        kv = torch.stack([torch.cat([part[i] for i in readable], 2) for part in parts], 1)
+        groups = self.world_groups(observed, x_t, m_t, t)
+        kv = self._run(groups, history)
+        readable = self._read_by_action(self._world_layout())
+        context = WorldContext(kv[..., readable, :], observed.keypoints)
+        if history is not None:
+            recalled = self._read_by_action(self._past_layout(), "past_obs")
+            per_decision = self.preset.n_obs + self.preset.n_past
+            exists = history.filled.repeat_interleave(per_decision, 1)[:, recalled]
+            context = WorldContext(
+                torch.cat([history.kv[..., recalled, :], context.kv], -2),
+                observed.keypoints,
+                torch.cat([exists, exists.new_ones(len(exists), len(readable))], 1),
+            )
         _, x, m = groups
-        v_x = flow.velocity(x.read_out()[:, 0], x_t, t, RMS_RGB)
-        v_m = flow.velocity(m.read_out()[:, 0], m_t, t, RMS_MAP)
-        return v_x, v_m, WorldContext(kv.unflatten(1, (-1, 2)), keypoints)
+        rms_rgb, rms_map = self.preset.data_rms or (None, None)
+        v_x = flow.velocity(x.read_out()[:, 0], x_t, t, rms_rgb)
+        v_m = flow.velocity(m.read_out()[:, 0], m_t, t, rms_map)
+        return v_x, v_m, context
+
+    def recall(self, observed: Observed, history: History) -> Tensor:
+        """Keys and values [B, depth, 2, heads, n_obs, head_dim] of an observation alone: it reads nothing after it."""
+        return self._run([self._observation_group(observed)], history)
+
+    def remember(self, history: History, observation: Tensor, knots: Tensor, happened: Tensor | None = None) -> History:
+        """The history after a decision.
+
+        Args:
+            history: the one it was made with.
+            observation: its observation's keys and values, from `recall`, or the context's (`observation_kv`).
+            knots: [B, n_past, 14], normalised, what was commanded and executed.
+            happened: bool [B], false where there was no such decision; None: there always was.
+        """
+        assert self.past_action is not None
+        tokens = self.past_action(knots)[:, None]
+        time = self.x.condition(tokens.new_zeros(1, 1, 1))
+        group = Group("past_act", self.x, tokens, time, self._rotation("past_act", tokens), is_output=False)
+        before = History(torch.cat([history.kv, observation], -2), history.filled)
+        action = self._run([group], before)
+        if happened is None:
+            happened = torch.ones_like(history.filled[:, 0])
+        return append(history, torch.cat([observation, action], -2), happened, self.preset)
+
+    def history_of(self, batch: Mapping[str, Tensor], generator: torch.Generator | None = None) -> History | None:
+        """What a training batch's decisions remember, by the steps of a rollout; None for a preset without history.
+
+        batch: `past_<camera>` u8 [B, k, h, w, 3], `past_knots` [B, k, n_past, 14] (m, rad, gripper), `past_happened`
+        bool [B, k]. What the oldest remembered in their turn is left out. In training, the pictures of `history_noise`
+        of the decisions are noised to a time from the cleaner half of the schedule (LingBot-VA), so that the model
+        learns to do with an unreliable past.
+        """
+        if not self.preset.history:
+            return None
+        past = slice(self.preset.n_past)
+        mean, std = self.knots.mean[past], self.knots.std[past]
+        history = empty_history(self.preset, len(batch["past_knots"]), self.x.head.weight)
+        for j in range(self.preset.history):
+            cameras = {camera: batch[f"past_{camera}"][:, j] for camera in CAMERAS}
+            observed = self.observe(cameras, None, self._history_noise(len(history.filled), generator))
+            commanded = ((batch["past_knots"][:, j] - mean) / std).to(self.x.head.weight)
+            history = self.remember(history, self.recall(observed, history), commanded, batch["past_happened"][:, j])
+        return history
+
+    def _history_noise(self, batch: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor] | None:
+        preset, weight = self.preset, self.x.head.weight
+        if not preset.history_noise or not self.training:
+            return None
+        like: dict[str, Any] = {"generator": generator, "device": weight.device, "dtype": weight.dtype}
+        chosen, u = torch.rand((2, batch), **like)
+        t = torch.where(chosen < preset.history_noise, flow.shift_time(u / 2, preset.shift_video), 0.0)
+        return t, torch.randn((batch, preset.n_obs, preset.token_dim), **like)
+
+    def observation_kv(self, context: WorldContext) -> Tensor:
+        """The current observation's part of a context's keys and values."""
+        first = context.kv.shape[-2] - len(self._read_by_action(self._world_layout()))
+        return context.kv[..., first : first + self.preset.n_obs, :]
 
     def imagine(
-        self, obs: Mapping[str, Tensor], text_ids: Tensor, generator: torch.Generator | None = None
+        self,
+        obs: Mapping[str, Tensor],
+        text_ids: Tensor,
+        generator: torch.Generator | None = None,
+        history: History | None = None,
     ) -> tuple[Tensor, Tensor, WorldContext]:
         """Future RGB and value maps, both [B, F, 3, H, W] in [0, 1], and the context of the last pass.
 
@@ -114,47 +241,61 @@ class AIM(nn.Module):
         shape = (2, 1, preset.n_future, preset.token_dim)
         noise = torch.randn(shape, generator=generator, dtype=self.x.head.weight.dtype, device=text_ids.device)
         x, m = noise.expand(-1, len(text_ids), -1, -1)
+        x, m, context = self.denoise_world(self.observe(obs, text_ids), x, m, history)
+        rgb = to_unit(self.tokenizer.decode(unpatchify(x, preset), [obs[camera] for camera in CAMERAS]))
+        maps = to_unit(self.tokenizer.decode(unpatchify(m, preset), None))
+        return rgb, maps, context
+
+    def denoise_world(
+        self, observed: Observed, x: Tensor, m: Tensor, history: History | None = None
+    ) -> tuple[Tensor, Tensor, WorldContext]:
+        """From noise x, m [B, N, token_dim] to their clean tokens, and the context of the last pass."""
+        preset = self.preset
         times = flow.time_grid(preset.world_steps, preset.shift_video, x.device).to(x.dtype)
         for t, t_next in itertools.pairwise(times):
-            v_x, v_m, context = self.encode_world(obs, text_ids, x, m, t.expand(len(x)))
+            v_x, v_m, context = self.encode_world(observed, x, m, t.expand(len(x)), history)
             step = float(t_next - t)
             x, m = x.add(v_x, alpha=step), m.add(v_m, alpha=step)
-        rgb, maps = to_unit(unpatchify(x, preset)), to_unit(unpatchify(m, preset))
-        return rgb, maps, context  # pyright: ignore[reportPossiblyUnboundVariable]  # there is at least one step
+        return x, m, context  # pyright: ignore[reportPossiblyUnboundVariable]  # there is at least one step
 
     def action_velocity(self, context: WorldContext, proprio: Tensor, knots_t: Tensor, t: Tensor) -> Tensor:
         """Velocity of the normalised knots; runs the action stream only.
 
-        proprio [B, 46] from `proprio`. knots_t [B, 4, 14] with t [B], or R draws per context:
-        [B, R, 4, 14] with t [B, R]. The draws read the shared context and themselves, not each other.
+        proprio [B, 46] from `proprio`. knots_t [B, n_knots, 14] with t [B], or R draws per context:
+        [B, R, n_knots, 14] with t [B, R]. The draws read the shared context and themselves, not each other.
         """
         if knots_t.ndim == 3:
             return self.action_velocity(context, proprio, knots_t[:, None], t[:, None])[:, 0]
         group = self.action_group(context, proprio, knots_t, t)
-        mixture([group], self._action_mask(knots_t.shape[1], knots_t.device), context.kv)
+        mixture([group], self._action_mask(context, knots_t.shape[1]), context.kv, self.recompute)
         return flow.velocity(group.read_out(), knots_t, t, RMS_KNOTS)
 
     def loss(self, batch: Mapping[str, Tensor], generator: torch.Generator | None = None) -> dict[str, Tensor]:
         """Stage I: joint flow matching. Scalars "loss" = "rgb" + λ_m·"map" + λ_a·"action".
 
         batch: the observation's keys, `text` word ids [B, L], `future_rgb` and `future_maps` [B, F, 3, H, W]
-        (u8, or float in [0, 1]), `knots` [B, 4, 14] (m, rad, gripper).
+        (u8, or float in [0, 1]), `knots` [B, n_knots, 14] (m, rad, gripper).
 
-        RGB and maps share one time: exactly 1 in half of the samples, because one-step inference lives
-        at pure noise, else shifted towards the noise. A map pixel of height M weighs 1 + map_weight·M:
-        blobs cover about 1 % of a map.
+        RGB and maps share their time, or one per token frame: exactly 1 in `pure_noise` of the samples, because
+        one-step inference lives there, else shifted towards the noise. A map pixel of height M weighs
+        1 + map_weight·M: blobs cover about 1 % of a map.
         """
         preset = self.preset
-        x0 = patchify(to_signed(batch["future_rgb"]), preset)
-        m0 = patchify(to_signed(batch["future_maps"]), preset)
+        true_maps = to_signed(batch["future_maps"])
+        now = [batch[camera] for camera in CAMERAS]
+        x0 = patchify(self.tokenizer.encode(to_signed(batch["future_rgb"]), now), preset)
+        m0 = patchify(self.tokenizer.encode(true_maps, None), preset)
         like = {"generator": generator, "device": x0.device, "dtype": x0.dtype}
-        pure, u = torch.rand((2, len(x0)), **like)
-        t = torch.where(pure < 0.5, 1.0, flow.shift_time(u, preset.shift_video))
+        times = preset.times if preset.times_per_frame else 1
+        pure, u = torch.rand((2, len(x0), times), **like)
+        t = torch.where(pure < preset.pure_noise, 1.0, flow.shift_time(u, preset.shift_video))
+        t = t.repeat_interleave(preset.n_future // times, 1)
         x1, m1 = torch.randn((2, *x0.shape), **like)
         x_t, m_t = flow.interpolate(x0, x1, t), flow.interpolate(m0, m1, t)
-        v_x, v_m, context = self.encode_world(batch, batch["text"], x_t, m_t, t)
+        observed, history = self.observe(batch, batch["text"]), self.history_of(batch, generator)
+        v_x, v_m, context = self.encode_world(observed, x_t, m_t, t, history)
         rgb = F.mse_loss(v_x, x1 - x0)
-        weight = 1 + preset.map_weight * (m0 + 1) / 2
+        weight = 1 + preset.map_weight * patchify(self.tokenizer.heights(true_maps), preset)
         maps = (weight * (v_m - (m1 - m0)).square()).mean()
         action = self.action_loss(context, batch, generator)
         loss = rgb + preset.lambda_map * maps + preset.lambda_action * action
@@ -174,37 +315,75 @@ class AIM(nn.Module):
         v = self.action_velocity(context, proprio(batch), flow.interpolate(a0, a1, t), t)
         return F.mse_loss(v, a1 - a0)
 
-    def world_groups(
-        self, obs: Mapping[str, Tensor], text_ids: Tensor, x_t: Tensor, m_t: Tensor, t: Tensor
-    ) -> tuple[list[Group], Tensor]:
-        """Embedded groups obs, x, m, and the keypoints [B, 9K]. The observation is clean: its time is 0."""
-        tokens, keypoints = self.stem(obs["head_camera"], obs["left_camera"], obs["right_camera"])
-        grid = self.preset.n_obs - 3
-        embedded = {
-            "obs": (self.x, tokens + F.pad(self.x.positions[:grid], (0, 0, 0, 3)), t.new_zeros(1, 1)),
-            "x": (self.x, self.x.embed(x_t) + self.x.positions, t[:, None]),
-            "m": (self.m, self.m.embed(m_t) + self.m.positions, t[:, None]),
-        }
-        text = self.text(text_ids)
-        groups = []
-        for name, (stream, h, time) in embedded.items():
-            reads = text if name in READS_TEXT else None
-            groups.append(Group(name, stream, h[:, None], stream.condition(time), reads, name != "obs"))
-        return groups, keypoints
+    def world_groups(self, observed: Observed, x_t: Tensor, m_t: Tensor, t: Tensor) -> list[Group]:
+        """Embedded groups obs, x and m at the times t, [B] or one per token [B, N]."""
+        groups = [self._observation_group(observed)]
+        for name, stream, h in (("x", self.x, self.x.embed(x_t)), ("m", self.m, self.m.embed(m_t))):
+            condition = stream.condition(t.reshape(len(t), 1, -1))
+            text = observed.text.get(name)
+            groups.append(Group(name, stream, h[:, None], condition, self._rotation(name, h), text))
+        return groups
+
+    def _observation_group(self, observed: Observed) -> Group:
+        h = observed.tokens
+        condition = self.x.condition(observed.t)
+        return Group("obs", self.x, h[:, None], condition, self._rotation("obs", h), is_output=False)
+
+    def _run(self, groups: list[Group], history: History | None) -> Tensor:
+        """Groups of the video and value streams, with what they may read: keys and values [B, depth, 2, ..., n, ...].
+
+        The history's tokens come first, k decisions and, while the passing one's action is encoded, its observation.
+        """
+        layout = [(group.name, group.count) for group in groups]
+        past = [] if history is None else self._past_layout()
+        chunks = [torch.full((n,), i // 2) for i, (_, n) in enumerate(past)]
+        if history is not None and history.kv.shape[-2] > sum(n for _, n in past):
+            past, chunks = (
+                [*past, ("obs", self.preset.n_obs)],
+                [*chunks, torch.full((self.preset.n_obs,), len(past) // 2)],
+            )
+        now = sum(n for _, n in layout)
+        chunk = torch.cat([*chunks, torch.full((now,), self.preset.history)])
+        mask = attention_mask(group_ids([*past, *layout]), chunk, table=self.visibility)[-now:]
+        mask = mask.to(groups[0].tokens.device)
+        if history is not None:
+            per_decision = self.preset.n_obs + self.preset.n_past
+            exists = history.filled.repeat_interleave(per_decision, 1)
+            rest = exists.new_ones(len(exists), mask.shape[1] - exists.shape[1])
+            mask = mask & torch.cat([exists, rest], 1)[:, None, None]
+        cache = mixture(groups, mask, None if history is None else history.kv, self.recompute)
+        return torch.stack([z for pair in cache for z in pair], 1).unflatten(1, (-1, 2))
+
+    def _past_layout(self) -> list[tuple[str, int]]:
+        return [("obs", self.preset.n_obs), ("past_act", self.preset.n_past)] * self.preset.history
+
+    def _read_by_action(self, layout: list[tuple[str, int]], observation: str = "obs") -> list[int]:
+        """Which of a layout's tokens actions read, where an observation counts as the group named."""
+        groups = [observation if name == "obs" else name for name, n in layout for _ in range(n)]
+        return [token for token, group in enumerate(groups) if group in self.visibility["a"]]
 
     def action_group(self, context: WorldContext, proprio: Tensor, knots_t: Tensor, t: Tensor) -> Group:
-        """Embedded group a: proprio [B, 46], knots_t [B, R, 4, 14], t [B, R]."""
-        return self.action(context.keypoints, self.proprio_stats.normalise(proprio), knots_t, t)
+        """Embedded group a: proprio [B, 46], knots_t [B, R, n_knots, 14], t [B, R]."""
+        turn = self._rotation("a", knots_t).repeat(knots_t.shape[1], 1, 1)
+        return self.action(context.keypoints, self.proprio_stats.normalise(proprio), knots_t, t, turn)
+
+    def _rotation(self, group: str, like: Tensor) -> Tensor:
+        precision = torch.complex128 if like.dtype == torch.float64 else torch.complex64
+        return self._rotations[group].to(like.device, precision)
 
     def _world_layout(self) -> list[tuple[str, int]]:
         n = self.preset.n_future
         return [("obs", self.preset.n_obs), ("x", n), ("m", n)]
 
-    def _action_mask(self, draws: int, device: torch.device) -> Tensor | None:
-        if draws == 1:
-            return None  # a single draw reads its whole context and itself
-        readable = [(group, n) for group, n in self._world_layout() if group in self.visibility["a"]]
-        context, knots = group_ids(readable), self.preset.n_knots
-        groups = torch.cat([context, group_ids([("a", draws * knots)])])
-        samples = torch.cat([torch.full_like(context, SHARED), torch.arange(draws).repeat_interleave(knots)])
-        return attention_mask(groups, samples=samples, table=self.visibility)[len(context) :].to(device)
+    def _action_mask(self, context: WorldContext, draws: int) -> Tensor | None:
+        """Draws read their whole context and themselves, not each other. None: all."""
+        if draws == 1 and context.exists is None:
+            return None
+        read, knots = context.kv.shape[-2], self.preset.n_knots
+        draw = torch.arange(draws, device=context.kv.device).repeat_interleave(knots)
+        own = draw[:, None] == draw[None, :]
+        mask = torch.cat([own.new_ones(len(own), read), own], 1)
+        if context.exists is None:
+            return mask
+        exists = torch.cat([context.exists, own.new_ones(len(context.exists), len(own))], 1)
+        return mask & exists[:, None, None]

@@ -24,14 +24,18 @@ def time_grid(steps: int, shift: float = 1.0, device: torch.device | None = None
     return shift_time(torch.linspace(1, 0, steps + 1, device=device), shift)
 
 
-def velocity(raw: Tensor, x_t: Tensor, t: Tensor, data_rms: float) -> Tensor:
+def velocity(raw: Tensor, x_t: Tensor, t: Tensor, data_rms: float | None) -> Tensor:
     """Velocity from a network output `raw` of unit scale, for data of root mean square `data_rms` = s.
+
+    None: `raw` is the velocity, as Wan was trained. Else
 
     v = (t - (1-t)s²)/D · x_t - s/sqrt(D) · raw with D = (1-t)²s² + t²: the linear estimate of v
     from x_t alone plus a learned remainder (the preconditioning of Karras et al. 2022, for this
     path). A token of 1536 numbers in a stream 96 wide cannot carry its own noise; here it need not,
     and at t = 1 the clean estimate x_1 - v is exactly s·raw.
     """
+    if data_rms is None:
+        return raw
     t = expand_time(t, x_t)
     power = (1 - t) ** 2 * data_rms**2 + t**2
     linear = (t - (1 - t) * data_rms**2) / power * x_t

@@ -1,6 +1,7 @@
 """Model sizes. A preset is data: nothing in the model branches on its name."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from aim_rl.model.visibility import TABLES
 
@@ -11,37 +12,52 @@ STEM_CELL = 4  # px of a camera image folded into one cell of the observation st
 class Preset:
     """All sizes of one model. Sizes are (height, width) in pixels.
 
-    The prediction canvas is the T-pose of the three cameras shrunk by `shrink`: head on top,
-    left and right wrist side by side below. Raises ValueError if the cameras do not tile it.
+    The prediction canvas is the T-pose of the three cameras shrunk by `shrink`: head on top, left and right wrist
+    side by side below. A video tokenizer turns it into latent cells, and a token is a block of latent cells.
+    Raises ValueError if the cameras do not tile the canvas or the tokens do not tile the chunk.
     """
 
     name: str
     head_size: tuple[int, int]
     wrist_size: tuple[int, int]
     shrink: int  # camera pixels per canvas pixel
-    patch: int  # canvas pixels per token side
+    tokenizer: Literal["pixels", "wan"]  # what a latent is: the pixels themselves, or Wan2.2's VAE
+    latent_channels: int
+    spatial_stride: int  # canvas pixels per latent cell side
+    temporal_stride: int  # future frames per latent frame
+    patch: int  # latent cells per token side
+    temporal_patch: int  # latent frames folded into one token
     frames: int  # predicted future frames
-    temporal_patch: int  # frames folded into one token
+    data_rms: tuple[float, float] | None  # of RGB and map latents, for `flow.velocity`; None: streams give the velocity
     depth: int
     heads: int
     head_dim: int
     width_x: int
     width_m: int
     width_a: int
-    stem_channels: int
-    keypoints: int  # per camera
+    ffn_x: int  # hidden width of the feed-forward layers
+    ffn_m: int
+    ffn_a: int
+    time_frequencies: int  # sinusoids that encode a time
+    learned_positions: bool  # beside the rotary ones
+    stem_channels: int  # of the observation's own stem; 0: the observation is a clean frame of the video
+    keypoints: int  # per camera, found by the stem
+    text: Literal["words", "umt5"]
     vocab: int
-    text_width: int
+    text_dim: int
     text_length: int
-    ff_mult: int = 4
     horizon: int = 16  # control steps per chunk
     stride: int = 4  # control steps per knot
     execute: int = 8  # control steps executed before the next decision
+    history: int = 0  # past decisions that a decision remembers
     action_dim: int = 14
     world_steps: int = 1
     action_steps: int = 4
     shift_video: float = 5.0
     shift_action: float = 1.0
+    pure_noise: float = 0.5  # share of training samples whose future is noise alone, where a one-step decision starts
+    times_per_frame: bool = False  # training draws a time for each token frame of the future, not one for all
+    history_noise: float = 0.0  # share of training samples whose past observations are noised
     action_draws: int = 4  # (time, noise) draws of the action chunk per world pass in training
     map_weight: float = 20.0  # extra weight of a map pixel at the centre of a blob
     lambda_map: float = 1.0
@@ -52,12 +68,20 @@ class Preset:
         tiles = (*self.head_tile, *self.wrist_tile)
         if self.head_size[1] != 2 * self.wrist_size[1]:
             raise ValueError("The head camera must be as wide as both wrist cameras together.")
-        if any(side % (self.shrink * self.patch) for side in (*self.head_size, *self.wrist_size)):
-            raise ValueError(f"A patch of {self.patch} px would straddle a seam between the tiles {tiles}.")
-        if (self.shrink * self.patch) % (2 * STEM_CELL):
+        if any(side % (self.shrink * self.token_side) for side in (*self.head_size, *self.wrist_size)):
+            raise ValueError(f"A patch of {self.token_side} px would straddle a seam between the tiles {tiles}.")
+        if (self.shrink * self.token_side) % (2 * STEM_CELL):
             raise ValueError("A token must cover a whole number of stem features.")
-        if self.frames % self.temporal_patch or self.horizon % self.stride or self.horizon % self.frames:
-            raise ValueError("Frames must fill temporal patches, and knots and frames must divide the chunk.")
+        if self.frames % self.token_frames or self.horizon % self.stride or self.horizon % self.frames:
+            raise ValueError("Frames must fill tokens, and knots and frames must divide the chunk.")
+        if self.history_noise and self.stem_channels:
+            raise ValueError(
+                "Only observations made of latents can be noised: history_noise and a stem exclude each other."
+            )
+        if self.history and self.execute % self.stride:
+            raise ValueError("A remembered decision must have executed whole knots.")
+        if self.head_dim % 2:
+            raise ValueError("Rotary positions turn pairs of numbers: head_dim must be even.")
         if self.visibility not in TABLES:
             raise ValueError(f"There is no visibility table {self.visibility!r}; choose one of {', '.join(TABLES)}.")
 
@@ -74,27 +98,47 @@ class Preset:
         return self.head_tile[0] + self.wrist_tile[0], self.head_tile[1]
 
     @property
+    def token_side(self) -> int:
+        """Canvas pixels per token side."""
+        return self.spatial_stride * self.patch
+
+    @property
+    def token_frames(self) -> int:
+        """Future frames per token."""
+        return self.temporal_stride * self.temporal_patch
+
+    @property
     def grid(self) -> tuple[int, int]:
         """Rows and columns of the canvas's token grid."""
-        return self.canvas[0] // self.patch, self.canvas[1] // self.patch
+        return self.canvas[0] // self.token_side, self.canvas[1] // self.token_side
+
+    @property
+    def times(self) -> int:
+        """Token grids that follow each other in a chunk."""
+        return self.frames // self.token_frames
 
     @property
     def n_future(self) -> int:
         """Tokens of the future RGB, and as many of the value maps."""
-        return self.frames // self.temporal_patch * self.grid[0] * self.grid[1]
+        return self.times * self.grid[0] * self.grid[1]
 
     @property
     def n_obs(self) -> int:
-        """Tokens of the current observation: the grid and one keypoint token per camera."""
-        return self.grid[0] * self.grid[1] + 3
+        """Tokens of the current observation: the grid and, if the stem finds any, a keypoint token per camera."""
+        return self.grid[0] * self.grid[1] + (3 if self.keypoints else 0)
 
     @property
     def n_knots(self) -> int:
         return self.horizon // self.stride
 
     @property
+    def n_past(self) -> int:
+        """Action tokens of a remembered decision: the knots that were executed."""
+        return self.execute // self.stride
+
+    @property
     def token_dim(self) -> int:
-        return self.temporal_patch * 3 * self.patch**2
+        return self.temporal_patch * self.latent_channels * self.patch**2
 
 
 PRESETS = {
@@ -105,19 +149,30 @@ PRESETS = {
             head_size=(48, 64),
             wrist_size=(32, 32),
             shrink=2,
+            tokenizer="pixels",
+            latent_channels=3,
+            spatial_stride=1,
+            temporal_stride=1,
             patch=8,
-            frames=2,
             temporal_patch=2,
+            frames=2,
+            data_rms=(0.5, 1.0),  # maps are mostly -1
             depth=2,
             heads=2,
             head_dim=12,
             width_x=32,
             width_m=24,
             width_a=32,
+            ffn_x=128,
+            ffn_m=96,
+            ffn_a=128,
+            time_frequencies=64,
+            learned_positions=True,
             stem_channels=8,
             keypoints=4,
+            text="words",
             vocab=64,
-            text_width=16,
+            text_dim=16,
             text_length=16,
         ),
         Preset(
@@ -125,20 +180,77 @@ PRESETS = {
             head_size=(96, 128),
             wrist_size=(64, 64),
             shrink=2,
+            tokenizer="pixels",
+            latent_channels=3,
+            spatial_stride=1,
+            temporal_stride=1,
             patch=16,
-            frames=2,
             temporal_patch=2,
+            frames=2,
+            data_rms=(0.5, 1.0),
             depth=4,
             heads=4,
             head_dim=24,
             width_x=96,
             width_m=64,
             width_a=128,
+            ffn_x=384,
+            ffn_m=256,
+            ffn_a=512,
+            time_frequencies=64,
+            learned_positions=True,
             stem_channels=32,
             keypoints=16,
+            text="words",
             vocab=512,
-            text_width=64,
+            text_dim=64,
             text_length=32,
+        ),
+        # The video stream, tokenizer and text encoder of Wan2.2-TI2V-5B. What AIM leaves open follows LingBot-VA, whose
+        # code it builds on: the canvas, chunks of 2 latent frames and 32 actions (4 per frame, one token each), both
+        # time shifts, 10 steps for actions. Our own choice: widths m and a (notes on Fast-WAM), 5 steps for the world
+        # (LingBot-VA takes 3 and stops half way, but a map that serves as reward should be clean), a memory of two
+        # decisions (four seconds), and the whole chunk is executed, so that its last latent frame becomes the next
+        # observation. Training draws times per frame and noises the past as LingBot-VA does.
+        Preset(
+            name="wan2.2-5b",
+            head_size=(256, 320),
+            wrist_size=(128, 160),
+            shrink=1,
+            tokenizer="wan",
+            latent_channels=48,
+            spatial_stride=16,
+            temporal_stride=4,
+            patch=2,
+            temporal_patch=1,
+            frames=8,
+            data_rms=None,
+            depth=30,
+            heads=24,
+            head_dim=128,
+            width_x=3072,
+            width_m=1024,
+            width_a=768,
+            ffn_x=14336,
+            ffn_m=4096,
+            ffn_a=3072,
+            time_frequencies=256,
+            learned_positions=False,
+            stem_channels=0,
+            keypoints=0,
+            text="umt5",
+            vocab=256384,
+            text_dim=4096,
+            text_length=512,
+            horizon=32,
+            stride=1,
+            execute=32,
+            history=2,
+            world_steps=5,
+            action_steps=10,
+            pure_noise=0.0,
+            times_per_frame=True,
+            history_noise=0.5,
         ),
     )
 }

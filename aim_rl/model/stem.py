@@ -47,7 +47,7 @@ class CameraStem(nn.Module):
         self.mix = nn.Conv2d(c, c, 3, padding=1)
         self.keypoints = SpatialSoftmax(c, preset.keypoints)
         self.down = nn.Conv2d(c, c, 3, stride=2, padding=1)
-        self.features = preset.shrink * preset.patch // (2 * STEM_CELL)  # stem features per token side
+        self.features = preset.shrink * preset.token_side // (2 * STEM_CELL)  # stem features per token side
         self.token = nn.Linear(self.features**2 * c, preset.width_x)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,8 +1,11 @@
 """Mixture of transformers: each stream owns its weights, all share one attention.
 
-Tokens travel as groups (`visibility.GROUPS`), shaped [B, R, n, width]: R packs several samples that
-share a context (draws of the action chunk); it is 1 for all others. A group has one time, so the
-current observation at t = 0 and the noised future at t are two groups of one stream.
+A stream is Wan2.2's transformer (diffusers' WanTransformer3DModel): alone and unmasked it computes what Wan does,
+with the same weights (`wan_weights`). Streams that read no text lack the cross-attention.
+
+Tokens travel as groups (`visibility.GROUPS`), shaped [B, R, n, width]: R packs several samples that share a context
+(draws of the action chunk); it is 1 for all others. The current observation at t = 0 and the noised future at t are
+two groups of one stream, because they read different groups.
 """
 
 import math
@@ -13,10 +16,12 @@ from typing import cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from aim_rl.model.presets import Preset
+from aim_rl.model.rotary import rotate
 
-TIME_FREQUENCIES = 64
+NORM_EPS = 1e-6  # of every norm, as in Wan
 
 
 def sincos_positions(rows: int, cols: int, width: int) -> Tensor:
@@ -31,68 +36,91 @@ def sincos_positions(rows: int, cols: int, width: int) -> Tensor:
     return torch.cat([encode(row.flatten(), width // 2), encode(col.flatten(), width - width // 2)], -1)
 
 
-def time_features(t: Tensor) -> Tensor:
-    """Times in [0, 1] [...] -> sinusoids [..., 64], as Wan with t in thousandths."""
-    half = TIME_FREQUENCIES // 2
+def time_features(t: Tensor, count: int) -> Tensor:
+    """Times in [0, 1] [...] -> sinusoids [..., count], as Wan with t in thousandths; at least in float32."""
+    half = count // 2
+    t = t if t.dtype == torch.float64 else t.float()
     frequencies = torch.exp(torch.arange(half, device=t.device, dtype=t.dtype) * (-math.log(10000.0) / half))
     angles = 1000 * t[..., None] * frequencies
     return torch.cat([angles.cos(), angles.sin()], -1)
 
 
+def modulate(h: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
+    return torch.addcmul(shift, F.layer_norm(h, h.shape[-1:], eps=NORM_EPS), 1 + scale)
+
+
+def mlp(width_in: int, hidden: int, width: int, activation: nn.Module) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(width_in, hidden), activation, nn.Linear(hidden, width))
+
+
 class CrossAttention(nn.Module):
-    """Tokens [B, R, n, width] read text tokens [B, L, text_width]; residual not included."""
+    """Tokens [B, R, n, width] read a text's keys and values; residual not included. WanTransformerBlock's attn2."""
 
     def __init__(self, preset: Preset, width: int) -> None:
         super().__init__()
         inner = preset.heads * preset.head_dim
         self.head_shape = (preset.heads, preset.head_dim)
-        self.norm = nn.LayerNorm(width)
+        self.norm = nn.LayerNorm(width, eps=NORM_EPS)
         self.q = nn.Linear(width, inner)
-        self.kv = nn.Linear(preset.text_width, 2 * inner)
-        self.q_norm = nn.RMSNorm(inner)
-        self.k_norm = nn.RMSNorm(inner)
+        self.kv = nn.Linear(width, 2 * inner)
+        self.q_norm = nn.RMSNorm(inner, eps=NORM_EPS)
+        self.k_norm = nn.RMSNorm(inner, eps=NORM_EPS)
         self.out = nn.Linear(inner, width)
 
-    def forward(self, h: Tensor, text: Tensor) -> Tensor:
-        q = self.q_norm(self.q(self.norm(h).flatten(1, 2)))
+    def keys_values(self, text: Tensor) -> Tensor:
+        """Projected text [B, L, width] -> [B, 2, heads, L, head_dim]."""
         k, v = self.kv(text).chunk(2, -1)
-        q, k, v = (z.unflatten(-1, self.head_shape).transpose(1, 2) for z in (q, self.k_norm(k), v))
-        return self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)).view_as(h)
+        return torch.stack([self.k_norm(k), v], 1).unflatten(-1, self.head_shape).transpose(2, 3)
+
+    def forward(self, h: Tensor, text: Tensor) -> Tensor:
+        q = self.q_norm(self.q(self.norm(h).flatten(1, 2))).unflatten(-1, self.head_shape).transpose(1, 2)
+        attended = F.scaled_dot_product_attention(q, *text.unbind(1))
+        return self.out(attended.transpose(1, 2).flatten(2)).view_as(h)
 
 
 class StreamBlock(nn.Module):
     """One stream's share of a block: norms, Q/K/V/O, feed-forward; text attention if it reads text.
 
-    Modulated as Wan's adaLN-single: (shift, scale, gate) x 2 = the stream's time projection + own table.
+    Diffusers' WanTransformerBlock, with the attention itself left to `mixture`. Modulated as Wan's adaLN-single:
+    (shift, scale, gate) x 2 = the stream's time projection + own table.
     """
 
-    def __init__(self, preset: Preset, width: int, reads_text: bool) -> None:
+    def __init__(self, preset: Preset, width: int, hidden: int, reads_text: bool) -> None:
         super().__init__()
-        inner, hidden = preset.heads * preset.head_dim, preset.ff_mult * width
+        inner = preset.heads * preset.head_dim
         self.head_shape = (preset.heads, preset.head_dim)
         table = torch.zeros(6, width)
         table[[2, 5]] = 1  # gates open: at the start a plain pre-norm transformer
         self.table = nn.Parameter(table)
         self.qkv = nn.Linear(width, 3 * inner)
-        self.q_norm = nn.RMSNorm(inner)
-        self.k_norm = nn.RMSNorm(inner)
+        self.q_norm = nn.RMSNorm(inner, eps=NORM_EPS)
+        self.k_norm = nn.RMSNorm(inner, eps=NORM_EPS)
         self.out = nn.Linear(inner, width)
         self.cross = CrossAttention(preset, width) if reads_text else None
-        self.ff = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
+        self.ff = mlp(width, hidden, width, nn.GELU(approximate="tanh"))
 
     def modulation(self, shared: Tensor) -> tuple[Tensor, ...]:
-        """Shared projection [B, R, 6, width] -> six tensors [B, R, 1, width]."""
-        return (shared + self.table).unsqueeze(-2).unbind(2)
+        """Shared projection [B, R, n or 1, 6, width] -> six tensors [B, R, n or 1, width]."""
+        return (shared + self.table).unbind(-2)
 
-    def queries_keys_values(self, h: Tensor, modulation: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """Tokens [B, R, n, width] -> q, k, v [B, R·n, heads, head_dim]."""
+    def queries_keys_values(
+        self, h: Tensor, modulation: Sequence[Tensor], rotation: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Tokens [B, R, n, width], rotation [R·n, heads, head_dim / 2] -> q, k, v [B, R·n, heads, head_dim]."""
         shift, scale = modulation[:2]
         q, k, v = self.qkv(modulate(h, shift, scale).flatten(1, 2)).chunk(3, -1)
         q, k, v = (z.unflatten(-1, self.head_shape) for z in (self.q_norm(q), self.k_norm(k), v))
-        return q, k, v
+        return rotate(q, rotation), rotate(k, rotation), v
+
+    def text_keys_values(self, text: Tensor) -> Tensor:
+        """Projected text [B, L, width] -> [B, 2, heads, L, head_dim], of a block that reads text."""
+        assert self.cross is not None
+        return self.cross.keys_values(text)
 
     def update(self, h: Tensor, attended: Tensor, modulation: Sequence[Tensor], text: Tensor | None) -> Tensor:
-        """Residual updates by the attention's result [B, R·n, heads, head_dim], text and feed-forward."""
+        """Residual updates by the attention's result [B, R·n, heads, head_dim], the text's keys and values, and the
+        feed-forward.
+        """
         gate, shift, scale, gate_ff = modulation[2:]
         h = torch.addcmul(h, gate, self.out(attended.flatten(2)).view_as(h))
         if text is not None and self.cross is not None:
@@ -100,44 +128,61 @@ class StreamBlock(nn.Module):
         return torch.addcmul(h, gate_ff, self.ff(modulate(h, shift, scale)))
 
 
-def modulate(h: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    return torch.addcmul(shift, F.layer_norm(h, h.shape[-1:], eps=1e-6), 1 + scale)
-
-
 class Stream(nn.Module):
-    """One stream of the mixture: token embedding, positions, time conditioning, blocks, output head.
+    """One stream of the mixture: token embedding, time conditioning, text projection, blocks, output head.
 
-    `positions` [n, width] is the start of the learned positions.
+    `hidden` is the feed-forward's width; `positions` [n, width] the start of learned positions, which Wan lacks.
     """
 
-    def __init__(self, preset: Preset, token_dim: int, positions: Tensor, reads_text: bool = False) -> None:
+    def __init__(
+        self,
+        preset: Preset,
+        token_dim: int,
+        width: int,
+        hidden: int,
+        positions: Tensor | None = None,
+        reads_text: bool = False,
+    ) -> None:
         super().__init__()
-        width = positions.shape[1]
-        self.embed = nn.Linear(token_dim, width)
-        self.positions = nn.Parameter(positions.clone())
-        self.time = nn.Sequential(nn.Linear(TIME_FREQUENCIES, width), nn.SiLU(), nn.Linear(width, width))
+        self.time_frequencies = preset.time_frequencies
+        self.embedding = nn.Linear(token_dim, width)
+        self.positions = None if positions is None else nn.Parameter(positions)
+        self.time = mlp(preset.time_frequencies, width, width, nn.SiLU())
         self.time_projection = nn.Linear(width, 6 * width)
-        self.blocks = nn.ModuleList(StreamBlock(preset, width, reads_text) for _ in range(preset.depth))
-        self.head_projection = nn.Linear(width, 2 * width)
+        self.text = mlp(preset.text_dim, width, width, nn.GELU(approximate="tanh")) if reads_text else None
+        self.blocks = nn.ModuleList(StreamBlock(preset, width, hidden, reads_text) for _ in range(preset.depth))
+        self.head_table = nn.Parameter(torch.zeros(2, width))
         self.head = nn.Linear(width, token_dim)
-        for layer in (self.time_projection, self.head_projection, self.head):
+        for layer in (self.time_projection, self.head):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
 
     def block(self, layer: int) -> StreamBlock:
         return cast(StreamBlock, self.blocks[layer])
 
+    def embed(self, z: Tensor) -> Tensor:
+        """Tokens [..., n, token_dim] -> [..., n, width]: the first n of the learned positions, if any, are added."""
+        h = self.embedding(z)
+        return h if self.positions is None else h + self.positions[: z.shape[-2]]
+
+    def read_text(self, text: Tensor) -> Tensor:
+        """Text [B, L, text_dim] -> keys and values for every block [B, depth, 2, heads, L, head_dim]."""
+        assert self.text is not None
+        projected = self.text(text)
+        layers = range(len(self.blocks))
+        return torch.stack([self.block(layer).text_keys_values(projected) for layer in layers], 1)
+
     def condition(self, t: Tensor) -> Tensor:
-        """Times [B, R] -> conditioning vectors [B, R, width]."""
-        return self.time(time_features(t))
+        """Times [B, R, n or 1] -> conditioning vectors [B, R, n or 1, width]."""
+        return self.time(time_features(t, self.time_frequencies).to(self.embedding.weight.dtype))
 
     def shared_modulation(self, condition: Tensor) -> Tensor:
-        """Conditioning [B, R, width] -> the modulation that all blocks share [B, R, 6, width]."""
+        """Conditioning [B, R, n or 1, width] -> the modulation that all blocks share [B, R, n or 1, 6, width]."""
         return self.time_projection(F.silu(condition)).unflatten(-1, (6, -1))
 
     def read_out(self, h: Tensor, condition: Tensor) -> Tensor:
         """Tokens [B, R, n, width] -> outputs [B, R, n, token_dim]."""
-        shift, scale = self.head_projection(F.silu(condition)).unsqueeze(-2).chunk(2, -1)
+        shift, scale = (condition[..., None, :] + self.head_table).unbind(-2)
         return self.head(modulate(h, shift, scale))
 
 
@@ -148,8 +193,9 @@ class Group:
     name: str
     stream: Stream
     tokens: Tensor
-    condition: Tensor  # [B or 1, R, width]
-    text: Tensor | None = None  # [B, L, text_width]
+    condition: Tensor  # [B or 1, R, n, width], or 1 for n where all tokens share one time
+    rotation: Tensor  # [R·n, heads, head_dim / 2], complex
+    text: Tensor | None = None  # [B, depth, 2, heads, L, head_dim], from `Stream.read_text`
     is_output: bool = True  # False: of the last block only keys and values are wanted
 
     @property
@@ -160,29 +206,55 @@ class Group:
         return self.stream.read_out(self.tokens, self.condition)
 
 
-def mixture(groups: Sequence[Group], mask: Tensor | None, context: Tensor | None = None) -> list[tuple[Tensor, Tensor]]:
+def mixture(
+    groups: Sequence[Group], mask: Tensor | None, context: Tensor | None = None, recompute: bool = False
+) -> list[tuple[Tensor, Tensor]]:
     """Runs `groups` through all blocks, replacing their tokens; returns each block's keys and values.
 
     mask [Q, K] over the groups' tokens in order, preceded in K by the context's (None: all visible).
-    context [B, depth, 2, heads, n, head_dim] adds keys and values computed earlier. Returned keys
-    and values are [B, heads, n, head_dim].
+    context [B, depth, 2, heads, n, head_dim] adds keys and values computed earlier. recompute: keep only the tokens
+    between blocks for the backward pass (gradient checkpointing). Returned keys and values are [B, heads, n, head_dim].
     """
     shared = [group.stream.shared_modulation(group.condition) for group in groups]
-    counts = [group.count for group in groups]
-    earlier = [] if context is None else [layer.unbind(1) for layer in context.unbind(1)]
+    earlier = [None] * len(groups[0].stream.blocks) if context is None else context.unbind(1)
     cache = []
-    depth = len(groups[0].stream.blocks)
-    for layer in range(depth):
-        blocks = [group.stream.block(layer) for group in groups]
-        modulations = [block.modulation(m) for block, m in zip(blocks, shared, strict=True)]
-        triples = zip(blocks, groups, modulations, strict=True)
-        qkv = [block.queries_keys_values(group.tokens, m) for block, group, m in triples]
-        q, k, v = (torch.cat(parts, 1).transpose(1, 2) for parts in zip(*qkv, strict=True))
-        cache.append((k, v))
-        if earlier:
-            k, v = (torch.cat(pair, 2) for pair in zip(earlier[layer], (k, v), strict=True))
-        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).split(counts, 1)
-        for block, group, modulation, part in zip(blocks, groups, modulations, attended, strict=True):
-            if group.is_output or layer < depth - 1:
-                group.tokens = block.update(group.tokens, part, modulation, group.text)
+    for layer, before in enumerate(earlier):
+        arguments = (groups, [group.tokens for group in groups], shared, layer, mask, before)
+        if recompute and torch.is_grad_enabled():
+            tokens, pair = checkpoint(_layer, *arguments, use_reentrant=False)
+        else:
+            tokens, pair = _layer(*arguments)
+        cache.append(pair)
+        for group, h in zip(groups, tokens, strict=True):
+            group.tokens = h
     return cache
+
+
+def _layer(
+    groups: Sequence[Group],
+    tokens: Sequence[Tensor],
+    shared: Sequence[Tensor],
+    layer: int,
+    mask: Tensor | None,
+    before: Tensor | None,
+) -> tuple[list[Tensor], tuple[Tensor, Tensor]]:
+    """One block of all groups: their tokens after it, and its keys and values [B, heads, n, head_dim].
+
+    `tokens` are those before it, `before` [B, 2, heads, n, head_dim] the context's keys and values.
+    """
+    blocks = [group.stream.block(layer) for group in groups]
+    modulations = [block.modulation(m) for block, m in zip(blocks, shared, strict=True)]
+    parts = zip(blocks, tokens, modulations, groups, strict=True)
+    qkv = [block.queries_keys_values(h, m, group.rotation) for block, h, m, group in parts]
+    q, own_k, own_v = (torch.cat(part, 1).transpose(1, 2) for part in zip(*qkv, strict=True))
+    k, v = own_k, own_v
+    if before is not None:
+        k, v = (torch.cat(pair, 2) for pair in zip(before.unbind(1), (k, v), strict=True))
+    counts = [group.count for group in groups]
+    attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).split(counts, 1)
+    is_last = layer == len(groups[0].stream.blocks) - 1
+    after = []
+    for group, block, h, modulation, part in zip(groups, blocks, tokens, modulations, attended, strict=True):
+        text = None if group.text is None else group.text[:, layer]
+        after.append(block.update(h, part, modulation, text) if group.is_output or not is_last else h)
+    return after, (own_k, own_v)

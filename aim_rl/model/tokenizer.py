@@ -1,4 +1,4 @@
-"""The T-pose canvas and its patches.
+"""The T-pose canvas, its latents and its patches.
 
 Canvas of one frame, height x width (the small preset in brackets):
 
@@ -8,9 +8,12 @@ Canvas of one frame, height x width (the small preset in brackets):
     |   left   |  right   |   wrist tiles [32 x 32]
     +----------+----------+
 
-RGB and value maps go through the same patches, so their token grids coincide. Patches never
-straddle a seam (checked by the preset), so no camera leaks into another one's tokens.
+A tokenizer turns canvases into latent cells and back; `PixelTokenizer` leaves them as they are, `wan.WanTokenizer`
+is Wan2.2's VAE. A token is a patch of latent cells. RGB and value maps go through the same tokenizer and patches, so
+their token grids coincide. Neither straddles a seam, so no camera leaks into another one's tokens.
 """
+
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -26,9 +29,12 @@ def paste(head: Tensor, left: Tensor, right: Tensor) -> Tensor:
     return torch.cat([head, torch.cat([left, right], -1)], -2)
 
 
-def cut(canvas: Tensor, preset: Preset) -> tuple[Tensor, Tensor, Tensor]:
-    """Inverse of `paste`: canvas [..., H, W] -> head, left and right tile [..., h, w]."""
-    rows, cols = preset.head_tile[0], preset.wrist_tile[1]
+def cut(canvas: Tensor, preset: Preset, cell: int = 1) -> tuple[Tensor, Tensor, Tensor]:
+    """Inverse of `paste`: canvas [..., H, W] -> head, left and right tile [..., h, w].
+
+    cell: canvas pixels per side of what the last two axes count, `spatial_stride` for latents.
+    """
+    rows, cols = preset.head_tile[0] // cell, preset.wrist_tile[1] // cell
     return canvas[..., :rows, :], canvas[..., rows:, :cols], canvas[..., rows:, cols:]
 
 
@@ -42,20 +48,45 @@ def pack(head: Tensor, left: Tensor, right: Tensor, preset: Preset) -> Tensor:
     return paste(tile(head), tile(left), tile(right))
 
 
-def patchify(video: Tensor, preset: Preset) -> Tensor:
-    """Canvases [B, F, 3, H, W] -> tokens [B, N, token_dim], time major, then rows, then columns."""
-    b, f, c, h, w = video.shape
+def patchify(latents: Tensor, preset: Preset) -> Tensor:
+    """Latent canvases [B, F, C, H, W] -> tokens [B, N, token_dim], time major, then rows, then columns."""
+    b, f, c, h, w = latents.shape
     s, p = preset.temporal_patch, preset.patch
-    blocks = video.reshape(b, f // s, s, c, h // p, p, w // p, p)
+    blocks = latents.reshape(b, f // s, s, c, h // p, p, w // p, p)
     return blocks.permute(0, 1, 4, 6, 2, 3, 5, 7).reshape(b, -1, s * c * p * p)
 
 
 def unpatchify(tokens: Tensor, preset: Preset) -> Tensor:
-    """Inverse of `patchify`: tokens [B, N, token_dim] -> canvases [B, F, 3, H, W]."""
+    """Inverse of `patchify`: tokens [B, N, token_dim] -> latent canvases [B, F, C, H, W]."""
     b = tokens.shape[0]
-    s, p, (rows, cols) = preset.temporal_patch, preset.patch, preset.grid
-    blocks = tokens.reshape(b, preset.frames // s, rows, cols, s, 3, p, p)
-    return blocks.permute(0, 1, 4, 5, 2, 6, 3, 7).reshape(b, preset.frames, 3, rows * p, cols * p)
+    s, p, c, (rows, cols) = preset.temporal_patch, preset.patch, preset.latent_channels, preset.grid
+    blocks = tokens.reshape(b, -1, rows, cols, s, c, p, p)
+    return blocks.permute(0, 1, 4, 5, 2, 6, 3, 7).reshape(b, -1, c, rows * p, cols * p)
+
+
+def canvas_now(cameras: Sequence[Tensor], preset: Preset) -> Tensor:
+    """Current images, head, left and right, u8 [B, h, w, 3] -> one canvas f32 [B, 1, 3, H, W] in [-1, 1]."""
+    head, left, right = (camera[:, None] for camera in cameras)
+    return to_signed(pack(head, left, right, preset))
+
+
+class PixelTokenizer:
+    """Latents are the canvas's pixels. Shapes as `wan.WanTokenizer`; no frame depends on the one `before`."""
+
+    def __init__(self, preset: Preset) -> None:
+        self.preset = preset
+
+    def encode_now(self, cameras: Sequence[Tensor]) -> Tensor:
+        return canvas_now(cameras, self.preset)
+
+    def encode(self, video: Tensor, before: Sequence[Tensor] | None) -> Tensor:
+        return video
+
+    def decode(self, latents: Tensor, before: Sequence[Tensor] | None) -> Tensor:
+        return latents
+
+    def heights(self, maps: Tensor) -> Tensor:
+        return (maps + 1) / 2
 
 
 def to_signed(image: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 GROUPS = ("past_obs", "past_act", "obs", "x", "m", "a")
-HISTORY = ("past_obs", "past_act")
+LATER = {"obs": "past_obs", "past_obs": "past_obs", "past_act": "past_act"}  # what a later chunk takes a token for
 
 VISIBLE: Mapping[str, frozenset[str]] = {
     # query: the groups whose keys it may read
@@ -29,8 +29,6 @@ TABLES: Mapping[str, Mapping[str, frozenset[str]]] = {
 }
 READS_TEXT = frozenset({"x"})
 
-SHARED = -1  # sample id of tokens that every sample may read
-
 
 def group_ids(layout: Sequence[tuple[str, int]]) -> Tensor:
     """Group ids [N] of consecutive runs of tokens, e.g. [("obs", 23), ("x", 20)]."""
@@ -40,24 +38,24 @@ def group_ids(layout: Sequence[tuple[str, int]]) -> Tensor:
 def attention_mask(
     groups: Tensor,
     chunks: Tensor | None = None,
-    samples: Tensor | None = None,
     table: Mapping[str, frozenset[str]] = VISIBLE,
+    window: int | None = None,
 ) -> Tensor:
     """Boolean mask [N, N], True where query (row) may read key (column).
 
-    groups [N]: indices into GROUPS. chunks [N]: index of the decision a token belongs to; history
-    reads history up to its own chunk, a chunk's tokens read history strictly before it and
-    otherwise only their own chunk. samples [N]: tokens of different samples packed in one row do
-    not see each other; keys of sample SHARED are seen by all. Both default to one chunk, one sample;
-    without chunk ids all history counts as earlier.
+    groups [N]: indices into GROUPS. chunks [N]: index of the decision a token belongs to. Tokens of one chunk read
+    each other by the table, and of earlier chunks what those leave behind (`LATER`): their observation and the
+    commanded action, which comes after all else of its chunk. window: how many chunks back they read. Without
+    chunks, all tokens are of one.
     """
-    reads = torch.tensor([[key in table[query] for key in GROUPS] for query in GROUPS], device=groups.device)
+    device = groups.device
+    reads = torch.tensor([[key in table[query] for key in GROUPS] for query in GROUPS], device=device)
     mask = reads[groups[:, None], groups[None, :]]
     if chunks is not None:
-        is_past = torch.tensor([group in HISTORY for group in GROUPS], device=groups.device)[groups]
-        query, key = chunks[:, None], chunks[None, :]
-        to_past = torch.where(is_past[:, None], key <= query, key < query)
-        mask = mask & torch.where(is_past[None, :], to_past, key == query)
-    if samples is not None:
-        mask = mask & ((samples[:, None] == samples[None, :]) | (samples[None, :] == SHARED))
+        recalls = torch.tensor([[LATER.get(key) in table[query] for key in GROUPS] for query in GROUPS], device=device)
+        moment = 2 * chunks + (groups == GROUPS.index("past_act"))
+        since = moment[:, None] - moment[None, :]
+        mask = torch.where(since > 0, recalls[groups[:, None], groups[None, :]], mask & (since == 0))
+        if window is not None:
+            mask = mask & (chunks[:, None] - chunks[None, :] <= window)
     return mask

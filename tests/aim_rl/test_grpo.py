@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -214,3 +215,26 @@ def test_initial_noise_executes_the_ode_from_a_draw_and_credits_its_odd_part(
     length = half.flatten(1).norm(dim=1)
     bounded = half * (28**0.5 * 0.25 / length).clamp(max=1)[:, None, None]
     torch.testing.assert_close(credited, bounded[:, None].expand_as(credited), atol=1e-5, rtol=0)
+
+
+def test_a_policy_remembers_each_row_since_its_episode_began(
+    observations: Callable[..., TensorDict],
+) -> None:
+    """Row 1 begins anew at the third decision: from there it acts as a policy that has seen nothing before."""
+    torch.manual_seed(0)
+    model = AIM(replace(PRESETS["tiny"], history=2))
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.15)
+    decisions = observations(2, 4)
+    decisions["decision"] = torch.tensor([[0, 1, 2, 3], [0, 1, 0, 1]])[..., None]
+    policy, fresh = AimPolicy(model.eval(), 8), AimPolicy(model, 8)
+    acted = [policy(decisions[:, t].clone()) for t in range(4)]
+    late = [fresh(decisions[:, t].clone()) for t in (2, 3)]
+    for ours, theirs in zip(acted[2:], late, strict=True):
+        torch.testing.assert_close(ours["chain"][1], theirs["chain"][1])
+        assert (ours["chain"][0] - theirs["chain"][0]).abs().max() > 1e-4
+    assert acted[3]["context_exists"][:, :4].tolist() == [[True] * 4, [False] * 2 + [True] * 2]
+    exploring = AimPolicy(model, 8, "initial_noise", 0.5)
+    sampled = torch.stack([exploring(decisions[:, t].clone()) for t in range(4)], 1)
+    recomputed = exploring.get_dist(sampled).log_prob(sampled["sample"])
+    torch.testing.assert_close(recomputed, sampled["sample_log_prob"], atol=1e-4, rtol=0)

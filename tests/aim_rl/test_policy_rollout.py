@@ -12,6 +12,7 @@ from torchrl.envs import SerialEnv
 
 from aim_rl.groups import KEPT, whole_groups
 from aim_rl.model import AIM, PRESETS
+from aim_rl.model.text import word_tokenizer
 from aim_rl.policy import OBSERVATION, AimPolicy
 from aim_rl.rollout import RolloutConfig, make_worker
 from aim_rl.runs import one_thread
@@ -23,6 +24,7 @@ CONFIG = RolloutConfig(
     task="click_bell",
     setting="randomized",
     preset=TINY,
+    tokenize=word_tokenizer(TINY),
     execute=TINY.execute,
     step_limit=32,
     workers=1,

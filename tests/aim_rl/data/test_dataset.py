@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -124,3 +125,27 @@ def test_unusable_datasets_say_why(tmp_path: Path, make_episode: Make) -> None:
     write_episode(episode_path(tmp_path, 1), make_episode(head=(48, 64), wrist=(32, 32)))
     with pytest.raises(UserError, match="64 x 48 px"):
         DemonstrationSet(tmp_path, SMALL)
+
+
+def test_a_preset_with_history_gets_the_decisions_before(tmp_path: Path, make_episode: Callable[..., Episode]) -> None:
+    for index in range(2):
+        write_episode(episode_path(tmp_path, index), make_episode(24, seed=index))
+    preset = replace(PRESETS["small"], history=2)
+    data = DemonstrationSet(tmp_path, preset)
+    batch = data.batch(torch.tensor([24 + 20, 24 + 9, 24 + 3]))  # of the second episode; a decision takes 8 frames
+    assert batch["past_happened"].tolist() == [[True, True], [False, True], [False, False]]
+    now = data.batch(torch.tensor([24 + 4, 24 + 12, 24 + 1, 24 + 0]))
+    for row, (past, frame) in enumerate([((0, 0), 0), ((0, 1), 1), ((1, 1), 2), ((2, 0), 3)]):
+        assert torch.equal(batch["past_head_camera"][past], now["head_camera"][frame]), row
+        assert torch.equal(batch["past_knots"][past], now["knots"][frame, :2]), row
+
+
+def test_robotwins_pictures_are_enlarged_to_the_full_size_and_no_further(make_episode: Make) -> None:
+    episode = make_episode(2, head=(240, 320), wrist=(240, 320))
+    resized = resize_episode(episode, (256, 320), (128, 160))
+    assert resized.head_camera.shape == (2, 256, 320, 3) and resized.left_camera.shape == (2, 128, 160, 3)
+    focal, centre = episode.head_camera_intrinsic[0, 1, 1] * 256 / 240, (160.0, 128.0)
+    np.testing.assert_allclose(resized.head_camera_intrinsic[0, [0, 1], [0, 1]], focal, rtol=1e-6)
+    np.testing.assert_allclose(resized.head_camera_intrinsic[0, :2, 2], centre, rtol=1e-6)
+    with pytest.raises(UserError, match="collect again"):
+        resize_episode(episode, (288, 320), (128, 160))

@@ -56,7 +56,16 @@ def tiny() -> Preset:
     return PRESETS["tiny"]
 
 
-@pytest.fixture
-def deep(tiny: Preset) -> Preset:
+WANS = {  # what sets the full size apart, but for the pretrained parts
+    "stem_channels": 0,
+    "keypoints": 0,
+    "temporal_patch": 1,
+    "data_rms": None,
+    "learned_positions": False,
+}
+
+
+@pytest.fixture(params=[{}, WANS], ids=["stem", "as Wan"])
+def deep(tiny: Preset, request: pytest.FixtureRequest) -> Preset:
     """Four layers: leaks through the observation need more than one."""
-    return replace(tiny, depth=4)
+    return replace(tiny, depth=4, **request.param)

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from aim_rl.model import GROUPS, VISIBLE, Preset, attention_mask, proprio, tokenize
+from aim_rl.model import GROUPS, VISIBLE, Preset, WorldContext, attention_mask, proprio, tokenize
 from aim_rl.model.aim import AIM
 from aim_rl.model.streams import mixture
-from aim_rl.model.visibility import SHARED, TABLES, group_ids
+from aim_rl.model.visibility import TABLES, group_ids
 
 from .conftest import observation, randomised
 
@@ -33,39 +33,27 @@ def test_table_is_the_papers() -> None:
     assert by_hand == VISIBLE
 
 
-def test_mask_follows_the_table_over_chunks_and_samples() -> None:
-    tokens = [  # group, chunk, sample
-        ("past_obs", 0, 0),
-        ("past_act", 0, 0),
-        ("past_obs", 1, 0),
-        ("past_act", 1, 0),
-        ("obs", 1, 0),
-        ("x", 1, 0),
-        ("m", 1, 0),
-        ("a", 1, 0),
-        ("obs", 1, 1),
-        ("a", 1, 1),
-        ("obs", 1, SHARED),
-    ]
+def test_mask_follows_the_table_over_chunks() -> None:
+    tokens = ["obs 0", "past_act 0", "x 0", "obs 1", "past_act 1", "x 1", "a 1", "obs 2", "x 2", "m 2", "a 2"]
     by_hand = [
-        "11.........",  # history sees its own chunk's history, never the next one's
-        "11.........",
-        "1111.......",
-        "1111.......",
-        "11..1.....1",  # chunk 1 sees the history before it, not its own
-        "11..11....1",
-        "1...111...1",
-        ".1..1.11..1",
-        "........1.1",  # the other sample sees nothing of this one, but what is shared
-        "........111",
-        "..........1",
+        "1..........",  # an observation sees no action of its own chunk ...
+        "11.........",  # ... which comes after it
+        "1.1........",
+        "11.1.......",
+        "11.11......",
+        "11.1.1.....",  # nobody sees an earlier chunk's prediction
+        ".1.1..1....",
+        "11.11..1...",
+        "11.11..11..",
+        "1..1...111.",  # a map sees past observations, but no past action ...
+        ".1..1..1.11",  # ... and an action the other way round
     ]
-    groups, chunks, samples = (
-        torch.tensor(column)
-        for column in zip(*[(GROUPS.index(group), chunk, sample) for group, chunk, sample in tokens], strict=True)
-    )
+    names, chunks = zip(*[token.split() for token in tokens], strict=True)
+    groups, chunk = torch.tensor([GROUPS.index(name) for name in names]), torch.tensor([int(c) for c in chunks])
     expected = torch.tensor([[cell == "1" for cell in row] for row in by_hand])
-    assert torch.equal(attention_mask(groups, chunks, samples), expected)
+    assert torch.equal(attention_mask(groups, chunk), expected)
+    expected[7:, :2] = False  # chunk 2 looks one chunk back
+    assert torch.equal(attention_mask(groups, chunk, window=1), expected)
 
 
 def test_no_row_of_the_mask_is_empty() -> None:
@@ -88,9 +76,10 @@ class JointForward:
 
     def __call__(self) -> tuple[Tensor, Tensor, Tensor]:
         """Raw outputs of x, m and a."""
-        groups, keypoints = self.model.world_groups(self.obs, self.text, self.x, self.m, self.t)
-        state = proprio(self.obs).to(self.a.dtype)
-        action = self.model.action(keypoints, state, self.a[:, None], self.t[:, None])
+        observed = self.model.observe(self.obs, self.text)
+        groups = self.model.world_groups(observed, self.x, self.m, self.t)
+        context = WorldContext(torch.empty(0), observed.keypoints)
+        action = self.model.action_group(context, proprio(self.obs).to(self.a.dtype), self.a[:, None], self.t[:, None])
         layout = [(group.name, group.count) for group in (*groups, action)]
         mixture([*groups, action], attention_mask(group_ids(layout), table=self.visibility))
         return groups[1].read_out(), groups[2].read_out(), action.read_out()
@@ -152,7 +141,7 @@ def test_action_is_bit_identical_while_observation_and_map_are_frozen(deep: Pres
     state = proprio(joint.obs)
 
     def action_and_context(x: Tensor, text: Tensor, frozen: Tensor | None) -> tuple[Tensor, Tensor]:
-        _, _, context = model.encode_world(joint.obs, text, x, joint.m, joint.t)
+        _, _, context = model.encode_world(model.observe(joint.obs, text), x, joint.m, joint.t)
         kv = context.kv.clone()
         if frozen is not None:
             kv[..., deep.n_obs :, :] = frozen[..., deep.n_obs :, :]
@@ -173,7 +162,7 @@ def test_context_path_equals_the_full_masked_forward(deep: Preset, readable: set
     model = randomised(deep, visibility=table)
     joint = JointForward(model, table)
     _, _, full = joint()
-    _, _, context = model.encode_world(joint.obs, joint.text, joint.x, joint.m, joint.t)
+    _, _, context = model.encode_world(model.observe(joint.obs, joint.text), joint.x, joint.m, joint.t)
     group = model.action_group(context, proprio(joint.obs), joint.a[:, None], joint.t[:, None])
     mixture([group], None, context.kv)
     torch.testing.assert_close(group.read_out(), full, atol=1e-5, rtol=1e-5)

@@ -1,0 +1,236 @@
+"""The frozen parts of Wan2.2-TI2V-5B around its transformer: the VAE and the text encoder, from a diffusers directory.
+
+Neither is a module of the model: checkpoints hold what we train, and these 6 billion numbers stay in one place.
+"""
+
+import importlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from aim_rl.model.presets import Preset
+from aim_rl.model.text import Tokenize, word_tokenizer
+from aim_rl.model.tokenizer import canvas_now, cut, paste
+from envs.errors import UserError
+
+SOURCE = "Wan-AI/Wan2.2-TI2V-5B-Diffusers"
+
+
+class Frozen:
+    """A pretrained model that is not ours to train, copy or save."""
+
+    def __init__(self, preset: Preset) -> None:
+        self.preset = preset
+        self._model: Any = None
+
+    @property
+    def model(self) -> Any:
+        """The diffusers or transformers model. Raises UserError before `load`."""
+        if self._model is None:
+            raise missing(self.preset)
+        return self._model
+
+    def adopt(self, model: nn.Module) -> None:
+        self._model = model.eval().requires_grad_(False)
+
+    def own_precision(self) -> torch.autocast:
+        """It computes as it was loaded, whatever our streams train in."""
+        return torch.autocast(self.model.device.type, enabled=False)
+
+    def to(self, device: torch.device) -> None:
+        self.model.to(device)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self  # an averaged or a learner's copy of the policy shares it
+
+
+class WanTokenizer(Frozen):
+    """Canvas videos <-> latents of Wan2.2's VAE (diffusers' AutoencoderKLWan): C channels, one cell per 16 x 16 px and
+    4 frames.
+
+    Every camera is encoded by itself and its latents pasted: over the whole canvas, the convolutions would carry one
+    camera's picture into all cells. The VAE is causal, so the chunk is encoded behind the frame before it: for RGB
+    the current pictures, for value maps an empty map, both known when the chunk is decoded.
+    """
+
+    def load(self, directory: Path) -> None:
+        """Reads `directory`/vae. Raises UserError: it is missing, damaged or of another size, or no diffusers."""
+        preset = self.preset
+        strides = {"scale_factor_spatial": preset.spatial_stride, "scale_factor_temporal": preset.temporal_stride}
+        check_config(directory, "vae", preset, {"z_dim": preset.latent_channels, **strides})
+        self.adopt(from_pretrained("diffusers", "AutoencoderKLWan", directory, "vae", low_cpu_mem_usage=False))
+
+    def encode_now(self, cameras: Sequence[Tensor]) -> Tensor:
+        """Current images, head, left and right, u8 [B, h, w, 3] -> normalised latents [B, 1, C, h', w']."""
+        return self.to_latents(canvas_now(cameras, self.preset))
+
+    def encode(self, video: Tensor, before: Sequence[Tensor] | None) -> Tensor:
+        """Canvases [B, F, 3, H, W] in [-1, 1], F a multiple of 4 -> normalised latents [B, F / 4, C, h', w'].
+
+        before: the camera images of the frame before the video; None: an empty map.
+        """
+        return self.to_latents(torch.cat([self._first(before, video), video], 1))[:, 1:]
+
+    def decode(self, latents: Tensor, before: Sequence[Tensor] | None) -> Tensor:
+        """Inverse of `encode`, as far as the VAE has one: canvases in [-1, 1]."""
+        video = latents.new_empty(len(latents), 0, 3, *self.preset.canvas)
+        first = self.to_latents(self._first(before, video))
+        return self.to_video(torch.cat([first, latents], 1))[:, 1:]
+
+    def heights(self, maps: Tensor) -> Tensor:
+        """Value maps [B, F, 3, H, W] in [-1, 1] -> the map's peak in each latent cell's pixels and frames, in [0, 1]:
+        [B, F / 4, C, h', w'].
+        """
+        preset = self.preset
+        cell = (preset.temporal_stride, preset.spatial_stride, preset.spatial_stride)
+        peaks = F.max_pool3d((maps.transpose(1, 2) + 1) / 2, cell).amax(1)
+        return peaks[:, :, None].expand(-1, -1, preset.latent_channels, -1, -1)
+
+    @torch.no_grad()
+    def to_latents(self, video: Tensor) -> Tensor:
+        """Canvases [B, T, 3, H, W] in [-1, 1] -> latents [B, 1 + (T-1)/4, C, h', w']: the posterior's mode, normalised.
+
+        Raises ValueError: T is not 4k + 1; the VAE would drop the frames over.
+        """
+        if (video.shape[1] - 1) % self.preset.temporal_stride:
+            raise ValueError(f"Wan's VAE takes 4k + 1 frames, not {video.shape[1]}.")
+        head, left, right = cut(video, self.preset)
+        wrists = self._encode_camera(torch.cat([left, right]))
+        return paste(self._encode_camera(head), *wrists.chunk(2))
+
+    @torch.no_grad()
+    def to_video(self, latents: Tensor) -> Tensor:
+        """Latents [B, L, C, h', w'] -> canvases [B, 4L - 3, 3, H, W] in [-1, 1], each camera decoded by itself."""
+        head, left, right = cut(latents, self.preset, self.preset.spatial_stride)
+        wrists = self._decode_camera(torch.cat([left, right]))
+        return paste(self._decode_camera(head), *wrists.chunk(2))
+
+    def _first(self, before: Sequence[Tensor] | None, like: Tensor) -> Tensor:
+        if before is None:
+            return like.new_full((len(like), 1, *like.shape[2:]), -1.0)
+        return canvas_now(before, self.preset).to(like)
+
+    def _encode_camera(self, video: Tensor) -> Tensor:
+        with self.own_precision():
+            mode = self.model.encode(video.transpose(1, 2).to(self.model.device, self.model.dtype)).latent_dist.mode()
+        mean, std = self._statistics(mode)
+        return ((mode - mean) / std).transpose(1, 2).to(video)
+
+    def _decode_camera(self, latents: Tensor) -> Tensor:
+        normalised = latents.transpose(1, 2).to(self.model.device, self.model.dtype)
+        mean, std = self._statistics(normalised)
+        with self.own_precision():
+            return self.model.decode(normalised * std + mean).sample.transpose(1, 2).to(latents)
+
+    def _statistics(self, like: Tensor) -> Tensor:
+        """Mean and std of the latents per channel, [2, C, 1, 1, 1]."""
+        config = self.model.config
+        return torch.tensor([config.latents_mean, config.latents_std]).to(like)[..., None, None, None]
+
+
+class WanText(Frozen):
+    """Instructions -> text embeddings as Wan was trained on them: UMT5, zero behind the last word piece, no mask."""
+
+    _pieces: "WordPieces | None" = None
+
+    def load(self, directory: Path) -> None:
+        """Reads `directory`/text_encoder and /tokenizer. Raises UserError: missing, damaged, another size, no extra."""
+        check_config(directory, "text_encoder", self.preset, {"d_model": self.preset.text_dim})
+        self.adopt(from_pretrained("transformers", "UMT5EncoderModel", directory, "text_encoder"))
+        self._pieces = WordPieces(directory, self.preset)
+
+    @property
+    def tokenize(self) -> "WordPieces":
+        """The encoder's own tokenizer. Raises UserError before `load`."""
+        if self._pieces is None:
+            raise missing(self.preset)
+        return self._pieces
+
+    @torch.no_grad()
+    def __call__(self, ids: Tensor) -> Tensor:
+        """Ids [B, L] from `tokenize` -> embeddings [B, L, text_dim] in the encoder's precision, on the ids' device."""
+        unique, place = ids.unique(dim=0, return_inverse=True)  # a batch has few instructions
+        real = unique != self.model.config.pad_token_id
+        longest = int(real.sum(1).max())
+        unique, mask = (z[:, :longest].to(self.model.device) for z in (unique, real))
+        with self.own_precision():
+            h = self.model(unique, mask.long()).last_hidden_state * mask[..., None]
+        return F.pad(h, (0, 0, 0, ids.shape[1] - longest)).to(ids.device)[place]
+
+
+class WordPieces:
+    """UMT5's tokenizer: an instruction -> word piece ids int64 [L] with the end mark, zero-padded, cut at L."""
+
+    def __init__(self, directory: Path, preset: Preset) -> None:
+        """Reads `directory`/tokenizer. Raises UserError: it is missing or damaged, or the extra `wan` is missing."""
+        self._length = preset.text_length
+        try:
+            tokenizers = _package("transformers").AutoTokenizer
+            self._tokenizer = tokenizers.from_pretrained(directory / "tokenizer", local_files_only=True)
+        except (OSError, ValueError) as error:
+            raise UserError(f"{directory / 'tokenizer'} cannot be read; download {SOURCE} again") from error
+
+    def __call__(self, text: str) -> Tensor:
+        options = {"padding": "max_length", "truncation": True, "max_length": self._length}
+        return self._tokenizer(" ".join(text.split()), return_tensors="pt", **options).input_ids[0]
+
+
+def instruction_tokenizer(preset: Preset, directory: Path | None) -> Tokenize:
+    """What turns instructions into the preset's ids; `directory`: Wan's, for presets that start from it.
+
+    Raises UserError: the preset needs a directory and there is none, or it cannot be read.
+    """
+    if preset.text == "words":
+        return word_tokenizer(preset)
+    if directory is None:
+        raise missing(preset)
+    return WordPieces(directory, preset)
+
+
+def missing(preset: Preset) -> UserError:
+    """What to say where a preset's pretrained parts are needed and not there."""
+    return UserError(f"the preset {preset.name} needs the pretrained {SOURCE}; give its folder with --wan DIR")
+
+
+def check_config(directory: Path, part: str, preset: Preset, expected: Mapping[str, Any]) -> None:
+    """Refuses `directory`/`part`/config.json unless it says `expected`. Raises UserError."""
+    path = directory / part / "config.json"
+    try:
+        config = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read; give the folder of {SOURCE}, completely downloaded") from error
+    found = {key: config.get(key) for key in expected} if isinstance(config, dict) else {}
+    wrong = [
+        f"{key} is {found.get(key)} instead of {value}" for key, value in expected.items() if found.get(key) != value
+    ]
+    if wrong:
+        raise UserError(f"{path} is not the model that the preset {preset.name} needs: {', '.join(wrong)}")
+
+
+def from_pretrained(package: str, name: str, directory: Path, part: str, **options: Any) -> nn.Module:
+    """The pretrained model of class `package`.`name` in `directory`/`part`. Never unpickles.
+
+    Raises UserError: it is damaged or incomplete, or the package is not installed.
+    """
+    options |= {"use_safetensors": True, "local_files_only": True, "output_loading_info": True}
+    try:
+        model, info = getattr(_package(package), name).from_pretrained(directory / part, **options)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise UserError(f"{directory / part} cannot be read ({reason}); download {SOURCE} again") from error
+    if info["missing_keys"]:
+        raise UserError(f"{directory / part} lacks {len(info['missing_keys'])} tensors; download {SOURCE} again")
+    return model
+
+
+def _package(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise UserError(f"Wan2.2 needs the package {name}: pip install -e '.[wan]'") from error

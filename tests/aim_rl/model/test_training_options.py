@@ -1,0 +1,82 @@
+"""What Wan-sized presets train with: a time per frame, no pure noise, a noised past."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from aim_rl.model import Preset
+
+from .conftest import WANS, randomised, training_batch
+
+
+@pytest.fixture
+def wans(tiny: Preset) -> Preset:
+    return replace(tiny, **WANS, times_per_frame=True, pure_noise=0.0)
+
+
+def times_in_training(preset: Preset, monkeypatch: pytest.MonkeyPatch) -> Tensor:
+    """[B, N], the times that the world streams saw."""
+    model, seen = randomised(preset), []
+    encode_world = model.encode_world
+
+    def noted(observed: Any, x_t: Tensor, m_t: Tensor, t: Tensor, history: Any = None) -> Any:
+        seen.append(t)
+        return encode_world(observed, x_t, m_t, t, history)
+
+    monkeypatch.setattr(model, "encode_world", noted)
+    losses = model.loss(training_batch(preset, 8))
+    assert torch.isfinite(losses["loss"])
+    return seen[0]
+
+
+def test_each_frame_of_the_future_has_its_time_and_none_is_pure_noise(
+    wans: Preset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    t = times_in_training(wans, monkeypatch).unflatten(1, (wans.times, -1))
+    assert wans.times == 2 and (t == t[:, :, :1]).all()
+    assert (t[:, 0, 0] != t[:, 1, 0]).all() and (t < 1).all()
+    one = times_in_training(replace(wans, times_per_frame=False, pure_noise=1.0), monkeypatch)
+    assert (one == 1).all()
+
+
+@torch.no_grad()
+def test_a_token_of_clean_time_is_denoised_as_one_of_its_own_time(wans: Preset) -> None:
+    """Equal times per token are one time."""
+    model, batch = randomised(wans).eval(), training_batch(wans, 2)
+    observed = model.observe(batch, batch["text"])
+    x, m = torch.randn(2, 2, wans.n_future, wans.token_dim, generator=torch.Generator().manual_seed(0))
+    t = torch.tensor([0.3, 0.8])
+    one = model.encode_world(observed, x, m, t)
+    each = model.encode_world(observed, x, m, t[:, None].expand(-1, wans.n_future))
+    for ours, theirs in zip(one[:2], each[:2], strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
+
+
+def test_the_past_is_noised_in_training_only_and_its_time_is_told(wans: Preset) -> None:
+    preset = replace(wans, history=1, history_noise=0.5)
+    batch = training_batch(preset, 64)
+    batch |= {f"past_{name}": batch[name][:, None] for name in ("head_camera", "left_camera", "right_camera")}
+    batch["past_knots"] = torch.zeros(64, 1, preset.n_past, 14)
+    batch["past_happened"] = torch.ones(64, 1, dtype=torch.bool)
+    model = randomised(preset)
+
+    def past() -> Tensor:
+        history = model.history_of(batch, torch.Generator().manual_seed(4))
+        assert history is not None
+        return history.kv.flatten(1).detach()
+
+    noised, told = past(), model.observe(batch, None, model._history_noise(64, torch.Generator().manual_seed(4))).t
+    model.eval()
+    changed = (noised - past()).abs().amax(1) > 1e-4
+    assert torch.equal(changed, told[:, 0, 0] > 0)
+    assert 10 < changed.sum() < 54 and told.max() <= 5 / 6  # the cleaner half of a schedule shifted by 5
+
+
+def test_pictures_that_a_stem_reads_cannot_be_noised(tiny: Preset) -> None:
+    with pytest.raises(ValueError, match="history_noise"):
+        replace(tiny, history=1, history_noise=0.5)

@@ -1,0 +1,120 @@
+"""Stage I on two processes (FSDP2 on gloo) takes the steps of one, and goes on from what either left."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import Tensor
+
+from aim_rl import pretrain
+from aim_rl.data.dataset import DemonstrationSet
+from aim_rl.data.files import episode_path, write_episode
+from aim_rl.model import PRESETS
+from aim_rl.runs import one_thread
+from envs.errors import UserError
+
+from .data.conftest import episode_of
+
+SIZES = ["--preset", "tiny", "--batch-size", "4", "--micro-batch", "2", "--learning-rate", "0.01"]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("demonstrations")
+    for number in range(3):
+        write_episode(episode_path(folder, number), episode_of(seed=number))
+    return folder
+
+
+def alone(data: Path, out: Path, steps: int, resume: bool = False) -> None:
+    config = pretrain.PretrainConfig(
+        "stack_blocks_two",
+        data,
+        out,
+        out if resume else None,
+        steps,
+        batch_size=4,
+        micro_batch=2,
+        learning_rate=0.01,
+        preset="tiny",
+    )
+    with one_thread():
+        pretrain.pretrain(config)
+
+
+def two_processes(*arguments: str) -> None:
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    subprocess.run([*launch, "-m", "aim_rl.pretrain", *arguments], check=True, env=environment, capture_output=True)
+
+
+def curve(run: Path, name: str) -> dict[int, float]:
+    events = EventAccumulator(str(run / "tensorboard")).Reload()
+    return {event.step: event.value for event in events.Scalars(f"stage1/{name}")}
+
+
+def weights(run: Path) -> dict[str, Tensor]:
+    return load_file(run / "checkpoint" / "model.safetensors")
+
+
+def test_two_processes_take_the_steps_of_one_and_either_resumes_the_other(tmp_path: Path, data: Path) -> None:
+    """The first step agrees to rounding; from then on, Adam makes full steps of gradients that are rounding alone."""
+    one, two = tmp_path / "one", tmp_path / "two"
+    alone(data, one, 3)
+    two_processes("--task", "stack_blocks_two", "--data", str(data), "--out", str(two), "--steps", "3", *SIZES)
+    for name in ("loss", "gradient_norm"):
+        ours, theirs = curve(two, name), curve(one, name)
+        assert ours[0] == pytest.approx(theirs[0], rel=1e-5)
+        assert ours[2] == pytest.approx(theirs[2], rel=0.01) and theirs[2] != pytest.approx(theirs[0], rel=0.05)
+    # What one process left goes on with two, and the other way round.
+    alone(data, two, 5, resume=True)
+    two_processes("--resume", str(one), "--steps", "5", *SIZES)
+    assert curve(two, "loss")[4] == pytest.approx(curve(one, "loss")[4], rel=0.01)
+    for name, tensor in weights(two).items():
+        torch.testing.assert_close(tensor, weights(one)[name], atol=1e-4, rtol=0, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def test_a_batch_in_parts_has_the_gradient_of_its_parts_mean_and_recomputing_changes_nothing(data: Path) -> None:
+    demonstrations = DemonstrationSet(data, PRESETS["tiny"])
+
+    def gradients(micro: int, batch: int, step: int, recompute: bool = False) -> tuple[float, list[Tensor]]:
+        config = pretrain.PretrainConfig("stack_blocks_two", data, batch_size=batch, micro_batch=micro, preset="tiny")
+        model = pretrain.new_model(config, pretrain.ALONE)
+        for layer in (model.action.stream.head, model.x.head, model.m.head):
+            torch.nn.init.normal_(layer.weight)
+        model.recompute = recompute
+        losses = pretrain.accumulate_gradients(model, demonstrations, config, step, pretrain.ALONE)
+        return losses["loss"], [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+
+    loss, whole = gradients(2, 4, 0)
+    parts = [gradients(2, 2, step) for step in (0, 1)]  # the same two micro-batches, as steps of their own
+    assert loss == pytest.approx((parts[0][0] + parts[1][0]) / 2, rel=1e-5)
+    for gradient, first, second in zip(whole, parts[0][1], parts[1][1], strict=True):
+        torch.testing.assert_close(gradient, (first + second) / 2, atol=1e-5, rtol=1e-4)
+    again, recomputed = gradients(2, 4, 0, recompute=True)
+    assert again == pytest.approx(loss, rel=1e-6)
+    for gradient, other in zip(whole, recomputed, strict=True):
+        torch.testing.assert_close(gradient, other)
+
+
+def test_bf16_trains_in_float32_weights(tmp_path: Path, data: Path) -> None:
+    config = pretrain.PretrainConfig(
+        "stack_blocks_two", data, tmp_path / "run", steps=2, batch_size=2, preset="tiny", bf16=True
+    )
+    (tmp_path / "run").mkdir()
+    model = pretrain.train(config, DemonstrationSet(data, PRESETS["tiny"]), tmp_path / "run")
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    assert all(torch.isfinite(parameter).all() for parameter in model.parameters())
+
+
+def test_a_batch_that_cannot_be_shared_out(data: Path) -> None:
+    config = pretrain.PretrainConfig("stack_blocks_two", data, batch_size=6, micro_batch=4, preset="tiny")
+    with pytest.raises(UserError, match="must be a multiple of 4"):
+        pretrain.pretrain(config)
