@@ -196,7 +196,7 @@ def test_the_policy_acts_with_it_and_its_chain_has_a_likelihood(loaded: AIM) -> 
     acted = policy(batch)
     assert acted["action"].shape == (2, 32, 16) and acted["landing"].shape == (2, 32, 2, 3)
     assert acted["value_map"].shape == (2, TOY.frames, 3, *TOY.head_tile)
-    again = policy.get_dist(acted).log_prob(acted["chain_next"])
+    again = policy.get_dist(acted).log_prob(acted["sample"])
     torch.testing.assert_close(again, acted["sample_log_prob"], atol=1e-4, rtol=1e-4)
 
 
