@@ -87,7 +87,7 @@ def demonstrate(env: TabletopEnv, seed: int) -> Episode | None:
     stacked: dict[str, Any] = {key: np.stack([frame[key] for frame in frames]) for key in frames[0]}
     return Episode(
         **stacked,
-        instructions=[env.instruction],
+        instructions=env.wordings[env.wording],
         contacts=gather_contacts(recorder.events(), recorder, len(frames)),
         task=env.task_class.name,
         setting=env.setting,

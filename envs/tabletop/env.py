@@ -17,6 +17,7 @@ from envs.tabletop.skills import next_joints
 from envs.tabletop.task import Task, task_class
 
 SETTINGS = ("clean", "randomized")
+WORDINGS = ("seen", "unseen")
 SETTLE_STEPS = 50  # physics steps after spawning, so that objects rest on the table
 
 Observation = dict[str, NDArray[Any]]
@@ -39,9 +40,11 @@ class TabletopEnv(gym.Env[Observation, NDArray[np.float32]]):
         action_mode: "joint" f32 [14] absolute joint targets; "ee" f32 [16] endposes (xyz, wxyz, gripper per
             arm, world); "delta_ee" f32 [14] (xyz m, rotation vector rad in the world frame, gripper per arm)
             relative to the commanded endpose.
+        instructions: "seen" or "unseen" wordings.
 
     Raises:
-        ValueError: a setting or action mode that does not exist, an action of wrong shape or not finite.
+        ValueError: a setting, action mode or kind of wording that does not exist, an action of wrong shape or not
+            finite.
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": round(1 / CONTROL_STEP)}  # noqa: RUF012
@@ -53,20 +56,24 @@ class TabletopEnv(gym.Env[Observation, NDArray[np.float32]]):
         head_size: tuple[int, int] = (240, 320),
         wrist_size: tuple[int, int] = (240, 320),
         action_mode: str = "joint",
+        instructions: str = "seen",
         render_mode: str | None = None,
     ) -> None:
         if setting not in SETTINGS:
             raise ValueError(f"setting {setting!r} does not exist; choose one of {', '.join(SETTINGS)}")
         if action_mode not in ACTION_SIZE:
             raise ValueError(f"action_mode {action_mode!r} does not exist; choose one of {', '.join(ACTION_SIZE)}")
+        if instructions not in WORDINGS:
+            raise ValueError(f"instructions {instructions!r} do not exist; choose one of {', '.join(WORDINGS)}")
         self.task_class = task_class(task)
         self.setting = setting
         (height, width), (wrist_height, wrist_width) = head_size, wrist_size
         self.head_size, self.wrist_size = (height, width), (wrist_height, wrist_width)
         self.action_mode = action_mode
+        self.wording = instructions
         self.render_mode = render_mode
         self.step_limit = self.task_class.step_limit
-        self.instruction = self.task_class.instructions[0]
+        self.instruction: str
         self.steps = 0
         self.observation_space = self._observation_space()
         self.action_space = action_space(action_mode)
@@ -117,7 +124,11 @@ class TabletopEnv(gym.Env[Observation, NDArray[np.float32]]):
         self.task = self.task_class(self.world)
         if self.setting == "randomized":
             self.world.scatter_clutter()
-        self.instruction = self.task_class.instructions[int(rng.integers(len(self.task_class.instructions)))]
+        templates = {"seen": self.task_class.instructions, "unseen": self.task_class.unseen_instructions}
+        slots = self.task.slots()
+        self.wordings = {kind: [text.format(**slots) for text in texts] for kind, texts in templates.items()}
+        texts = self.wordings[self.wording]
+        self.instruction = texts[int(rng.integers(len(texts)))]
         self.world.add_cameras(self.head_size, self.wrist_size)
         self.world.advance(SETTLE_STEPS)
         self.steps = 0

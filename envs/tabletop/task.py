@@ -17,7 +17,8 @@ class Task(ABC):
 
     name: ClassVar[str]
     step_limit: ClassVar[int]  # control steps, RoboTwin's
-    instructions: ClassVar[tuple[str, ...]]
+    instructions: ClassVar[tuple[str, ...]]  # at least ten wordings for training; {placeholders} are filled by `slots`
+    unseen_instructions: ClassVar[tuple[str, ...]]  # at least five that only evaluation reads
 
     def __init__(self, world: Tabletop) -> None:
         self.world = world
@@ -28,6 +29,10 @@ class Task(ABC):
     @abstractmethod
     def load(self) -> None:
         """Puts the task's bodies on the table of `self.world`, drawing from `self.rng`."""
+
+    def slots(self) -> dict[str, str]:
+        """What fills the instructions' placeholders in this scene: an object, a colour, an arm."""
+        return {}
 
     @abstractmethod
     def success(self) -> bool:

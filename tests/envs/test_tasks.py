@@ -62,15 +62,18 @@ def test_doing_nothing_never_succeeds(task: str) -> None:
 
 
 @pytest.mark.parametrize("task", task_names())
-def test_a_task_has_three_wordings_and_a_seed_picks_one(task: str) -> None:
-    env = start(task)
-    wordings = env.task_class.instructions
-    assert len(set(wordings)) >= 3
-    seen = set()
-    for seed in range(12):
-        env.restart(seed)
-        seen.add(env.instruction)
-    assert len(seen) >= 2 and seen <= set(wordings)
+def test_a_seed_picks_a_wording_and_unseen_ones_are_kept_apart(task: str) -> None:
+    drawn: dict[str, set[str]] = {}
+    for kind, least in (("seen", 10), ("unseen", 5)):
+        env = TabletopEnv(task, instructions=kind, **SMALL)
+        drawn[kind] = set()
+        for seed in range(8):
+            env.restart(seed)
+            assert len(set(env.wordings[kind])) >= least
+            assert env.instruction in env.wordings[kind] and "{" not in env.instruction
+            drawn[kind].add(env.instruction)
+        assert len(drawn[kind]) >= 2
+    assert not drawn["seen"] & drawn["unseen"]
 
 
 def test_the_expert_recovers_when_its_block_is_taken_away() -> None:

@@ -21,6 +21,20 @@ class BeatBlockHammer(Task):
         "beat the block with the hammer",
         "pick up the hammer and hit the red block",
         "grab the hammer by its handle and bring its head down on the block",
+        "take the hammer and strike the block",
+        "hit the red block with the head of the hammer",
+        "use the {arm} arm to grab the hammer and beat the block",
+        "lift the hammer with the {arm} arm and bring it down on the block",
+        "pound the block with the hammer",
+        "grasp the hammer's handle and tap the red block",
+        "knock on the red block with the hammer",
+    )
+    unseen_instructions = (
+        "give the red cube a blow with the hammer",
+        "let the hammer's face land on the block",
+        "with the {arm} hand, hammer the block",
+        "the block should be struck by the hammer",
+        "raise the hammer over the red cube and lower it onto it",
     )
 
     def load(self) -> None:
@@ -37,6 +51,9 @@ class BeatBlockHammer(Task):
         self.arm = self.skills.side(self.block)
         self.world.keep_clear(spot, 0.07)
         self.world.keep_clear(np.array([0.0, -0.08]), 0.13)
+
+    def slots(self) -> dict[str, str]:
+        return {"arm": self.arm}
 
     def success(self) -> bool:
         face, block = self.hammer.point("face"), self.block.position

@@ -19,6 +19,20 @@ class ClickBell(Task):
         "click the bell",
         "press the button on top of the bell",
         "ring the desk bell with a closed gripper",
+        "push the bell's button down",
+        "tap the top of the bell",
+        "ring the bell with the {arm} arm",
+        "close the {arm} gripper and press the bell",
+        "use the {arm} arm to click the bell",
+        "make the desk bell ring",
+        "touch the button of the bell from above",
+    )
+    unseen_instructions = (
+        "let me hear the bell",
+        "give the bell on the table a short press",
+        "reach over the bell with the {arm} hand and push its button",
+        "strike the bell's knob once",
+        "sound the service bell",
     )
 
     def load(self) -> None:
@@ -27,6 +41,9 @@ class ClickBell(Task):
         self.bell = bell(self.world, np.array([x, y, self.world.table_top]))
         self.arm = self.skills.side(self.bell)
         self.world.keep_clear(self.bell.position, 0.09)
+
+    def slots(self) -> dict[str, str]:
+        return {"arm": self.arm}
 
     def success(self) -> bool:
         """The closed gripper on the bell's side pushes on the bell near its top."""

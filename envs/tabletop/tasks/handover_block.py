@@ -22,6 +22,20 @@ class HandoverBlock(Task):
         "hand the red block over from the left arm to the right arm and put it on the blue pad",
         "pick up the long block with the left arm, pass it to the right arm and place it on the pad",
         "use both arms to move the red block to the blue target",
+        "take the red block on the left, hand it to the right arm and stand it on the blue pad",
+        "grab the block with the left gripper, let the right gripper take over and put it on the pad",
+        "pass the long red block from left to right and set it on the blue square",
+        "left arm picks the block, right arm places it on the blue pad",
+        "hand over the red block and stand it on the pad",
+        "lift the red block, change hands and put it down on the blue pad",
+        "let both arms work together to bring the block to the blue pad",
+    )
+    unseen_instructions = (
+        "the left hand fetches the block and the right hand stands it on the pad",
+        "get the tall red block onto the blue square with a hand-over",
+        "swap the block between the grippers in mid-air and finish on the pad",
+        "the block on the left belongs on the blue pad on the right",
+        "transfer the red bar from one arm to the other and set it upright on the target",
     )
 
     def load(self) -> None:

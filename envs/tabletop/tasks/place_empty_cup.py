@@ -19,6 +19,20 @@ class PlaceEmptyCup(Task):
         "place the empty cup on the coaster",
         "pick up the cup and put it on the coaster",
         "set the cup down in the middle of the coaster",
+        "move the cup onto the coaster",
+        "grab the empty cup and place it on the round mat",
+        "use the {arm} arm to put the cup on the coaster",
+        "take the cup with the {arm} arm and set it on the coaster",
+        "carry the cup to the coaster",
+        "lift the cup and lower it onto the coaster",
+        "put the empty cup where the coaster is",
+    )
+    unseen_instructions = (
+        "the coaster should end up under the cup",
+        "bring the cup over to its coaster and let go",
+        "with the {arm} hand, stand the cup on the coaster",
+        "give the cup a coaster to stand on",
+        "relocate the cup so that it rests on the coaster",
     )
 
     def load(self) -> None:
@@ -34,6 +48,9 @@ class PlaceEmptyCup(Task):
         self.width = 2 * float(self.cup.points["wall"][0])
         self.world.keep_clear(cup_spot, 0.1)
         self.world.keep_clear(spot, 0.1)
+
+    def slots(self) -> dict[str, str]:
+        return {"arm": self.arm}
 
     def success(self) -> bool:
         """RoboTwin's predicate, and the cup stands on the coaster, let go."""

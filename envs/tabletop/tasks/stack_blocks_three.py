@@ -15,6 +15,20 @@ class StackBlocksThree(Task):
         "stack the blue block on the green block and the green block on the red block",
         "build a tower with red at the bottom, green in the middle and blue on top",
         "put the red block in the middle, the green one on it and the blue one on top of both",
+        "stack the three blocks in the order red, green, blue",
+        "make a tower of three: red, then green, then blue",
+        "place green on red and blue on green",
+        "pile up the blocks with red lowest and blue highest",
+        "move the red block to the middle, stack green on it, then blue",
+        "set down the red block, lay the green block on it and finish with the blue block",
+        "carry the blocks to the middle and stack them, red first, green second, blue last",
+    )
+    unseen_instructions = (
+        "the red cube is the base, the green cube comes next and the blue cube is the top",
+        "from bottom to top the tower should read red, green, blue",
+        "stack all three so that blue ends up above green and green above red",
+        "start a tower with red in the centre, continue with green and close it with blue",
+        "green goes over red and blue goes over green",
     )
 
     def load(self) -> None:

@@ -15,6 +15,20 @@ class StackBlocksTwo(Task):
         "stack the green block on the red block",
         "put the red block in the middle and place the green block on top of it",
         "build a tower of two with red at the bottom and green on top",
+        "move the red block to the middle, then put the green one on it",
+        "set the red block down in the middle of the table and stack the green block on it",
+        "place green on top of red",
+        "pile up the two blocks, the green one above the red one",
+        "make a stack of the red and the green block with green at the top",
+        "carry the red block to the middle and lay the green block on top",
+        "take the red block first, then stack the green block onto it",
+    )
+    unseen_instructions = (
+        "the green cube belongs on top of the red cube",
+        "let the red block be the base and the green block the top of a small tower",
+        "put one block on the other so that green ends up above red",
+        "start with the red block in the centre and finish with the green one over it",
+        "green goes over red: build it in the middle of the table",
     )
 
     def load(self) -> None:
