@@ -74,7 +74,8 @@ class CrossAttention(nn.Module):
 
     def forward(self, h: Tensor, text: Tensor) -> Tensor:
         q = self.q_norm(self.q(self.norm(h).flatten(1, 2))).unflatten(-1, self.head_shape).transpose(1, 2)
-        attended = F.scaled_dot_product_attention(q, *text.unbind(1))
+        k, v = text.unbind(1)
+        attended = F.scaled_dot_product_attention(q, k, v)
         return self.out(attended.transpose(1, 2).flatten(2)).view_as(h)
 
 
