@@ -8,16 +8,24 @@ Pixels: u to the right, v down, pixel (i, j) covers [i, i+1) x [j, j+1), its cen
 (i + 0.5, j + 0.5). SAPIEN and RoboTwin deliver intrinsics with cx = W/2, which means the same.
 """
 
+from rewards.maps import MAPS, MapSource, events
 from rewards.projection import project, rescale_intrinsic
-from rewards.response import landing_response, map_response, settled_response
-from rewards.shaping import SHAPINGS, RewardConfig, Shaping, chunk_reward, chunk_sum
+from rewards.response import Judged, judge, landing_response, map_response, settled_response
+from rewards.shaping import SHAPINGS, Episode, RewardConfig, Shaping, chunk_reward, chunk_sum, dense_reward
 
 __all__ = [
+    "MAPS",
     "SHAPINGS",
+    "Episode",
+    "Judged",
+    "MapSource",
     "RewardConfig",
     "Shaping",
     "chunk_reward",
     "chunk_sum",
+    "dense_reward",
+    "events",
+    "judge",
     "landing_response",
     "map_response",
     "project",

@@ -6,28 +6,35 @@ from typing import Any, SupportsFloat
 import gymnasium as gym
 import numpy as np
 import torch
+from torch import Tensor
 
-from rewards.response import landing_response, settled_response
-from rewards.shaping import RewardConfig, chunk_reward, frame_after, largest_step
+from rewards.maps import moved_on
+from rewards.response import Judged, frame_after, judge
+from rewards.shaping import Episode, RewardConfig, chunk_reward, dense_reward
 
 
 class ValueMapReward(gym.Wrapper[Any, Any, Any, Any]):
-    """Replaces the reward by lambda_d * map response + lambda_s * success, summed over the chunk.
+    """Replaces the reward by lambda_d * dense + lambda_s * success, summed over the chunk.
 
-    Maps and landing points are computed from the observation the action was chosen on; `settled` (`RewardConfig`) also
-    reads the maps of the observation before and after. An episode's last chunk settles nothing. The info
-    gains `reward_dense` and `reward_sparse`, np.float32 [h]: per control step, before the weights,
-    zero after the end of the episode.
+    Maps and landing points are computed from the observation the action was chosen on; some shapings also
+    read the maps of the observations before and after. The info gains `reward_dense` and `reward_sparse`,
+    np.float32 [h]: per control step, before the weights, zero after the end of the episode.
 
     Args:
         env: takes single actions [A] (h = 1; success is `info["is_success"]`) or chunks [h, A]
-            (its info then carries `step_success` and `executed`, bool [h]). Its observation is a
+            (its info or its observation then carries `step_success` and `executed`, bool [h]). Its observation is a
             dict with `head_camera` [H, W, 3], `head_camera_intrinsic` [3, 3] (px) and
-            `head_camera_extrinsic` [3, 4] (world to camera, OpenCV).
+            `head_camera_extrinsic` [3, 4] (world to camera, OpenCV), for the privileged reward also `progress` [h].
         maps: observation -> head camera's value maps [F, 3, H, W] in [0, 1].
         landing: (observation, action) -> tool-centre points [n, 2, 3] of the commanded action
             (left, right), m, world frame; n >= h are the control steps that the maps span.
         config: weights and shaping.
+
+    Attributes:
+        trained: share of the training that is over, for a lambda_dense that is annealed; the training loop's to set.
+
+    Raises:
+        ValueError: for maps of another decision or scene, which one running episode does not have.
     """
 
     def __init__(
@@ -37,51 +44,70 @@ class ValueMapReward(gym.Wrapper[Any, Any, Any, Any]):
         landing: Callable[[dict[str, Any], np.ndarray], np.ndarray],
         config: RewardConfig,
     ) -> None:
+        if config.maps not in ("refreshed", "held", "uniform"):
+            raise ValueError(f"maps {config.maps!r} need a batch of whole rollouts: use ValueMapRewardTransform")
         super().__init__(env)
         self.maps = maps
         self.landing = landing
         self.config = config
+        self.trained = 0.0
         self._observation: dict[str, Any] = {}
-        self._maps = self._before = torch.empty(0)
+        self._maps = self._before = self._held = torch.empty(0)
+        self._event = 0
+        self._rows: list[tuple[Tensor, ...]] = []  # of the decisions of this episode
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         self._observation, info = self.env.reset(seed=seed, options=options)
-        self._maps = self._read_maps()
+        self._rows, self._event, self._held = [], 0, torch.empty(0)
+        self._read_maps()
         self._before = self._maps[0]
         return self._observation, info
 
     def step(self, action: np.ndarray) -> tuple[dict[str, Any], SupportsFloat, bool, bool, dict[str, Any]]:
-        h = 1 if action.ndim == 1 else len(action)
-        observation, maps = self._observation, self._maps
+        observation, maps, event = self._observation, self._maps, self._event
         landing = torch.as_tensor(self.landing(observation, action))
         self._observation, _, terminated, truncated, info = self.env.step(action)
         if action.ndim == 1:
             success, executed = torch.tensor([bool(info["is_success"])]), torch.ones(1, dtype=torch.bool)
         else:
-            success, executed = torch.as_tensor(info["step_success"]), torch.as_tensor(info["executed"])
-        height, width = observation["head_camera"].shape[:2]
+            told = info if "executed" in info else self._observation
+            success, executed = torch.as_tensor(told["step_success"]), torch.as_tensor(told["executed"])
+        success = success & executed
+        followed = not (terminated or truncated)
+        if followed:
+            self._read_maps()
         camera = (
             torch.as_tensor(observation["head_camera_intrinsic"]),
             torch.as_tensor(observation["head_camera_extrinsic"]),
-            (height, width),
+            observation["head_camera"].shape[:2],
         )
-        ended = terminated or truncated
-        if not ended:
-            self._maps = self._read_maps()
-        if self.config.shaping == "additive":
-            dense = landing_response(maps, landing, *camera)[:h]
-        elif ended:
-            dense = torch.zeros(h)
-        else:
-            settled = settled_response(self._before, self._maps[0], landing[:h], *camera)
-            dense = largest_step(settled * executed)
-        self._before = maps[frame_after(h, len(landing), len(maps))]
-        reward = chunk_reward(dense, success, executed, self.config)
-        info["reward_dense"] = (dense * executed).numpy()
-        info["reward_sparse"] = (success & executed).float().numpy()
-        return self._observation, float(reward.sum()), terminated, truncated, info
+        flags = torch.tensor(event), landing, executed, torch.tensor(followed)
+        judged = judge(maps, self._before, self._maps[0], *flags, camera)
+        self._before = maps[frame_after(len(executed), len(landing), len(maps))]
+        row = (*judged, success, executed)
+        if self.config.shaping == "privileged":
+            row += (torch.as_tensor(np.append(observation["progress"][-1], self._observation["progress"])),)
+        self._rows.append(row)
+        dense = self._dense()
+        info["reward_dense"], info["reward_sparse"] = dense.numpy(), success.float().numpy()
+        reward = chunk_reward(dense, success, executed, self.config, self.trained).sum()
+        return self._observation, float(reward), terminated, truncated, info
 
-    def _read_maps(self) -> torch.Tensor:
-        return torch.as_tensor(self.maps(self._observation), dtype=torch.float32)
+    def _dense(self) -> Tensor:
+        """Dense reward [h] of the newest decision, from all of the episode so far."""
+        *judged, success, executed = (torch.stack(column) for column in list(zip(*self._rows, strict=True))[:6])
+        progress = torch.stack([row[6] for row in self._rows]) if len(self._rows[0]) > 6 else None
+        episode = Episode(Judged(*judged), success, executed, self.config.gamma, progress)
+        return dense_reward(episode, self.config.shaping)[-1]
+
+    def _read_maps(self) -> None:
+        maps = torch.as_tensor(self.maps(self._observation), dtype=torch.float32)
+        if self.config.maps == "uniform":
+            maps = torch.full_like(maps, 0.5)
+        if len(self._held) == 0:
+            self._held = maps[0]
+        if moved_on(self._held, maps[0]):
+            self._held, self._event = maps[0], self._event + 1
+        self._maps = self._held.expand_as(maps) if self.config.maps == "held" else maps

@@ -1,6 +1,9 @@
 """The response of a value map at projected points: M(Π(p)) of AIM's dense reward."""
 
+from typing import NamedTuple
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
@@ -97,6 +100,55 @@ def settled_response(
     maps = torch.stack([before, after], -4)
     then, now = _response_by_arm(maps, landing, intrinsic, extrinsic, image_size).unbind(-3)
     return (then - now).clamp_min(0).amax(-2)
+
+
+class Judged(NamedTuple):
+    """What value maps say of a chunk's commanded action; leading axes are decisions."""
+
+    response: Tensor
+    """[..., h], M_t(Π(p)) of each control step."""
+    settled: Tensor
+    """[..., h], `settled_response` on the control step where it is largest, else 0; 0 where no map follows."""
+    arrived: Tensor
+    """[...], the following map's response where the last executed control step landed; 0 where no map follows."""
+    event: Tensor
+    """i64 [...], number of the event that the map announces, from 0 (`rewards.maps.events`)."""
+
+
+def judge(
+    maps: Tensor,
+    before: Tensor,
+    after: Tensor,
+    event: Tensor,
+    landing: Tensor,
+    executed: Tensor,
+    followed: Tensor,
+    camera: tuple[Tensor, Tensor, tuple[int, int]],
+) -> Judged:
+    """Judges chunks by the maps of their own decision, of the one before and of the one that follows.
+
+    Args:
+        maps, landing: as in `landing_response`; n >= h control steps.
+        before: [..., 3, H, W], the map of the moment the chunk starts, predicted a decision earlier.
+        after: [..., 3, H, W], the first map that the following decision predicted.
+        event: i64 [...].
+        executed: bool [..., h], a prefix of every chunk.
+        followed: bool [...], whether a decision follows; where not, `after` may be anything.
+        camera: intrinsic, extrinsic and image size, as in `landing_response`.
+    """
+    h = executed.shape[-1]
+    response = landing_response(maps, landing, *camera)[..., :h] * executed
+    landing = landing[..., :h, :, :]
+    fallen = settled_response(before, after, landing, *camera) * executed
+    settled = fallen * F.one_hot(fallen.argmax(-1), h) * followed[..., None]
+    last = (executed.sum(-1) - 1).clamp_min(0)[..., None, None, None].expand(*landing.shape[:-3], 1, 2, 3)
+    arrived = landing_response(after.unsqueeze(-4), landing.gather(-3, last), *camera)[..., 0] * followed
+    return Judged(response, settled, arrived, event)
+
+
+def frame_after(executed: int, horizon: int, frames: int) -> int:
+    """Which of the `frames` over a chunk of `horizon` control steps shows the moment after `executed` of them."""
+    return int(frame_of_step(horizon, frames)[executed - 1])
 
 
 def _response_by_arm(

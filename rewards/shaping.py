@@ -1,43 +1,162 @@
-"""Composition of the dense response with task success, per control step of a chunk."""
+"""Shapings of the dense reward, and its composition with task success, per control step of a chunk.
 
+Symbols: control steps k = 1 .. K of an episode, in T decisions t = 0 .. T-1 of h control steps each (the last may be
+cut short). x_k = M_t(Π(p_k)) is the response of the map of k's decision where step k is commanded to land.
+"""
+
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rewards.response import frame_of_step
+from rewards.maps import MapSource
+from rewards.response import Judged
 
-Shaping = Literal["settled", "additive"]
-SHAPINGS: tuple[str, ...] = get_args(Shaping)
+Shaping = Literal[
+    "sparse", "additive", "length_normalised", "best_so_far", "potential", "gated", "settled", "privileged"
+]
 
 
 @dataclass(frozen=True)
 class RewardConfig:
-    """Weights of r_t = lambda_dense * r_dense + lambda_sparse * r_sparse, and what r_dense is.
-
-    additive  r_dense,t = M_t(Π(p_t)) on every control step: the paper's.
-    settled   max(0, M_t(Π(p_t)) - M_t'(Π(p_t))) on the control step of a chunk where it is largest, t' after the
-              chunk: paid once for an interaction that the frozen model sees done (`settled_response`).
-
-    With the additive reward, success ends an episode and with it the dense income. Unless lambda_sparse exceeds
-    lambda_dense times the control steps that are left, lingering on a peak pays more than finishing.
-    """
+    """r_k = lambda_dense * r_dense,k + lambda_sparse * r_sparse,k, and what r_dense is made of."""
 
     lambda_dense: float
     lambda_sparse: float
-    shaping: Shaping = "additive"
+    shaping: Shaping = "settled"
+    """A row of `SHAPINGS`."""
+    gamma: float = 1.0
+    """Discount per decision of `potential`: the learner's, or what it pays no longer cancels out."""
+    maps: MapSource = "refreshed"
+    """Which maps are read (rewards/maps.py)."""
+    anneal: bool = False
+    """lambda_dense falls linearly to 0 over the training."""
 
 
-def chunk_reward(dense: Tensor, success: Tensor, executed: Tensor, config: RewardConfig) -> Tensor:
-    """AIM's additive reward per control step: r_t = lambda_d * r_dense,t + lambda_s * r_sparse,t.
+@dataclass(frozen=True)
+class Episode:
+    """What a shaping may read, all float32 or bool. Leading axes are episodes; nothing lies behind an episode's end."""
+
+    judged: Judged
+    """What the maps said."""
+    success: Tensor
+    """Bool [..., T, h]: the control step that succeeds."""
+    executed: Tensor
+    """Bool [..., T, h]: false after the end of the episode."""
+    gamma: float = 1.0
+    progress: Tensor | None = None
+    """[..., T, h + 1] in [0, 1]: how far the simulator says the task is, before and after each control step."""
+
+
+def sparse(episode: Episode) -> Tensor:
+    """r_dense,k = 0: success alone."""
+    return torch.zeros_like(episode.judged.response)
+
+
+def additive(episode: Episode) -> Tensor:
+    """r_dense,k = x_k: the paper's.
+
+    Success ends the episode and with it this income: unless lambda_sparse exceeds lambda_dense times the control steps
+    that are left, lingering on a peak pays more than finishing.
+    """
+    return episode.judged.response
+
+
+def length_normalised(episode: Episode) -> Tensor:
+    """r_dense,k = x̄_k - x̄_{k-1}, where x̄_k = (x_1 + .. + x_k) / k and x̄_0 = 0.
+
+    An episode earns x̄_K, the mean response of its control steps, however long it is. Paid as it accrues, so that it can
+    be paid while the episode runs.
+    """
+    mean = _running_mean(episode)
+    return _by_decision(mean.diff(prepend=torch.zeros_like(mean[..., :1])), episode)
+
+
+def best_so_far(episode: Episode) -> Tensor:
+    """r_dense,k = max(0, x_k - b_{k-1}), b_{k-1} the largest response since the event began (0 where it begins).
+
+    An event earns its best response once; staying there and coming back earn nothing. A new event begins where the map
+    has moved on (`rewards.maps.events`).
+    """
+    # With the event's number added, the best of one event (at most 1) is where the next begins, 0.
+    event = episode.judged.event[..., None].expand(episode.executed.shape).flatten(-2).double()
+    x = event + (episode.judged.response.double() * episode.executed).flatten(-2)
+    before = F.pad(x.cummax(-1).values[..., :-1], (1, 0))
+    return _by_decision((x - torch.maximum(before, event)).clamp_min(0), episode)
+
+
+def potential(episode: Episode) -> Tensor:
+    """r_dense = γ Φ_{t+1} - Φ_t on the last control step of decision t (Ng, Harada and Russell 1999).
+
+    Φ_t = M_t(Π(p)), the response of the newest map where the tool was last commanded to; Φ_0 = 0, and 0 after the
+    last decision, by success or by the step limit, as invariance demands (Grzes 2017). So from any decision on the
+    discounted sum is -Φ_t, whatever the policy does: the best policy stays the best, and a return is only moved by
+    a baseline.
+    """
+    arrived = episode.judged.arrived
+    here = F.pad(arrived[..., :-1], (1, 0))
+    last = F.one_hot((episode.executed.sum(-1) - 1).clamp_min(0), episode.executed.shape[-1])
+    return (episode.gamma * arrived - here)[..., None] * last
+
+
+def gated(episode: Episode) -> Tensor:
+    """r_dense,K = x̄_K on the control step that succeeds, else 0: a success that followed the maps is worth more."""
+    return _by_decision(_running_mean(episode), episode) * episode.success
+
+
+def settled(episode: Episode) -> Tensor:
+    """r_dense,k = max(0, M_t(Π(p_k)) - M_{t+1}(Π(p_k))) on the control step of the decision where it is largest.
+
+    Paid once for an interaction that the frozen model sees done (`rewards.response.settled_response`). An episode's
+    last decision settles nothing: no map follows, and success is paid by itself.
+    """
+    return episode.judged.settled
+
+
+def privileged(episode: Episode) -> Tensor:
+    """r_dense,k = P_k - P_{k-1}, P in [0, 1] the task's progress measured in the simulator: what no map can beat.
+
+    An episode earns P_K - P_0. Only for tasks that define it (`Task.progress` in envs/tabletop/task.py).
+    """
+    if episode.progress is None:
+        raise ValueError("the privileged reward needs observations with `progress`, as the chunk wrapper adds it")
+    return episode.progress.diff(dim=-1)
+
+
+SHAPINGS: dict[Shaping, Callable[[Episode], Tensor]] = {
+    "sparse": sparse,
+    "additive": additive,
+    "length_normalised": length_normalised,
+    "best_so_far": best_so_far,
+    "potential": potential,
+    "gated": gated,
+    "settled": settled,
+    "privileged": privileged,
+}
+"""name -> r_dense [..., T, h]. What decision t earns may depend on decisions 0 .. t and on the map of t + 1, not on
+later ones, so that a wrapper can pay it while the episode runs."""
+
+
+def dense_reward(episode: Episode, shaping: Shaping) -> Tensor:
+    """r_dense float32 [..., T, h] of a row of `SHAPINGS`; 0 after the end of the episode."""
+    return (SHAPINGS[shaping](episode) * episode.executed).float()
+
+
+def chunk_reward(
+    dense: Tensor, success: Tensor, executed: Tensor, config: RewardConfig, trained: float = 0.0
+) -> Tensor:
+    """Composed reward per control step: r_k = λ_d·r_dense,k + λ_s·r_sparse,k; λ_d·(1 - trained) where it is annealed.
 
     Args:
-        dense: [..., h], response of the map in [0, 1].
+        dense: [..., h], dense reward.
         success: [..., h], true on the step that succeeds.
         executed: [..., h], bool; false for steps after the episode ended inside the chunk, which
             earn nothing. The step that ends the episode counts as executed.
-        config: the two weights.
+        config: the weights.
+        trained: share of the training that is over, in [0, 1].
 
     Returns:
         [..., h].
@@ -50,8 +169,8 @@ def chunk_reward(dense: Tensor, success: Tensor, executed: Tensor, config: Rewar
             f"dense {list(dense.shape)}, success {list(success.shape)} and executed "
             f"{list(executed.shape)} must have one shape [..., h]"
         )
-    reward = config.lambda_dense * dense + config.lambda_sparse * success
-    return reward * executed
+    lambda_dense = config.lambda_dense * (1 - trained if config.anneal else 1)
+    return (lambda_dense * dense + config.lambda_sparse * success) * executed
 
 
 def chunk_sum(reward: Tensor) -> Tensor:
@@ -59,11 +178,12 @@ def chunk_sum(reward: Tensor) -> Tensor:
     return reward.sum(-1, keepdim=True)
 
 
-def largest_step(dense: Tensor) -> Tensor:
-    """[..., h] with all but the largest control step of each chunk set to 0."""
-    return dense * F.one_hot(dense.argmax(-1), dense.shape[-1])
+def _running_mean(episode: Episode) -> Tensor:
+    """x̄_k over the control steps k of an episode, [..., T * h], in double."""
+    x = (episode.judged.response.double() * episode.executed).flatten(-2)
+    return x.cumsum(-1) / episode.executed.flatten(-2).cumsum(-1).clamp_min(1)
 
 
-def frame_after(executed: int, horizon: int, frames: int) -> int:
-    """Which of the `frames` over a chunk of `horizon` control steps shows the moment after `executed` of them."""
-    return int(frame_of_step(horizon, frames)[executed - 1])
+def _by_decision(steps: Tensor, episode: Episode) -> Tensor:
+    """[..., T * h] -> [..., T, h]."""
+    return steps.unflatten(-1, episode.executed.shape[-2:])

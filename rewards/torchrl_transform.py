@@ -7,8 +7,9 @@ from tensordict import TensorDictBase
 from torch import Tensor
 from torchrl.envs import Transform
 
-from rewards.response import landing_response, settled_response
-from rewards.shaping import RewardConfig, chunk_reward, chunk_sum, frame_after, largest_step
+from rewards.maps import MAPS, events
+from rewards.response import Judged, frame_after, judge
+from rewards.shaping import Episode, RewardConfig, chunk_reward, chunk_sum, dense_reward
 
 
 class ValueMapRewardTransform(Transform):
@@ -23,50 +24,56 @@ class ValueMapRewardTransform(Transform):
             the chunk, of which the environment executed the first h;
         `head_camera_intrinsic` [..., T, 3, 3] (px) and `head_camera_extrinsic` [..., T, 3, 4] (world to camera);
         ("collector", "mask") bool [..., T], which decisions were taken;
-        ("next", "step_success") and ("next", "executed"), bool [..., T, h], from the chunk wrapper.
+        ("next", "step_success") and ("next", "executed"), bool [..., T, h], from the chunk wrapper;
+        for maps of another scene `seed` i64 [..., T, 1], and for the privileged reward `progress` and
+            ("next", "progress") [..., T, h], from the chunk wrapper.
 
-    Writes, float32:
-        ("next", "reward_dense") and ("next", "reward_sparse") [..., T, h], per control step, before
-            the weights, zero after the end of the episode;
+    Writes, float32, zero after the end of the episode:
+        ("next", "reward_dense") and ("next", "reward_sparse") [..., T, h], per control step, before the weights;
+        ("next", "response") [..., T, h], the response of the maps that were predicted, whatever the reward reads;
         ("next", "reward") [..., T, 1], the composed reward summed over the chunk.
-    An episode's last chunk settles nothing: no map follows, and success is paid by itself.
 
     Args:
         config: weights and shaping.
         image_size: (H, W) of the head image as delivered, px.
+
+    Attributes:
+        trained: share of the training that is over, for a lambda_dense that is annealed; the training loop's to set.
     """
 
     def __init__(self, config: RewardConfig, image_size: tuple[int, int]) -> None:
-        super().__init__(in_keys=["step_success", "executed"], out_keys=["reward_dense", "reward_sparse", "reward"])
+        outputs = ["reward_dense", "reward_sparse", "response", "reward"]
+        super().__init__(in_keys=["step_success", "executed"], out_keys=outputs)
         self.config = config
         self.image_size = image_size
+        self.trained = 0.0
 
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
         """Writes the rewards of rollouts [..., T]."""
-        after = cast(TensorDictBase, tensordict["next"])
-        success, executed = after["step_success"], after["executed"]
-        dense = self._settled(tensordict) if self.config.shaping == "settled" else self._additive(tensordict)
-        after["reward_dense"] = dense * executed
-        after["reward_sparse"] = (success & executed).float()
-        after["reward"] = chunk_sum(chunk_reward(dense, success, executed, self.config))
+        after, mask, config = cast(TensorDictBase, tensordict["next"]), tensordict["collector", "mask"], self.config
+        executed = after["executed"] & mask[..., None]
+        success = after["step_success"] & executed
+        predicted = cast(Tensor, tensordict["value_map"].float())
+        seed = tensordict["seed"][..., 0, 0] if "seed" in tensordict else torch.zeros(mask.shape[:-1])
+        judged = self._judge(MAPS[config.maps](predicted, mask, seed), executed, tensordict)
+        progress = None
+        if config.shaping == "privileged":
+            progress = torch.cat([tensordict["progress"][..., -1:], after["progress"]], -1)
+        dense = dense_reward(Episode(judged, success, executed, config.gamma, progress), config.shaping)
+        if config.maps != "refreshed":
+            judged = self._judge(predicted, executed, tensordict)
+        after["response"] = judged.response
+        after["reward_dense"], after["reward_sparse"] = dense, success.float()
+        after["reward"] = chunk_sum(chunk_reward(dense, success, executed, config, self.trained))
         return tensordict
 
-    def _additive(self, rollouts: TensorDictBase) -> Tensor:
-        executed = rollouts["next", "executed"].shape[-1]
-        camera = rollouts["head_camera_intrinsic"], rollouts["head_camera_extrinsic"]
-        maps = cast(Tensor, rollouts["value_map"].float())
-        return landing_response(maps, rollouts["landing"], *camera, self.image_size)[..., :executed]
-
-    def _settled(self, rollouts: TensorDictBase) -> Tensor:
-        maps, landing = cast(Tensor, rollouts["value_map"].float()), rollouts["landing"]
-        executed, mask = rollouts["next", "executed"], rollouts["collector", "mask"]
-        steps, time = executed.shape[-1], maps.ndim - 5
+    def _judge(self, maps: Tensor, executed: Tensor, rollouts: TensorDictBase) -> Judged:
+        landing, mask = rollouts["landing"], rollouts["collector", "mask"]
+        time, count = maps.ndim - 5, mask.shape[-1]
         first = maps.select(time + 1, 0)
-        shown = maps.select(time + 1, frame_after(steps, landing.shape[-3], maps.shape[time + 1]))
-        count = maps.shape[time]
+        shown = maps.select(time + 1, frame_after(executed.shape[-1], landing.shape[-3], maps.shape[time + 1]))
         before = torch.cat([first.narrow(time, 0, 1), shown.narrow(time, 0, count - 1)], time)
         after = torch.cat([first.narrow(time, 1, count - 1), first.narrow(time, count - 1, 1)], time)
-        camera = rollouts["head_camera_intrinsic"], rollouts["head_camera_extrinsic"]
-        dense = settled_response(before, after, landing[..., :steps, :, :], *camera, self.image_size)
         followed = torch.cat([mask[..., 1:], torch.zeros_like(mask[..., :1])], -1)
-        return largest_step(dense * executed) * followed[..., None]
+        camera = rollouts["head_camera_intrinsic"], rollouts["head_camera_extrinsic"], self.image_size
+        return judge(maps, before, after, events(first)[0], landing, executed, followed, camera)

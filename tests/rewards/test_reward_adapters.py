@@ -6,7 +6,7 @@ import pytest
 import torch
 from tensordict import TensorDict
 
-from rewards import SHAPINGS, RewardConfig, Shaping
+from rewards import SHAPINGS, MapSource, RewardConfig, Shaping
 from rewards.gym_wrapper import ValueMapReward
 from rewards.torchrl_transform import ValueMapRewardTransform
 
@@ -16,6 +16,7 @@ K = np.array([[71.7, 0, W / 2], [0, 71.7, H / 2], [0, 0, 1]], np.float32)
 TILT = np.deg2rad(60.0)  # camera above the table, looking down and a little forward
 ROTATION = np.array([[1, 0, 0], [0, -np.sin(TILT), -np.cos(TILT)], [0, np.cos(TILT), -np.sin(TILT)]])
 EXTRINSIC = np.concatenate([ROTATION, ROTATION @ [[0.0], [0.6], [-1.2]]], 1).astype(np.float32)
+GAMMA = 0.9
 SUCCESS_STEP = 21  # 0-based control step; ends the second chunk of 16, the sixth of 4, early in both
 
 
@@ -56,27 +57,71 @@ def respond(image: np.ndarray, point: np.ndarray) -> float:
 
 
 def episode_by_hand(
-    maps: list[np.ndarray], actions: list[np.ndarray], shaping: Shaping
+    maps: list[np.ndarray], actions: list[np.ndarray], shaping: Shaping, solved: bool = True
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Dense and sparse reward [h] of every chunk."""
-    h, rewards = len(actions[0]), []
+    """Dense and sparse reward [h] of every chunk, counted control step by control step up to SUCCESS_STEP."""
+    h, decisions, last = len(actions[0]), len(actions), SUCCESS_STEP
+    rewards = [(np.zeros(h), np.zeros(h)) for _ in actions]
+    seen: list[float] = []  # responses of all control steps so far
+    event, best, held = 0, 0.0, maps[0][0]
     for i, action in enumerate(actions):
-        dense, sparse = np.zeros(h), np.zeros(h)
-        for j in range(min(h, SUCCESS_STEP + 1 - i * h)):
+        dense, sparse = rewards[i]
+        arm, v, u = np.unravel_index(held[:2].argmax(), held[:2].shape)
+        if maps[i][0][arm, v, u] < held[arm, v, u] / 2:
+            event, best, held = event + 1, 0.0, maps[i][0]
+        before = maps[i - 1][-1] if i else maps[0][0]  # all h steps run, so the last frame shows their end
+        after = maps[i + 1][0] if i + 1 < decisions else before
+        for j in range(min(h, last + 1 - i * h)):
             points = action[j].reshape(2, 3)
-            sparse[j] = float(i * h + j == SUCCESS_STEP)
-            if shaping == "additive":
-                frame = next(k for k in range(FRAMES) if (j + 1) <= (k + 1) * h / FRAMES)
-                dense[j] = max(respond(maps[i][frame, arm], points[arm]) for arm in range(2))
-            elif i + 1 < len(actions):
-                before = maps[i - 1][-1] if i else maps[0][0]  # all h steps run, so the last frame shows their end
-                after = maps[i + 1][0]
-                falls = [respond(before[arm], points[arm]) - respond(after[arm], points[arm]) for arm in range(2)]
-                dense[j] = max(0.0, *falls)
+            frame = next(k for k in range(FRAMES) if (j + 1) <= (k + 1) * h / FRAMES)
+            response = max(respond(maps[i][frame, arm], points[arm]) for arm in range(2))
+            success = solved and i * h + j == last
+            sparse[j] = float(success)
+            falls = [respond(before[arm], points[arm]) - respond(after[arm], points[arm]) for arm in range(2)]
+            mean_before = np.mean(seen) if seen else 0.0
+            seen.append(response)
+            match shaping:
+                case "additive":
+                    dense[j] = response
+                case "length_normalised":
+                    dense[j] = np.mean(seen) - mean_before
+                case "best_so_far":
+                    dense[j], best = max(0.0, response - best), max(best, response)
+                case "gated":
+                    dense[j] = np.mean(seen) * success
+                case "settled":
+                    dense[j] = max(0.0, *falls) if i + 1 < decisions else 0.0
+                case "privileged":
+                    dense[j] = progress(i * h + j + 1) - progress(i * h + j)
         if shaping == "settled":
             dense[dense < dense.max()] = 0.0
-        rewards.append((dense, sparse))
+        if shaping == "potential":
+            j = min(h, last + 1 - i * h) - 1
+            dense[j] = GAMMA * potential_by_hand(maps, actions, i + 1) - potential_by_hand(maps, actions, i)
     return rewards
+
+
+def held_by_hand(maps: list[np.ndarray]) -> list[np.ndarray]:
+    """The map [3, MAP_H, MAP_W] with which the event of each decision began."""
+    held = [maps[0][0]]
+    for now in maps[1:]:
+        arm, v, u = np.unravel_index(held[-1][:2].argmax(), held[-1][:2].shape)
+        held.append(now[0] if now[0][arm, v, u] < held[-1][arm, v, u] / 2 else held[-1])
+    assert 1 < len({id(one) for one in held}) < len(held)  # the script tries both
+    return held
+
+
+def potential_by_hand(maps: list[np.ndarray], actions: list[np.ndarray], i: int) -> float:
+    """What map i says of where the tool was commanded to when it was predicted; 0 at both ends of an episode."""
+    if i in (0, len(actions)):
+        return 0.0
+    points = actions[i - 1][-1].reshape(2, 3)
+    return max(respond(maps[i][0, arm], points[arm]) for arm in range(2))
+
+
+def progress(steps: int | np.ndarray) -> np.ndarray:
+    """A task's progress after a number of control steps: up, down a little, up."""
+    return np.asarray(0.3 + 0.02 * steps - 0.1 * np.sin(steps), np.float32)
 
 
 def outcome(start: np.ndarray, h: int) -> tuple[np.ndarray, np.ndarray]:
@@ -86,16 +131,17 @@ def outcome(start: np.ndarray, h: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 class ToyGym(gym.Env):
-    """Takes chunks [h, 6], or single actions [6] for h = None; succeeds at SUCCESS_STEP."""
+    """Takes chunks [h, 6], or single actions [6] for h = None; ends at SUCCESS_STEP, by success or truncation."""
 
-    def __init__(self, h: int | None) -> None:
-        self.h = h
+    def __init__(self, h: int | None, solved: bool) -> None:
+        self.h, self.solved = h, solved
         self.action_space = gym.spaces.Box(-2, 2, (6,) if h is None else (h, 6), np.float32)
         self.observation_space = gym.spaces.Dict(
             head_camera=gym.spaces.Box(0, 255, (H, W, 3), np.uint8),
             head_camera_intrinsic=gym.spaces.Box(-np.inf, np.inf, (3, 3), np.float32),
             head_camera_extrinsic=gym.spaces.Box(-np.inf, np.inf, (3, 4), np.float32),
             decision=gym.spaces.Box(0, 1000, (1,), np.int64),
+            progress=gym.spaces.Box(-np.inf, np.inf, (h or 1,), np.float32),
         )
 
     def _observation(self) -> dict[str, np.ndarray]:
@@ -104,25 +150,28 @@ class ToyGym(gym.Env):
             "head_camera_intrinsic": K,
             "head_camera_extrinsic": EXTRINSIC,
             "decision": np.array([self.decision]),
+            "progress": self.progress,
         }
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
-        self.decision = 0
+        self.decision, self.progress = 0, np.full(self.h or 1, progress(0))
         return self._observation(), {}
 
     def step(self, action):
         h = self.h or 1
         success, executed = outcome(np.array(self.decision * h), h)
+        self.progress = progress(self.decision * h + 1 + np.arange(h))
         self.decision += 1
-        done = bool((success & executed).any())
+        ended, success = bool((success & executed).any()), success & self.solved
+        done = ended and self.solved
         info = {"is_success": np.bool_(done)}
         if self.h is not None:
             info |= {"step_success": success, "executed": executed}
-        return self._observation(), float(done), done, False, info
+        return self._observation(), float(done), done, ended and not done, info
 
 
-def rollout(h: int) -> TensorDict:
+def rollout(h: int, solved: bool) -> TensorDict:
     """The scripted episode as a collector hands it over, [T], with two padded decisions behind its end."""
     maps, actions = script(h)
     taken, length = len(actions), len(actions) + 2
@@ -136,8 +185,10 @@ def rollout(h: int) -> TensorDict:
         "landing": landing,
         "head_camera_intrinsic": np.repeat(K[None], length, 0),
         "head_camera_extrinsic": np.repeat(EXTRINSIC[None], length, 0),
+        "progress": progress(np.maximum(0, np.arange(1 - h, 1)[None] + h * np.arange(length)[:, None])),
         ("collector", "mask"): np.arange(length) < taken,
-        ("next", "step_success"): success,
+        ("next", "progress"): progress(np.arange(1, h + 1)[None] + h * np.arange(length)[:, None]),
+        ("next", "step_success"): success & solved,
         ("next", "executed"): executed,
     }
     tensordict = TensorDict({}, [length])
@@ -148,41 +199,78 @@ def rollout(h: int) -> TensorDict:
 
 @pytest.mark.parametrize("shaping", SHAPINGS)
 @pytest.mark.parametrize("h", [None, 1, 4, 16])
-def test_gym_wrapper_pays_the_hand_computed_rewards(h: int | None, shaping: Shaping) -> None:
+@pytest.mark.parametrize("solved", [True, False], ids=["success", "truncation"])
+def test_gym_wrapper_pays_the_hand_computed_rewards(h: int | None, shaping: Shaping, solved: bool) -> None:
     maps, actions = script(h or 1)
-    by_hand = episode_by_hand(maps, actions, shaping)
-    config = RewardConfig(0.3, 7.0, shaping)
+    by_hand = episode_by_hand(maps, actions, shaping, solved)
     env = ValueMapReward(
-        ToyGym(h),
+        ToyGym(h, solved),
         maps=lambda observation: maps[observation["decision"][0]],
         landing=lambda _, action: action.reshape(-1, 2, 3),
-        config=config,
+        config=RewardConfig(0.3, 7.0, shaping, GAMMA),
     )
     for _ in range(2):  # nothing of one episode may show in the next
         env.reset(seed=0)
         for decision, action in enumerate(actions):
             dense, sparse = by_hand[decision]
-            _, reward, terminated, _, info = env.step(action[0] if h is None else action)
+            _, reward, terminated, truncated, info = env.step(action[0] if h is None else action)
             assert info["reward_dense"].dtype == info["reward_sparse"].dtype == np.float32
             np.testing.assert_allclose(info["reward_dense"], dense, atol=1e-6, rtol=0)
             np.testing.assert_array_equal(info["reward_sparse"], sparse)
             assert reward == pytest.approx(0.3 * dense.sum() + 7.0 * sparse.sum(), abs=1e-6)
-            assert terminated == (decision == len(actions) - 1)
-        assert sparse.sum() == 1
+            last = decision == len(actions) - 1
+            assert (terminated, truncated) == (last and solved, last and not solved)
+        assert sparse.sum() == solved
 
 
 @pytest.mark.parametrize("shaping", SHAPINGS)
 @pytest.mark.parametrize("h", [1, 4, 16])
-def test_transform_pays_the_hand_computed_rewards(h: int, shaping: Shaping) -> None:
-    by_hand = episode_by_hand(*script(h), shaping)
+@pytest.mark.parametrize("solved", [True, False], ids=["success", "truncation"])
+def test_transform_pays_the_hand_computed_rewards(h: int, shaping: Shaping, solved: bool) -> None:
+    by_hand = episode_by_hand(*script(h), shaping, solved)
     dense, sparse = np.stack([d for d, _ in by_hand]), np.stack([s for _, s in by_hand])
-    assert (dense > 0.1).any() and (dense == 0).any()  # the script tries both
-    transform = ValueMapRewardTransform(RewardConfig(0.3, 7.0, shaping), (H, W))
-    alone, batched = transform(rollout(h)), transform(torch.stack([rollout(h)] * 2))
+    assert (np.abs(dense) > 0.01).any() == (shaping != "sparse" and (solved or shaping != "gated"))
+    transform = ValueMapRewardTransform(RewardConfig(0.3, 7.0, shaping, GAMMA), (H, W))
+    alone, batched = transform(rollout(h, solved)), transform(torch.stack([rollout(h, solved)] * 2))
+    responses = np.stack([d for d, _ in episode_by_hand(*script(h), "additive", solved)])
     for row in (alone, batched[0], batched[1]):
         paid = row["next"][: len(dense)]
         np.testing.assert_allclose(paid["reward_dense"], dense, atol=1e-6, rtol=0)
+        np.testing.assert_allclose(paid["response"], responses, atol=1e-6, rtol=0)
         np.testing.assert_array_equal(paid["reward_sparse"], sparse)
         total = (0.3 * dense + 7.0 * sparse).sum(1, keepdims=True)
         np.testing.assert_allclose(paid["reward"], total, atol=1e-6, rtol=0)
         assert not row["next", "reward"][len(dense) :].any()
+
+
+@pytest.mark.parametrize("maps", ["held", "uniform"])
+@pytest.mark.parametrize("shaping", ["additive", "settled", "best_so_far"])
+def test_both_adapters_read_the_same_maps(maps: MapSource, shaping: Shaping) -> None:
+    predicted, actions = script(4)
+    config = RewardConfig(0.3, 7.0, shaping, GAMMA, maps, anneal=True)
+    transform = ValueMapRewardTransform(config, (H, W))
+    env = ValueMapReward(
+        ToyGym(4, True),
+        maps=lambda observation: predicted[observation["decision"][0]],
+        landing=lambda _, action: action.reshape(-1, 2, 3),
+        config=config,
+    )
+    transform.trained = env.trained = 0.5
+    env.reset(seed=0)
+    paid = [env.step(action)[1] for action in actions]
+    rows = transform(rollout(4, True))["next"][: len(actions)]
+    np.testing.assert_allclose(rows["reward"][:, 0], paid, atol=1e-6, rtol=0)
+    dense = rows["reward_dense"].sum(1)
+    np.testing.assert_allclose(0.15 * dense + 7 * rows["reward_sparse"].sum(1), paid, atol=1e-6, rtol=0)
+    by_hand = episode_by_hand([np.repeat(held[None], 2, 0) for held in held_by_hand(predicted)], actions, shaping)
+    if maps == "held":
+        np.testing.assert_allclose(dense, [d.sum() for d, _ in by_hand], atol=1e-5, rtol=0)
+    elif shaping == "settled":
+        assert not dense.any()  # a uniform map never moves on
+
+
+def test_maps_of_other_scenes_are_refused_where_there_are_none() -> None:
+    with pytest.raises(ValueError, match="ValueMapRewardTransform"):
+        ValueMapReward(
+            ToyGym(4, True), lambda _: np.empty(0), lambda _, a: a, RewardConfig(1.0, 1.0, maps="other_scene")
+        )
