@@ -14,6 +14,7 @@ KEPT = (  # what the update and the pictures read
         "seed",
         "decision",
         "version",
+        "progress",
         "landing",
         "value_map",
         "head_camera",
@@ -21,6 +22,7 @@ KEPT = (  # what the update and the pictures read
         "head_camera_extrinsic",
     ),
     *(("next", "step_success"), ("next", "executed"), ("next", "terminated"), ("next", "restarts")),
+    ("next", "progress"),
     ("collector", "mask"),
 )
 

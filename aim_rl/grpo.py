@@ -48,6 +48,9 @@ class GrpoConfig:
     gae_lambda: float = 0.7
     std_floor: float = 0.1
     """Smallest standard deviation a group's returns are divided by."""
+    dense_weight: float | None = None
+    """Normalises the returns of success and of the dense reward apart and weighs the second so, 1 the first; only
+    without GAE. By default their weighted sum is normalised."""
     max_gradient: float = 1.0
 
 
@@ -87,10 +90,8 @@ class Grpo:
         returns = returns_to_go(reward, mask, self.config.gamma)
         metrics = {}
         match self.config.advantage:
-            case "group":
-                advantage = group_advantage(returns, mask, group, self.config.std_floor) * mixed[:, None]
-            case "trajectory":
-                advantage = trajectory_advantage(returns, mask, group, self.config.std_floor) * mixed[:, None]
+            case "group" | "trajectory":
+                advantage = self._group_relative(rollouts, returns, mask, group) * mixed[:, None]
             case "gae":
                 advantage, metrics = self._gae(rollouts, reward, returns, mask)
         rollouts["advantage"] = advantage[..., None]
@@ -106,6 +107,17 @@ class Grpo:
             "episode_steps": steps.float().mean().item(),
             "advantage_abs": advantage[mask].abs().mean().item(),
         }
+
+    def _group_relative(self, rollouts: TensorDictBase, returns: Tensor, mask: Tensor, group: Tensor) -> Tensor:
+        """A(R), or A(R_sparse) + w A(R_dense) with each part over its own standard deviation (`dense_weight` w)."""
+        config, weight = self.config, self.config.dense_weight
+        estimate = group_advantage if config.advantage == "group" else trajectory_advantage
+        if weight is None:
+            return estimate(returns, mask, group, config.std_floor)
+        earned = (rollouts["next", key].sum(-1) for key in ("reward_sparse", "reward_dense"))
+        parts = (returns_to_go(part, mask, config.gamma) for part in earned)
+        sparse, dense = (estimate(part, mask, group, config.std_floor) for part in parts)
+        return sparse + weight * dense
 
     def _gae(
         self, rollouts: TensorDictBase, reward: Tensor, returns: Tensor, mask: Tensor

@@ -26,7 +26,9 @@ class ChunkEnv(gym.Wrapper[Observation, NDArray[np.float32], Observation, NDArra
     the episode has ended. The reward is the sum over the chunk (0 or 1). The observation gains
 
     - `step_success` bool [execute]: control step j was the first to succeed,
-    - `executed` bool [execute]: control step j was executed.
+    - `executed` bool [execute]: control step j was executed,
+    - `progress` f32 [execute]: the task's privileged measure after control step j (`Task.progress`; 0 where there is
+      none), after a reset that of the start.
 
     Args:
         env: an environment of a task.
@@ -44,7 +46,7 @@ class ChunkEnv(gym.Wrapper[Observation, NDArray[np.float32], Observation, NDArra
         tile = [np.broadcast_to(bound, (execute, *base.shape)).copy() for bound in (base.low, base.high)]
         self.action_space = gym.spaces.Box(tile[0], tile[1], dtype=np.float32)
         flag: Any = gym.spaces.Box(0, 1, (execute,), np.bool_)  # pyright: ignore  # its stubs know no bool
-        flags = {"step_success": flag, "executed": flag}
+        flags = {"step_success": flag, "executed": flag, "progress": gym.spaces.Box(0, 1, (execute,), np.float32)}
         self.observation_space = extend_space(env.observation_space, flags)
 
     def reset(
@@ -52,21 +54,27 @@ class ChunkEnv(gym.Wrapper[Observation, NDArray[np.float32], Observation, NDArra
     ) -> tuple[Observation, dict[str, Any]]:
         observation, info = self.env.reset(seed=seed, options=options)
         nothing = np.zeros(self.execute, dtype=bool)
-        return observation | {"step_success": nothing, "executed": nothing}, info
+        progress = np.full(self.execute, self._progress(), np.float32)
+        return observation | {"step_success": nothing, "executed": nothing, "progress": progress}, info
 
     def step(self, action: NDArray[np.float32]) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         if np.shape(action) != self.action_space.shape:
             raise ValueError(f"chunk has shape {np.shape(action)}, this environment takes {self.action_space.shape}")
         success, executed = np.zeros(self.execute, dtype=bool), np.zeros(self.execute, dtype=bool)
+        progress = np.zeros(self.execute, np.float32)
         for j, row in enumerate(action):
             success[j] = self.scene.control(row)
             executed[j] = True
+            progress[j:] = self._progress()
             if success[j] or self.scene.steps >= self.step_limit:
                 break
         solved = bool(success.any())
         truncated = not solved and self.scene.steps >= self.step_limit
-        observation = self.scene.observe() | {"step_success": success, "executed": executed}
+        observation = self.scene.observe() | {"step_success": success, "executed": executed, "progress": progress}
         return observation, float(solved), solved, truncated, self.scene.info(solved)
+
+    def _progress(self) -> float:
+        return self.scene.progress() if isinstance(self.scene, TabletopEnv) else 0.0
 
 
 class SeedSchedule(gym.Wrapper[Observation, NDArray[np.float32], Observation, NDArray[np.float32]]):

@@ -143,6 +143,10 @@ class TabletopEnv(gym.Env[Observation, NDArray[np.float32]]):
         self.steps += 1
         return self.task.success()
 
+    def progress(self) -> float:
+        """The task's privileged measure of progress in [0, 1] (`Task.progress`)."""
+        return self.task.progress()
+
     def joint_targets(self, action: NDArray[np.floating]) -> NDArray[np.float64]:
         """Joint targets f64 [14] of an action in this environment's action mode."""
         action = np.asarray(action, dtype=np.float64)

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from envs.tabletop.scene import Tabletop
 from envs.tabletop.skills import Command, Commands, Skills
@@ -38,9 +39,21 @@ class Task(ABC):
     def success(self) -> bool:
         """Whether the task is solved now; RoboTwin's predicate, plus what a user would see."""
 
+    def progress(self) -> float:
+        """How far the task is, in [0, 1], measured on its bodies; 0 always where a task does not define it.
+
+        A privileged reward for comparison (rewards/shaping.py): nothing that acts may see it.
+        """
+        return 0.0
+
     @abstractmethod
     def expert(self) -> Commands:
         """What the scripted expert wants of each arm now: a function of the simulator's state alone."""
+
+
+def closeness(offset: NDArray[np.floating]) -> float:
+    """1 at no distance, falling over about 10 cm to 0, of an offset [3] (m): 1 - tanh(d / 0.1), as in robosuite."""
+    return float(1 - np.tanh(np.linalg.norm(offset) / 0.1))
 
 
 def task_class(name: str) -> type[Task]:
@@ -52,4 +65,4 @@ def task_class(name: str) -> type[Task]:
     return found
 
 
-__all__ = ["Command", "Commands", "Skills", "Task", "task_class"]
+__all__ = ["Command", "Commands", "Skills", "Task", "closeness", "task_class"]

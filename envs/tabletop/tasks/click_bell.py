@@ -6,7 +6,8 @@ import numpy as np
 
 from envs.tabletop import kinematics as kin
 from envs.tabletop.objects import bell
-from envs.tabletop.task import Commands, Task
+from envs.tabletop.skills import TIP, UP
+from envs.tabletop.task import Commands, Task, closeness
 
 CLOSED_COMMAND = 0.2  # RoboTwin calls a gripper closed below this command
 NEAR_TOP = (0.025, 0.025, 0.03)  # m
@@ -53,6 +54,12 @@ class ClickBell(Task):
         top = self.bell.point("top")
         points = self.world.touching(f"{self.arm}_finger*", self.bell.name)
         return any(bool(np.all(np.abs(point - top) < NEAR_TOP)) for point in points)
+
+    def progress(self) -> float:
+        """Half for the gripper closed, half for its fingertips at the button."""
+        tool = self.skills.tool(self.arm)
+        at_button = closeness(tool.position - TIP * UP - self.bell.point("top"))
+        return (at_button + 1 - float(np.clip(tool.opening, 0, 1))) / 2
 
     def expert(self) -> Commands:
         commands = {arm: self.skills.back_to_origin(arm) for arm in kin.ARMS}

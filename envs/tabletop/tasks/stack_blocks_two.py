@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from envs.tabletop.blocks import BLOCK_SIDE, load_blocks, stack_expert, stacked
-from envs.tabletop.task import Commands, Task
+from envs.tabletop.skills import UP
+from envs.tabletop.task import Commands, Task, closeness
 
 
 class StackBlocksTwo(Task):
@@ -33,10 +34,16 @@ class StackBlocksTwo(Task):
 
     def load(self) -> None:
         self.blocks = load_blocks(self.world, ("red", "green"), clear=0.07)
+        self.base = np.array([0.0, -0.13, self.world.table_top + BLOCK_SIDE / 2])
 
     def success(self) -> bool:
         return stacked(self.world, self.skills, self.blocks)
 
+    def progress(self) -> float:
+        """Half for the red block in the middle, half for the green one above it."""
+        red, green = self.blocks
+        middle, above = closeness(red.position - self.base), closeness(green.position - red.position - BLOCK_SIDE * UP)
+        return (middle + above) / 2
+
     def expert(self) -> Commands:
-        base = np.array([0.0, -0.13, self.world.table_top + BLOCK_SIDE / 2])
-        return stack_expert(self.skills, self.blocks, base)
+        return stack_expert(self.skills, self.blocks, self.base)
