@@ -34,9 +34,11 @@ from aim_rl.rollout import RolloutConfig, make_collector
 from aim_rl.runs import new_run, tensorboard, use_all_cores, write_json
 from aim_rl.statistics import SuccessRate, describe, success_rate
 from aim_rl.videos import draw_decision
+from aim_rl.watch import ALARM, HackingWatch
 from envs.errors import UserError, exit_cleanly
 from envs.tabletop.env import SETTINGS
-from rewards import RewardConfig, Shaping
+from envs.tabletop.task import Task, task_class
+from rewards import MapSource, RewardConfig, Shaping
 from rewards.torchrl_transform import ValueMapRewardTransform
 
 
@@ -59,18 +61,26 @@ class FinetuneConfig:
     """Groups per iteration."""
     step_limit: int = 144
     """Control steps per training episode; evaluation has RoboTwin's limit."""
-    sampler: Literal["initial_noise", "flow_sde", "cps"] = "initial_noise"
+    sampler: Literal["initial_noise", "flow_sde", "cps", "flow_noise"] = "initial_noise"
     """How Stage II explores (aim_rl/model/sampler.py, aim_rl/policy.py)."""
     noise_level: float = 0.5
     """The exploring sampler's `a`."""
     shaping: Shaping = "settled"
     """What the dense reward is (rewards/shaping.py); additive is the paper's."""
+    maps: MapSource = "refreshed"
+    """Which maps the dense reward reads (rewards/maps.py); uniform, other_decision and other_scene are controls."""
+    anneal: bool = False
+    """Lets the dense reward's weight fall linearly to 0 over the iterations."""
     lambda_dense: float = 0.2
     """Weight of the dense reward."""
     lambda_sparse: float = 1.0
     """Weight of success."""
+    train_world: bool = False
+    """An ablation: trains the world streams too, which the reward then depends on."""
     grpo: GrpoConfig = field(default_factory=GrpoConfig)
     evaluation_episodes: int = 100
+    measure_stage1: bool = True
+    """Measures Stage I too; several runs from one Stage I need it once."""
     seed: int = 0
     workers: int = 2
     """Processes."""
@@ -87,9 +97,9 @@ def reinforce(config: FinetuneConfig, task: str, model: AIM, run: Path) -> dict[
     """
     torch.manual_seed(config.seed)
     preset = model.preset
-    policy = AimPolicy(model, preset.execute, config.sampler, config.noise_level)
-    learner = Grpo(policy, config.grpo)
-    average = AveragedModel(model.action)
+    policy = AimPolicy(model, preset.execute, config.sampler, config.noise_level, config.train_world)
+    learner, watch = Grpo(policy, config.grpo), HackingWatch()
+    average = AveragedModel(policy.trained)
     first_seed = seeds.REINFORCEMENT + 20_000 * (config.seed % 30)
     rollout = RolloutConfig(
         task,
@@ -104,7 +114,8 @@ def reinforce(config: FinetuneConfig, task: str, model: AIM, run: Path) -> dict[
         model.text.tokenize,
         config.simulator,
     )
-    weights = RewardConfig(config.lambda_dense, config.lambda_sparse, config.shaping)
+    lambdas = config.lambda_dense, config.lambda_sparse
+    weights = RewardConfig(*lambdas, config.shaping, config.grpo.gamma, config.maps, config.anneal)
     reward = ValueMapRewardTransform(weights, preset.head_size)
     collector = make_collector(rollout, policy, config.seed)
     writer, card = tensorboard(run), {"task": task, "stage": 2, "setting": config.setting}
@@ -112,11 +123,14 @@ def reinforce(config: FinetuneConfig, task: str, model: AIM, run: Path) -> dict[
     started = clock = time.monotonic()
     try:
         with progress(f"Stage II {task}", config.iterations, "iterations") as bar:
-            for iteration, rollouts in enumerate(whole_groups(collector, config.group, config.groups)):
+            stream = whole_groups(collector, config.group, config.groups, learner.observed)
+            for iteration, rollouts in enumerate(stream):
+                reward.trained = iteration / config.iterations
                 metrics = learner.assign_advantages(reward(rollouts))
+                metrics |= watch.update(rollouts, metrics)
                 metrics |= learner.update(rollouts)
                 if 2 * (iteration + 1) > config.iterations:
-                    average.update_parameters(model.action)
+                    average.update_parameters(policy.trained)
                 counts = count(rollouts)
                 seconds, clock = time.monotonic() - clock, time.monotonic()
                 metrics["speed/episodes_per_s"] = counts["episodes"] / seconds
@@ -126,6 +140,8 @@ def reinforce(config: FinetuneConfig, task: str, model: AIM, run: Path) -> dict[
                 totals = {key: totals[key] + counts[key] for key in totals}
                 for name, value in metrics.items():
                     writer.add_scalar(f"stage2/{name}", value, totals["environment_steps"])
+                if watch.raised_now:
+                    print(ALARM)
                 if iteration % 10 == 0:
                     log_pictures(writer, rollouts, totals["environment_steps"])
                     save_checkpoint(run / "checkpoint", model, card | totals)
@@ -138,7 +154,7 @@ def reinforce(config: FinetuneConfig, task: str, model: AIM, run: Path) -> dict[
                     break
     finally:
         collector.shutdown()
-    model.action.load_state_dict(average.module.state_dict())
+    policy.trained.load_state_dict(average.module.state_dict())
     save_checkpoint(run / "checkpoint", model, card | totals)
     writer.close()
     return totals | {"minutes": (time.monotonic() - started) / 60}
@@ -201,7 +217,8 @@ def report(result: dict[str, Any]) -> None:
     table = Table(title=f"{result['task']} ({result['setting']}), held-out seeds, Wilson 95 % intervals")
     for column in ("", "success", "environment steps", "minutes"):
         table.add_column(column)
-    table.add_row("Stage I", describe(result["stage1"]))
+    if result["stage1"] is not None:
+        table.add_row("Stage I", describe(result["stage1"]))
     table.add_row("Stage II", describe(result["stage2"]), str(result["environment_steps"]), f"{result['minutes']:.1f}")
     Console().print(table)
 
@@ -214,13 +231,18 @@ def main() -> None:
     counts = (config.iterations, config.groups, config.evaluation_episodes, config.workers, config.scenes)
     if min(counts) < 1 or config.group < 2 or min(config.grpo.epochs, config.grpo.minibatch) < 1:
         raise UserError("--group must be at least 2, and every other count at least 1")
+    if config.grpo.dense_weight is not None and config.grpo.advantage == "gae":
+        raise UserError("--grpo.dense-weight goes with --grpo.advantage group or trajectory")
+    measured = config.simulator.backend == "tabletop" and task_class(task).progress is not Task.progress
+    if config.shaping == "privileged" and not measured:
+        raise UserError(f"{task} measures no progress (`Task.progress` in its file); choose another --shaping")
     if config.stage1 is not None:
         load_checkpoint(config.stage1, task)
     use_all_cores()
     simulated = config.simulator.require(task, config.setting)
     run = new_run(task, config.out, config)
     model = stage1_model(config, task, run)
-    stage1 = measure(config, task, model, "Stage I")
+    stage1 = measure(config, task, model, "Stage I") if config.measure_stage1 else None
     totals = reinforce(config, task, model, run)
     stage2 = measure(config, task, model, "Stage II")
     result = {"task": task, "setting": config.setting, **simulated, "stage1": stage1, "stage2": stage2, **totals}

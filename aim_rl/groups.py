@@ -27,20 +27,22 @@ KEPT = (  # what the update and the pictures read
 )
 
 
-def whole_groups(batches: Iterable[TensorDictBase], group: int, groups: int) -> Iterator[TensorDictBase]:
+def whole_groups(
+    batches: Iterable[TensorDictBase], group: int, groups: int, more: Iterable[str] = ()
+) -> Iterator[TensorDictBase]:
     """Yields `groups` complete groups at a time: [groups * group, T], padded in time, `("collector", "mask")` true
     where a decision was taken.
 
     Rollouts of a group end at different times; those that wait for the others are kept until the group is whole, and
     rollouts under way when the policy is updated go on with the new weights. Each decision keeps the likelihood it
     was drawn with and the version of its weights. What was yielded is overwritten by the next batch: it is hundreds of
-    megabytes, and fresh memory of that size costs seconds.
+    megabytes, and fresh memory of that size costs seconds. `more` keys are kept beside `KEPT`.
     """
     waiting: dict[int, list[TensorDictBase]] = {}
     ready: list[TensorDictBase] = []
     storage: TensorDictBase | None = None
     for batch in batches:
-        for trajectory in batch.select(*KEPT).unbind(0):
+        for trajectory in batch.select(*KEPT, *more).unbind(0):
             length = int(trajectory["collector", "mask"].sum())
             seed = int(trajectory["seed"][0])
             waiting.setdefault(seed, []).append(trajectory[:length].clone())

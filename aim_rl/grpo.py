@@ -14,7 +14,7 @@ from torchrl.objectives import ClipPPOLoss
 
 from aim_rl.advantage import gae_advantage, group_advantage, mixed_groups, returns_to_go, trajectory_advantage
 from aim_rl.critic import Critic
-from aim_rl.policy import AimPolicy
+from aim_rl.policy import OBSERVATION, AimPolicy
 from aim_rl.statistics import rank_correlation
 
 REPLAYED = (
@@ -60,6 +60,9 @@ class Grpo:
     Args:
         policy: its action head is trained; nothing else has a gradient.
         config: settings.
+
+    Attributes:
+        observed: keys that the update reads beside `REPLAYED`: none while the world streams are frozen.
     """
 
     def __init__(self, policy: AimPolicy, config: GrpoConfig) -> None:
@@ -71,11 +74,12 @@ class Grpo:
             entropy_bonus=False,
             clip_epsilon=(config.clip_low, config.clip_high),
         )
-        parameters = list(policy.model.action_parameters())
+        parameters = list(policy.trained_parameters())
         self.optimizer = torch.optim.AdamW(parameters, config.learning_rate, betas=(0.9, 0.99), weight_decay=0.0)
         self._parameters = parameters
         self.critic = Critic(policy.model) if config.advantage == "gae" else None
-        self._stage1 = copy.deepcopy(policy.model.action).requires_grad_(False)
+        self._stage1 = copy.deepcopy(policy.trained).requires_grad_(False)
+        self.observed = (*OBSERVATION, "text") if policy.train_world else ()
 
     def assign_advantages(self, rollouts: TensorDictBase) -> dict[str, float]:
         """Writes `advantage` [N, T, 1] from ("next", "reward") and returns what is worth logging.
@@ -136,7 +140,7 @@ class Grpo:
 
     def update(self, rollouts: TensorDictBase) -> dict[str, float]:
         """Runs the update epochs over the decisions that carry an advantage; returns means of the loss's metrics."""
-        replayed = rollouts.select(*REPLAYED)
+        replayed = rollouts.select(*REPLAYED, *self.observed)
         counted = rollouts["collector", "mask"] & (rollouts["advantage"][..., 0] != 0)
         rows = counted.nonzero()  # minibatches are gathered one by one: a copy of everything costs seconds
         metrics: dict[str, list[float]] = defaultdict(list)
@@ -170,14 +174,15 @@ class Grpo:
 
     @torch.no_grad()
     def kl_to_stage1(self, decisions: TensorDictBase) -> float:
-        """KL divergence per denoising step between the present action head and Stage I's, on stored chains."""
+        """KL divergence per denoising step between the present policy and Stage I's, on stored chains."""
         now = self.policy.get_dist(decisions)
-        model, trained = self.policy.model, self.policy.model.action
-        model.action = self._stage1
+        part = "model" if self.policy.train_world else "model.action"
+        trained = self.policy.trained
+        self.policy.set_submodule(part, self._stage1)
         try:
             before = self.policy.get_dist(decisions)
         finally:
-            model.action = trained
+            self.policy.set_submodule(part, trained)
         return torch.distributions.kl_divergence(now, before).mean().item()
 
 

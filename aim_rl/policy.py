@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Iterator
 from typing import Literal
 
 import torch
 from tensordict import TensorDictBase
 from tensordict.nn import TensorDictModuleBase
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import Independent, Normal
 
 from aim_rl.data.knots import decode_knots
-from aim_rl.model import AIM, WorldContext, proprio, sample_chain, step_distribution
+from aim_rl.model import AIM, PROPRIO_DIM, WorldContext, proprio, sample_chain, step_distribution
 from aim_rl.model.flow import time_grid
 from aim_rl.model.history import History, empty_history
-from aim_rl.model.sampler import StepSampler, random_steps
+from aim_rl.model.sampler import NoiseHead, StepSampler, random_steps
 from envs.tabletop.scene import CAMERAS
 
 Sampler = StepSampler | Literal["initial_noise"]
@@ -43,8 +44,8 @@ class AimPolicy(TensorDictModuleBase):
     - `context_kv`, `context_keypoints`, `context_exists`, `proprio`: the world context that the update replays;
     - `version` i64 [*, 1]: how many updates the weights had seen.
 
-    "flow_sde" and "cps" draw noise in the denoising steps. "initial_noise" draws z, starts the ODE at a·z and executes
-    what comes out: exploration stays among the chunks that demonstrations show (grasp now or wait, say), which noise
+    "flow_sde", "cps" and "flow_noise" draw noise in the denoising steps. "initial_noise" draws z, starts the ODE at
+    a·z and executes what comes out: exploration stays among the chunks that demonstrations show (grasp now or wait, say), which noise
     added to a chunk does not. Its chain is the one from 0, which evaluation executes; to first order in z the executed
     chunk deviates from it by J z, and the antithetic half-difference of the chunks from a·z and -a·z is that
     deviation without its even part, hence without bias. Each denoising step's clean estimate is credited with it,
@@ -61,8 +62,13 @@ class AimPolicy(TensorDictModuleBase):
     Args:
         model: a trained AIM.
         execute: control steps executed per decision, at most the model's horizon.
-        sampler: "initial_noise", "flow_sde" or "cps" for exploration, "ode" for evaluation.
+        sampler: "initial_noise", "flow_sde", "cps" or "flow_noise" for exploration, "ode" for evaluation.
         noise_level: the samplers' `a`.
+        train_world: an ablation: the world streams are trained too. `get_dist` then encodes the world anew, from the
+            observation, with gradient, and the maps that the reward reads change with the training.
+
+    Raises:
+        ValueError: the world streams of a preset with history: the past would have to be encoded anew as well.
     """
 
     model: AIM
@@ -70,7 +76,14 @@ class AimPolicy(TensorDictModuleBase):
     dist_sample_keys = ["sample"]  # noqa: RUF012
     log_prob_keys = ["sample_log_prob"]  # noqa: RUF012
 
-    def __init__(self, model: AIM, execute: int, sampler: Sampler = "ode", noise_level: float = 0.0) -> None:
+    def __init__(
+        self,
+        model: AIM,
+        execute: int,
+        sampler: Sampler = "ode",
+        noise_level: float = 0.0,
+        train_world: bool = False,
+    ) -> None:
         super().__init__()
         self.in_keys = [*OBSERVATION, "text", *(["decision"] if model.preset.history else [])]
         self.out_keys = [
@@ -84,8 +97,25 @@ class AimPolicy(TensorDictModuleBase):
         self.register_buffer("version", torch.zeros((), dtype=torch.int64))  # a tensor: collectors share its memory
         self.executed_knots = -(-execute // model.preset.stride)
         self._history: History | None = None
+        self.noise = None
+        if sampler == "flow_noise":
+            self.noise = NoiseHead(PROPRIO_DIM, model.preset.n_knots, model.preset.action_dim, noise_level)
+        if train_world and model.preset.history:
+            raise ValueError("the world streams of a preset with history cannot be trained in Stage II")
+        self.train_world = train_world
         for parameter in model.world_parameters():
-            parameter.requires_grad_(False)
+            parameter.requires_grad_(train_world)
+
+    @property
+    def trained(self) -> nn.Module:
+        """The part of the model that Stage II trains."""
+        return self.model if self.train_world else self.model.action
+
+    def trained_parameters(self) -> Iterator[nn.Parameter]:
+        """Those of `trained`, and of the exploration noise where it is learned."""
+        yield from self.trained.parameters()
+        if self.noise is not None:
+            yield from self.noise.parameters()
 
     @torch.no_grad()
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
@@ -139,14 +169,18 @@ class AimPolicy(TensorDictModuleBase):
         x_t = flat["chain"][:, :-1][:, steps]
         times = time_grid(preset.action_steps, preset.shift_action).to(x_t)
         t, t_next = (times[:-1][steps, None, None], times[1:][steps, None, None])
-        v = self._velocity(flat, x_t, t[:, 0, 0].expand(len(x_t), -1))
+        every = t[:, 0, 0].expand(len(x_t), -1)
+        if self.train_world:
+            flat = flat.copy().update(self._encode_world(flat))
+        v = self._velocity(flat, x_t, every)
         if sampler == "initial_noise":
             mean, std = x_t - t * v, torch.full_like(t, SPREAD * self.noise_level)
         else:
-            mean, std = step_distribution(sampler, x_t, v, t, t_next, self.noise_level)
-        mean = mean[:, :, : self.executed_knots]
+            level = self.noise_level if self.noise is None else self._noise(flat, every)
+            mean, std = step_distribution(sampler, x_t, v, t, t_next, level)
+        mean, std = (moment[:, :, : self.executed_knots] for moment in (mean, std.expand_as(mean)))
         shape = (*tensordict.shape, *mean.shape[1:])
-        return Independent(Normal(mean.reshape(shape), std.expand_as(mean).reshape(shape)), 2)
+        return Independent(Normal(mean.reshape(shape), std.reshape(shape)), 2)
 
     def _velocity(self, flat: TensorDictBase, x_t: Tensor, t: Tensor) -> Tensor:
         exists = flat["context_exists"] if self.model.preset.history else None
@@ -158,9 +192,19 @@ class AimPolicy(TensorDictModuleBase):
         preset, sampler = self.model.preset, self.sampler
         step_sampler = "ode" if sampler == "initial_noise" else sampler
         velocity = functools.partial(self._velocity, flat)
-        return sample_chain(
-            velocity, start, preset.action_steps, step_sampler, self.noise_level, shift=preset.shift_action
-        )
+        level = self.noise_level if self.noise is None else functools.partial(self._noise, flat)
+        return sample_chain(velocity, start, preset.action_steps, step_sampler, level, shift=preset.shift_action)
+
+    def _noise(self, flat: TensorDictBase, t: Tensor) -> Tensor:
+        """Learned standard deviation [B, ..., knots, 14] at times t [B, ...]."""
+        assert self.noise is not None
+        return self.noise(self.model.proprio_stats.normalise(flat["proprio"]), t)
+
+    def _encode_world(self, flat: TensorDictBase) -> dict[str, Tensor]:
+        """The world context of `forward`, with gradient."""
+        observation = {key: flat[key] for key in OBSERVATION}
+        *_, context = self.model.imagine(observation, flat["text"], torch.Generator().manual_seed(0))
+        return {"context_kv": context.kv, "context_keypoints": context.keypoints}
 
     def _recall(self, flat: TensorDictBase) -> History | None:
         """What each row remembers: nothing where an episode begins."""

@@ -1,4 +1,4 @@
-"""Watches a run for reward hacking: hovering at a peak of the map, and a dense reward that rises while success does not."""
+"""Watches a run for reward hacking: hovering at a peak, and a dense reward that rises while success does not."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ LINGER = 16  # control steps, about a second: an expert's grasp stays no longer
 WINDOW = 10  # iterations that are averaged
 CEILING = 0.95  # success that has no room left to rise
 ALARM = (
-    "reward hacking? the dense reward has risen over the last {} iterations and success has not; "
-    "look at the pictures in TensorBoard, lower --lambda-dense or choose another --shaping (docs/rewards.md)"
+    f"Reward hacking? Over the last {2 * WINDOW} iterations the dense reward rose and success did not: look at the "
+    "rollouts' pictures in TensorBoard, lower --lambda-dense or choose another --shaping (docs/rewards.md)."
 )
 
 
@@ -39,11 +39,15 @@ class HackingWatch:
 
     The alarm is raised if the mean dense reward of an episode rose by more than two standard errors and success did not
     rise by more than one, unless success has no room left (`CEILING`).
+
+    Attributes:
+        raised_now: whether the last iteration raised the alarm, and the one before did not.
     """
 
     def __init__(self) -> None:
         self._dense: deque[float] = deque(maxlen=2 * WINDOW)
         self._success: deque[float] = deque(maxlen=2 * WINDOW)
+        self._raised = self.raised_now = False
 
     def update(self, rollouts: TensorDictBase, metrics: dict[str, float]) -> dict[str, float]:
         """What to log of an iteration: `watch/hovering`, `watch/alarm` (0 or 1).
@@ -54,6 +58,7 @@ class HackingWatch:
         """
         executed = rollouts["next", "executed"] & rollouts["collector", "mask"][..., None]
         raised = self.alarm(metrics["return_dense"], metrics["success"])
+        self.raised_now, self._raised = raised and not self._raised, raised
         return {"watch/hovering": hovering(rollouts["next", "response"], executed), "watch/alarm": float(raised)}
 
     def alarm(self, dense: float, success: float) -> bool:

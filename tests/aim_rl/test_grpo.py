@@ -6,6 +6,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -46,7 +47,7 @@ def fingerprint(tensors: Iterable[torch.Tensor]) -> str:
     return digest.hexdigest()
 
 
-@pytest.mark.parametrize("sampler", ["initial_noise", "flow_sde", "cps"])
+@pytest.mark.parametrize("sampler", ["initial_noise", "flow_sde", "cps", "flow_noise"])
 def test_the_recomputed_ratio_of_fresh_data_is_one(tiny_model: AIM, act: Act, sampler: Sampler) -> None:
     policy = AimPolicy(tiny_model, EXECUTE, sampler, noise_level=0.5)
     rollouts = act(policy)
@@ -238,3 +239,78 @@ def test_a_policy_remembers_each_row_since_its_episode_began(
     sampled = torch.stack([exploring(decisions[:, t].clone()) for t in range(4)], 1)
     recomputed = exploring.get_dist(sampled).log_prob(sampled["sample"])
     torch.testing.assert_close(recomputed, sampled["sample_log_prob"], atol=1e-4, rtol=0)
+
+
+def test_flow_noise_learns_its_spread(tiny_model: AIM, act: Act) -> None:
+    """Rewarding the larger deviations makes the noise head's spread grow, within its bound."""
+    policy = AimPolicy(tiny_model, EXECUTE, "flow_noise", noise_level=0.16)
+    assert policy.noise is not None
+    rollouts = act(policy, 16, 4)
+    before = policy.get_dist(rollouts)
+    deviation = ((rollouts["sample"] - before.mean) / before.stddev).square().mean((-1, -2, -3))
+    rollouts["advantage"] = (deviation - deviation.mean()).sign()[..., None]
+    learner = Grpo(policy, GrpoConfig(learning_rate=1e-3, epochs=4, advantage="group"))
+    learner.update(rollouts)
+    after = policy.get_dist(rollouts).stddev
+    assert after.mean() > before.stddev.mean() + 1e-5
+    assert after.max() <= 0.16
+
+
+def test_unfrozen_world_streams_are_encoded_anew_and_trained(
+    tiny_model: AIM, act: Act, observations: Callable[..., TensorDict]
+) -> None:
+    policy = AimPolicy(tiny_model, EXECUTE, "flow_sde", noise_level=0.5, train_world=True)
+    learner, rollouts = Grpo(policy, GrpoConfig(advantage="group")), with_advantage(act(policy))
+    rollouts.update(observations(*rollouts.shape))
+    world = fingerprint(tiny_model.world_parameters())
+    metrics = learner.update(rollouts)
+    assert metrics["update/ratio_error_fresh"] < 1e-4
+    assert fingerprint(tiny_model.world_parameters()) != world
+    assert metrics["update/kl_to_stage1"] > 0
+    # The likelihood follows the world streams, not the context that was stored before they moved.
+    stale = rollouts.clone()
+    stale["context_kv"].zero_()
+    torch.testing.assert_close(log_prob(policy, stale), log_prob(policy, rollouts))
+
+
+def test_world_streams_with_a_past_are_not_trained() -> None:
+    model = AIM(replace(PRESETS["tiny"], history=2))
+    with pytest.raises(ValueError, match="history"):
+        AimPolicy(model, 8, "flow_sde", 0.5, train_world=True)
+
+
+def earned(sparse: list[float], dense: list[float]) -> TensorDictBase:
+    """Rollouts of one decision of one control step; two of seed 1, then two of seed 2."""
+    rollouts = TensorDict({}, [4, 1])
+    rollouts["collector", "mask"] = torch.ones(4, 1, dtype=torch.bool)
+    rollouts["seed"] = torch.tensor([1, 1, 2, 2])[:, None, None]
+    rollouts["next", "reward_sparse"] = torch.tensor(sparse)[:, None, None]
+    rollouts["next", "reward_dense"] = torch.tensor(dense)[:, None, None]
+    rollouts["next", "reward"] = rollouts["next", "reward_sparse"] + 0.5 * rollouts["next", "reward_dense"]
+    rollouts["next", "terminated"] = rollouts["next", "reward_sparse"] > 0
+    rollouts["next", "executed"] = torch.ones(4, 1, 1, dtype=torch.bool)
+    return rollouts
+
+
+@pytest.mark.parametrize("advantage", ["group", "trajectory"])
+@pytest.mark.parametrize("dense_weight", [None, 0.5])
+def test_groups_are_kept_by_success_never_by_the_shaped_reward(
+    policy: AimPolicy, advantage: Literal["group", "trajectory"], dense_weight: float | None
+) -> None:
+    """Both failed, however differently the map saw them; one succeeded, although both earned the same."""
+    rollouts = earned(sparse=[0, 0, 0, 1], dense=[0, 30, 2, 0])
+    learner = Grpo(policy, GrpoConfig(advantage=advantage, dense_weight=dense_weight))
+    metrics = learner.assign_advantages(rollouts)
+    assert metrics["groups_mixed"] == 0.5
+    assert rollouts["advantage"][:2].flatten().tolist() == [0, 0]
+    # Together 2 · 0.5 = 1: no difference. Apart ∓1 for success and ±1 for the map, weighed 0.5.
+    expected = [0, 0] if dense_weight is None else [-0.5, 0.5]
+    assert rollouts["advantage"][2:].flatten().tolist() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("advantage", ["group", "trajectory"])
+def test_each_part_has_its_own_floor(policy: AimPolicy, advantage: Literal["group", "trajectory"]) -> None:
+    """A dense return that hardly differs is not blown up to the size of success."""
+    rollouts = earned(sparse=[0, 1, 0, 1], dense=[0.0, 0.01, 0.01, 0.0])
+    Grpo(policy, GrpoConfig(advantage=advantage, dense_weight=1.0, std_floor=0.1)).assign_advantages(rollouts)
+    assert rollouts["advantage"].flatten().tolist() == pytest.approx([-1.05, 1.05, -0.95, 0.95])

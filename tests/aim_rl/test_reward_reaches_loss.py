@@ -20,7 +20,7 @@ from aim_rl.groups import KEPT, whole_groups
 from aim_rl.grpo import Grpo, GrpoConfig
 from aim_rl.model import AIM, PRESETS
 from aim_rl.policy import AimPolicy
-from rewards import RewardConfig
+from rewards import SHAPINGS, RewardConfig, Shaping
 from rewards.torchrl_transform import ValueMapRewardTransform
 
 GAMMA, STD_FLOOR = 0.9, 0.1
@@ -38,6 +38,7 @@ class Recorded:
     end: int | None  # control step that succeeds
     height: NDArray[np.float32]  # [T, F, 2], value of the flat map of each arm
     point: NDArray[np.int64]  # [T, HORIZON, 2], index into (IN_VIEW, OUTSIDE, BEHIND)
+    progress: NDArray[np.float32]  # [STEP_LIMIT + 1], the task's, before the first and after every control step
     execute: int
 
     @property
@@ -46,17 +47,45 @@ class Recorded:
 
     def rewards(self, weights: RewardConfig) -> list[float]:
         """Reward of each decision, counted control step by control step."""
-        earned = [0.0] * -(-self.steps // self.execute)
-        if weights.shaping == "settled":
-            earned = [weights.lambda_dense * self.settled(decision) for decision in range(len(earned))]
+        earned = [weights.lambda_dense * sum(dense) for dense in self.dense(weights.shaping)]
+        if self.end is not None:
+            earned[-1] += weights.lambda_sparse
+        return earned
+
+    def dense(self, shaping: Shaping) -> list[list[float]]:
+        """Dense reward of every executed control step, decision by decision."""
+        decisions, seen, best, event = -(-self.steps // self.execute), [], 0.0, self.height[0, 0]
+        paid: list[list[float]] = [[] for _ in range(decisions)]
         for step in range(self.steps):
             decision, j = divmod(step, self.execute)
-            frame = 0 if j < 8 else 1
-            heights = [self.height[decision, frame, a] for a in range(2) if self.point[decision, j, a] == 0]
-            if weights.shaping == "additive":
-                earned[decision] += weights.lambda_dense * float(max(heights, default=0.0))
-            earned[decision] += weights.lambda_sparse * (step == self.end)
-        return earned
+            if j == 0 and self.height[decision, 0, int(event[1] > event[0])] < event.max() / 2:
+                best, event = 0.0, self.height[decision, 0]  # the map has moved on
+            response = self.response(self.height[decision, 0 if j < 8 else 1], decision, j)
+            mean_before = np.mean(seen) if seen else 0.0
+            seen.append(response)
+            value = 0.0
+            match shaping:
+                case "additive":
+                    value = response
+                case "length_normalised":
+                    value = np.mean(seen) - mean_before
+                case "best_so_far":
+                    value, best = max(0.0, response - best), max(best, response)
+                case "gated":
+                    value = np.mean(seen) * (step == self.end)
+                case "privileged":
+                    value = self.progress[step + 1] - self.progress[step]
+            paid[decision].append(float(value))
+        for decision in range(decisions):
+            if shaping == "settled":
+                paid[decision][0] = self.settled(decision)
+            if shaping == "potential":
+                paid[decision][-1] = GAMMA * self.potential(decision + 1) - self.potential(decision)
+        return paid
+
+    def response(self, heights: NDArray[np.float32], decision: int, j: int) -> float:
+        """What flat maps of these heights say of a landing point; the better arm counts."""
+        return float(max((heights[a] for a in range(2) if self.point[decision, j, a] == 0), default=0.0))
 
     def settled(self, decision: int) -> float:
         """The largest fall of the map at a point of this chunk, from before it to after it."""
@@ -69,6 +98,12 @@ class Recorded:
         seen = [fall[a] for j in range(end - start) for a in range(2) if self.point[decision, j, a] == 0]
         return max(0.0, float(max(seen, default=0.0)))
 
+    def potential(self, decision: int) -> float:
+        """What the map of a decision says of where the tool was sent before it; 0 at both ends of the episode."""
+        if decision in (0, -(-self.steps // self.execute)):
+            return 0.0
+        return self.response(self.height[decision, 0], decision - 1, self.execute - 1)
+
 
 def record(execute: int) -> list[Recorded]:
     rng = np.random.default_rng(execute)
@@ -79,6 +114,7 @@ def record(execute: int) -> list[Recorded]:
             end,
             rng.uniform(0, 1, (decisions, FRAMES, 2)).astype(np.float32),
             rng.choice(3, (decisions, HORIZON, 2), p=[0.6, 0.2, 0.2]),
+            rng.uniform(0, 1, STEP_LIMIT + 1).astype(np.float32),
             execute,
         )
         for seed, ends in ENDS.items()
@@ -100,7 +136,10 @@ def as_collected(rollout: Recorded, padding: int) -> TensorDictBase:
     last = np.arange(length) == taken - 1
     flags = {"step_success": step == rollout.end, "executed": step < rollout.steps, "terminated": last[:, None]}
     flags["terminated"] = flags["terminated"] & (rollout.end is not None)
+    told = rollout.progress[np.minimum(step + 1, rollout.steps)]
     source = {
+        "progress": np.concatenate([np.full((1, rollout.execute), rollout.progress[0]), told[:-1]]),
+        ("next", "progress"): told,
         "value_map": maps,
         "landing": landing,
         "head_camera_intrinsic": np.repeat(camera[0][None], length, 0),
@@ -160,8 +199,12 @@ def by_hand(recorded: list[Recorded], weights: RewardConfig) -> dict[int, list[l
 @pytest.mark.parametrize("execute", [1, 4, PRESETS["tiny"].execute, PRESETS["small"].execute, 12])
 @pytest.mark.parametrize(
     "weights",
-    [RewardConfig(0.3, 0.0), RewardConfig(0.0, 2.0), RewardConfig(0.3, 2.0), RewardConfig(0.3, 2.0, "settled")],
-    ids=["dense", "sparse", "both", "settled"],
+    [
+        RewardConfig(0.3, 0.0, "additive"),
+        RewardConfig(0.0, 2.0, "additive"),
+        *(RewardConfig(0.3, 2.0, shaping, GAMMA) for shaping in SHAPINGS),
+    ],
+    ids=["dense", "success", *SHAPINGS],
 )
 def test_what_the_control_steps_earned_is_what_the_advantage_saw(
     execute: int, weights: RewardConfig, learner: Grpo
@@ -184,7 +227,7 @@ def test_what_the_control_steps_earned_is_what_the_advantage_saw(
         np.testing.assert_allclose(seen[:taken], advantages[seed][index], atol=1e-4)
         assert not seen[taken:].any()
     total = [sum(rollout.rewards(weights)) for rollout in recorded]
-    dense = [sum(rollout.rewards(RewardConfig(1.0, 0.0, weights.shaping))) for rollout in recorded]
+    dense = [sum(rollout.rewards(RewardConfig(1.0, 0.0, weights.shaping, GAMMA))) for rollout in recorded]
     assert metrics["return"] == pytest.approx(np.mean(total), abs=1e-4)
     assert metrics["return_dense"] == pytest.approx(np.mean(dense), abs=1e-4)
     assert metrics["success"] == metrics["return_sparse"] == pytest.approx(2 / 6)
@@ -194,7 +237,7 @@ def test_what_the_control_steps_earned_is_what_the_advantage_saw(
 
 def test_one_response_of_one_rollout_moves_its_advantage(learner: Grpo) -> None:
     """One control step per decision: the whole way from one value of a map to the loss."""
-    weights, recorded = RewardConfig(0.5, 1.0), record(execute=1)
+    weights, recorded = RewardConfig(0.5, 1.0, "additive"), record(execute=1)
     first, partner = recorded[0], recorded[1]
     first.point[3, 0] = 0
     first.height[3, 0] = 0.0

@@ -1,11 +1,13 @@
 """Samplers against hand numbers and against the flow they discretise."""
 
+import math
+
 import pytest
 import torch
 
 from aim_rl.model import STEP_SAMPLERS, sample_chain, step_distribution
 from aim_rl.model.flow import time_grid
-from aim_rl.model.sampler import StepSampler, random_steps
+from aim_rl.model.sampler import NoiseHead, StepSampler, random_steps
 
 # One number: x_t = 1, v = 0.4 at t = 0.5, so x0 = 0.8 and x1 = 1.2; t_next = 0.25, a = 0.6.
 HAND = {
@@ -13,6 +15,7 @@ HAND = {
     # s = 0.6, s²·d/(2t) = 0.36·0.25/1 = 0.09
     "flow_sde": (0.75 * 0.8 + (0.25 - 0.09) * 1.2, 0.5 * 0.6),
     # cos(0.3·pi) = 0.587785, sin(0.3·pi) = 0.809017
+    "flow_noise": (0.75 * 0.8 + 0.25 * 1.2, 0.6),
     "cps": (0.75 * 0.8 + 0.25 * 0.587785 * 1.2, 0.25 * 0.809017),
 }
 
@@ -82,3 +85,69 @@ def test_flow_sde_keeps_the_marginals_of_the_flow() -> None:
     generator = torch.Generator().manual_seed(1)
     chain = sample_chain(velocity, noise, 200, "flow_sde", 0.5, generator)
     assert chain[:, -1].std().item() == pytest.approx(0.5, abs=0.03)
+
+
+def exact_velocity(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+    """Of the flow to data N(0.3, 0.5²): v = eps - x0 given x_t, for x [N, 1, 1] and t [N]."""
+    t = t[:, None, None]
+    power = (1 - t) ** 2 * 0.25 + t**2
+    return (t - (1 - t) * 0.25) / power * (x - (1 - t) * 0.3) - 0.3
+
+
+@pytest.mark.parametrize("sampler", STEP_SAMPLERS)
+def test_every_step_of_a_chain_is_drawn_as_its_formula_says(sampler: StepSampler) -> None:
+    """Step by step, what was drawn minus the formula's mean, over the formula's spread, is a standard normal draw."""
+    count, steps, a = 20_000, 4, 0.6
+    start = torch.randn(count, 1, 1, generator=torch.Generator().manual_seed(2))
+    chain = sample_chain(exact_velocity, start, steps, sampler, a, torch.Generator().manual_seed(3))
+    for k in range(steps):
+        t, t_next = 1 - k / steps, 1 - (k + 1) / steps
+        x, drawn = chain[:, k], chain[:, k + 1]
+        v = exact_velocity(x, torch.full((count,), t))
+        x0, x1, d = x - t * v, x + (1 - t) * v, t - t_next
+        s = a * math.sqrt(t / (1 - min(t, 0.75)))
+        mean, std = {
+            "ode": ((1 - t_next) * x0 + t_next * x1, 0.0),
+            "flow_sde": ((1 - t_next) * x0 + (t_next - s**2 * d / (2 * t)) * x1, math.sqrt(d) * s),
+            "cps": (
+                (1 - t_next) * x0 + t_next * math.cos(math.pi * a / 2) * x1,
+                t_next * math.sin(math.pi * a / 2),
+            ),
+            "flow_noise": ((1 - t_next) * x0 + t_next * x1, a),
+        }[sampler]
+        residual = drawn - mean
+        if std == 0:
+            assert residual.abs().max() < 1e-5
+            continue
+        residual = residual / std
+        assert residual.mean().item() == pytest.approx(0, abs=4 / math.sqrt(count))
+        assert residual.std().item() == pytest.approx(1, abs=4 / math.sqrt(2 * count))
+        correlation = torch.corrcoef(torch.stack([residual.flatten(), x.flatten()]))[0, 1]
+        assert correlation.abs() < 4 / math.sqrt(count)  # the noise does not know where it is added
+
+
+def test_flow_sde_keeps_every_marginal_of_the_ode() -> None:
+    """Not the last one alone: at t, data N(0.3, 0.5²) has become N((1-t)·0.3, ((1-t)·0.5)² + t²)."""
+    steps = 200
+    noise = torch.randn(8000, 1, 1, generator=torch.Generator().manual_seed(0))
+    for sampler in ("ode", "flow_sde"):
+        chain = sample_chain(exact_velocity, noise, steps, sampler, 0.5, torch.Generator().manual_seed(1))
+        for k in (50, 100, 150, 200):
+            t = 1 - k / steps
+            spread = math.sqrt(0.25 * (1 - t) ** 2 + t**2)
+            assert chain[:, k].mean().item() == pytest.approx(0.3 * (1 - t), abs=0.03), (sampler, t)
+            assert chain[:, k].std().item() == pytest.approx(spread, abs=0.03), (sampler, t)
+
+
+def test_the_noise_head_starts_in_the_middle_and_keeps_its_bounds() -> None:
+    head = NoiseHead(features=3, knots=4, action_dim=14, noise_level=0.16)
+    state, t = torch.randn(5, 3), torch.rand(5, 7)
+    std = head(state, t)
+    assert std.shape == (5, 7, 4, 14)
+    torch.testing.assert_close(std, torch.full_like(std, 0.16 / 2**0.5))
+    for parameter in head.parameters():
+        torch.nn.init.normal_(parameter, std=20)
+    std = head(state, t)
+    assert std.min() >= 0.08 - 1e-6 and std.max() <= 0.16 + 1e-6
+    assert std.min() < 0.081 and std.max() > 0.159  # and reaches them
+    torch.testing.assert_close(head(state[:1], t[:1, 2:3]), std[:1, 2:3])  # each draw by its own state and time
