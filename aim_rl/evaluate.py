@@ -61,6 +61,7 @@ def run_episodes(
     workers: int = 2,
     title: str = "evaluate",
     simulator: Backend = TABLETOP,
+    policy: AimPolicy | None = None,
 ) -> dict[int, bool]:
     """Success of each seed first_seed .. first_seed + episodes - 1, with the deterministic sampler.
 
@@ -71,6 +72,7 @@ def run_episodes(
         workers: processes.
         title: of the progress line.
         simulator: what runs the scenes.
+        policy: another one than the model's deterministic sampler.
     """
     # A RoboTwin scene is a process of 2 GB; those of one worker take turns.
     scenes = 1 if simulator.backend == "robotwin" else min(8, -(-episodes // workers))
@@ -78,7 +80,7 @@ def run_episodes(
     config = RolloutConfig(
         task, setting, model.preset, *limits, first_seed, model.text.tokenize, simulator, evaluation=True
     )
-    policy = AimPolicy(model, model.preset.execute)
+    policy = AimPolicy(model, model.preset.execute) if policy is None else policy
     pool = make_pool(config)
     try:
         return _run(pool, policy, range(first_seed, first_seed + episodes), title)

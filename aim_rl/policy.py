@@ -45,13 +45,13 @@ class AimPolicy(TensorDictModuleBase):
     - `version` i64 [*, 1]: how many updates the weights had seen.
 
     "flow_sde", "cps" and "flow_noise" draw noise in the denoising steps. "initial_noise" draws z, starts the ODE at
-    a·z and executes what comes out: exploration stays among the chunks that demonstrations show (grasp now or wait, say), which noise
-    added to a chunk does not. Its chain is the one from 0, which evaluation executes; to first order in z the executed
-    chunk deviates from it by J z, and the antithetic half-difference of the chunks from a·z and -a·z is that
-    deviation without its even part, hence without bias. Each denoising step's clean estimate is credited with it,
-    cut to the length of a typical draw, under the isotropic N(x_t - t·v, (SPREAD·a)²): the likelihood under
-    N(., a² J Jᵀ) would divide by the covariance, and leaving that out is the policy gradient preconditioned by it, as
-    a natural gradient is.
+    a·z and executes what comes out: exploration stays among the chunks that demonstrations show (grasp now or wait,
+    say), which noise added to a chunk does not. Its chain is the one from 0, which evaluation executes; to first
+    order in z the executed chunk deviates from it by J z, and the antithetic half-difference of the chunks from a·z
+    and -a·z is that deviation without its even part, hence without bias. Each denoising step's clean estimate is
+    credited with it, cut to the length of a typical draw, under the isotropic N(x_t - t·v, (SPREAD·a)²): the
+    likelihood under N(., a² J Jᵀ) would divide by the covariance, and leaving that out is the policy gradient
+    preconditioned by it, as a natural gradient is.
 
     `get_dist` recomputes the S Gaussians in one batched call of the action head; it never touches the frozen
     streams, so an update costs the same at any world size.

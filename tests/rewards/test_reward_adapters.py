@@ -34,7 +34,10 @@ def script(h: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
     decisions = SUCCESS_STEP // h + 1
     low, high = [-0.3, -0.6, 0.0] * 2, [0.3, 0.2, 1.4] * 2  # some out of the frame, some behind
     actions = [rng.uniform(low, high, (h, 6)).astype(np.float32) for _ in range(decisions)]
-    return [smooth_maps(rng) for _ in range(decisions)], actions
+    maps = [smooth_maps(rng) for _ in range(decisions)]
+    for i in range(1, decisions, 3):
+        maps[i] = 0.8 * maps[i - 1]  # the event goes on
+    return maps, actions
 
 
 def bilinear(image: np.ndarray, u: float, v: float) -> float:

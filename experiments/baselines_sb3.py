@@ -1,0 +1,131 @@
+"""What the world-action model buys: `python -m experiments.baselines_sb3 --task T --out DIR`.
+
+Stable-Baselines3's PPO from scratch on the same environment and the same reward, through `rewards.gym_wrapper`. It sees
+the simulator's state (joints, endposes, poses of the task's bodies) where AIM sees pictures, and acts by the same
+end-effector knots. A seed whose result is there is not run again. Writes results.csv, curves.csv and table.md into DIR.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+import tyro
+from stable_baselines3 import PPO
+
+import envs
+from aim_rl.evaluate import choose_checkpoint
+from aim_rl.runs import write_json
+from aim_rl.statistics import describe
+from envs.errors import exit_cleanly
+from envs.tabletop.env import TabletopEnv
+from experiments.gym_env import Array, Curve, FrozenModel, GymTask, Outermost, chunk_env, decode, evaluate, vectorised
+from experiments.runs import write_csv, write_table
+from rewards import RewardConfig, Shaping
+
+REACH, TURN = 0.1, 0.5  # m and rad that a knot can be away from the pose commanded at the start of the chunk
+GAMMA = 0.97  # per decision of half a second
+FURNITURE = ("table", "wall")
+
+
+@dataclass
+class BaselineConfig:
+    """SB3's PPO on state observations."""
+
+    task: str
+    """RoboTwin's task name."""
+    out: Path
+    """Folder of the results."""
+    checkpoint: Path | None = None
+    """Stage I run or checkpoint whose value maps are the reward; the shipped one by default."""
+    shapings: tuple[Shaping, ...] = ("sparse", "settled")
+    """Dense rewards to compare (rewards/shaping.py)."""
+    lambda_dense: float = 0.2
+    lambda_sparse: float = 1.0
+    steps: int = 1_000_000
+    """Environment (control) steps of each run."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    step_limit: int = 144
+    """Control steps per training episode; evaluation has RoboTwin's limit."""
+    rollout: int = 128
+    """Decisions per process between two updates."""
+    episodes: int = 100
+    """Held-out episodes."""
+    workers: int = 2
+    """Processes."""
+
+
+class StateAndKnots(Outermost):
+    """State observations; actions in [-1, 1] are the executed knots, relative to the commanded pose."""
+
+    def __init__(self, env: gym.Env[Any, Any], frozen: FrozenModel) -> None:
+        preset = frozen.model.preset
+        self._knots, self._stride = -(-preset.execute // preset.stride), preset.stride
+        super().__init__(env, self._state, self._knots * preset.action_dim)
+
+    def _state(self, observation: dict[str, Any]) -> Array:
+        scene = self.env.unwrapped
+        assert isinstance(scene, TabletopEnv)
+        bodies = [body.entity.pose for name, body in scene.world.bodies.items() if name not in FURNITURE]
+        parts = [observation[key] for key in ("qpos", "qpos_measured", "left_endpose", "right_endpose")]
+        return np.concatenate([*parts, *(part for pose in bodies for part in (pose.p, pose.q))], dtype=np.float32)
+
+    def chunk(self, observation: dict[str, Any], action: Array) -> Array:
+        scale = torch.tensor(([REACH] * 3 + [TURN] * 3 + [0.5]) * 2)
+        middle = torch.tensor(([0.0] * 6 + [0.5]) * 2)
+        knots = torch.as_tensor(action).reshape(self._knots, -1) * scale + middle
+        return decode(observation, knots, self._stride)[: self.env.get_wrapper_attr("execute")]
+
+
+def make(setup: GymTask, workers: int, worker: int) -> StateAndKnots:
+    frozen = FrozenModel(setup.checkpoint, setup.task)
+    return StateAndKnots(chunk_env(setup, frozen, worker, workers), frozen)
+
+
+def train(config: BaselineConfig, task: str, shaping: Shaping, seed: int, folder: Path) -> None:
+    """One run; leaves result.json and curve.json in `folder`."""
+    reward = RewardConfig(config.lambda_dense, config.lambda_sparse, shaping, GAMMA)
+    checkpoint = choose_checkpoint(task, config.checkpoint)
+    setup = GymTask(task, checkpoint, reward, config.step_limit)
+    pool, curve = vectorised(functools.partial(make, setup, config.workers), config.workers), Curve()
+    settings = {"n_steps": config.rollout, "gamma": GAMMA, "seed": seed, "device": "cpu"}
+    agent = PPO("MlpPolicy", pool, batch_size=config.rollout, **settings)
+    try:
+        execute = pool.get_attr("execute", [0])[0]
+        agent.learn(config.steps // execute, callback=curve)
+    finally:
+        pool.close()
+    test = make(GymTask(task, checkpoint, reward, None), 1, 0)
+    rate = evaluate(test, lambda state: agent.predict(state, deterministic=True)[0], config.episodes)
+    test.close()
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "curve.json", {"episodes": curve.episodes})
+    write_json(folder / "result.json", {**rate, "environment_steps": curve.steps})
+
+
+def main() -> None:
+    config = tyro.cli(BaselineConfig, description=__doc__)
+    task = envs.resolve_task(config.task)
+    results, curves = [], []
+    for seed in config.seeds:
+        for shaping in config.shapings:
+            folder = config.out / f"{shaping}-{seed}"
+            if not (folder / "result.json").exists():
+                train(config, task, shaping, seed, folder)
+            place = {"reward": shaping, "seed": seed}
+            results.append(place | json.loads((folder / "result.json").read_text()))
+            curves += [place | episode for episode in json.loads((folder / "curve.json").read_text())["episodes"]]
+    write_csv(config.out / "results.csv", results)
+    write_csv(config.out / "curves.csv", curves)
+    rows = [[one["reward"], one["seed"], describe(one), one["environment_steps"]] for one in results]
+    write_table(config.out / "table.md", ["reward", "seed", "success (Wilson 95 %)", "environment steps"], rows)
+
+
+if __name__ == "__main__":
+    exit_cleanly(main)

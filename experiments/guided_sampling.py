@@ -1,0 +1,114 @@
+"""The value map as a guide, without training: `python -m experiments.guided_sampling --task T --out DIR`.
+
+At every decision N chunks are drawn from the frozen policy and the one whose landing points the predicted map likes
+best is executed (best of N). N = 1 is the policy as it is evaluated. A number whose result is there is not run again.
+Writes results.csv and table.md into DIR.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import tyro
+from tensordict import TensorDictBase
+
+import envs
+from aim_rl import seeds
+from aim_rl.checkpoint import load_checkpoint
+from aim_rl.data.knots import decode_knots
+from aim_rl.evaluate import choose_checkpoint, run_episodes
+from aim_rl.model import AIM
+from aim_rl.policy import AimPolicy
+from aim_rl.runs import write_json
+from aim_rl.statistics import describe, success_rate
+from envs.errors import UserError, exit_cleanly
+from experiments.runs import write_csv, write_table
+from rewards import landing_response
+
+
+class BestOfN(AimPolicy):
+    """Executes, of N chunks, argmax over n of the mean over the executed control steps k of M_t(Π(p_k^n)).
+
+    The first chunk is the one that evaluation executes, denoised from 0; the others start at the same draws a·N(0, 1)
+    in every decision, so that what is chosen does not depend on the neighbours in the batch.
+
+    Args:
+        model: a trained AIM without history.
+        execute: control steps executed per decision.
+        candidates: N.
+        noise_level: a; 1 samples the flow.
+    """
+
+    def __init__(self, model: AIM, execute: int, candidates: int, noise_level: float) -> None:
+        if model.preset.history:
+            raise UserError("guided sampling is for presets without history: what was executed would not be remembered")
+        super().__init__(model, execute)
+        self.in_keys += ["head_camera_intrinsic", "head_camera_extrinsic"]
+        self.candidates, self.guide_noise = candidates, noise_level
+
+    @torch.no_grad()
+    def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
+        flat, preset, n = super().forward(tensordict).reshape(-1), self.model.preset, self.candidates
+        draws = torch.randn(n, preset.n_knots, preset.action_dim, generator=torch.Generator().manual_seed(1))
+        draws[0] = 0
+        start = (self.guide_noise * draws).expand(len(flat), *draws.shape)
+        chunks = self.model.knots.denormalise(self._denoise(flat, start)[:, -1])
+        actions, landing = decode_knots(flat["qpos"][:, None].expand(-1, n, -1), chunks, preset.horizon)
+        camera = (flat[f"head_camera_{part}"][:, None].expand(-1, n, -1, -1) for part in ("intrinsic", "extrinsic"))
+        maps = flat["value_map"][:, None].expand(-1, n, *flat["value_map"].shape[1:])
+        response = landing_response(maps, landing.to(maps), *camera, preset.head_size)[..., : self.execute]
+        best = torch.arange(len(flat)), response.mean(-1).argmax(1)
+        chosen = {"action": actions[best][:, : self.execute].float(), "landing": landing[best].float()}
+        return tensordict.update(
+            {key: value.reshape(*tensordict.shape, *value.shape[1:]) for key, value in chosen.items()}
+        )
+
+
+@dataclass
+class GuidedConfig:
+    """Best of N by the value map's response, without training."""
+
+    task: str
+    """RoboTwin's task name."""
+    out: Path
+    """Folder of the results."""
+    checkpoint: Path | None = None
+    """Stage I run or checkpoint; the shipped one by default."""
+    candidates: tuple[int, ...] = (1, 4, 16)
+    """Values of N."""
+    noise_level: float = 1.0
+    """Spread of the candidates' initial noise; 1 samples the flow."""
+    episodes: int = 100
+    """Held-out episodes."""
+    workers: int = 2
+    """Processes."""
+
+
+def main() -> None:
+    config = tyro.cli(GuidedConfig, description=__doc__)
+    task = envs.resolve_task(config.task)
+    if min(config.candidates) < 1:
+        raise UserError("--candidates must be at least 1")
+    model, _ = load_checkpoint(choose_checkpoint(task, config.checkpoint), task)
+    config.out.mkdir(parents=True, exist_ok=True)
+    results = []
+    for candidates in config.candidates:
+        file = config.out / f"best_of_{candidates}.json"
+        if not file.exists():
+            policy = BestOfN(model, model.preset.execute, candidates, config.noise_level)
+            title = f"best of {candidates}"
+            outcome = run_episodes(
+                model, task, "clean", seeds.TEST, config.episodes, config.workers, title, policy=policy
+            )
+            write_json(file, {**success_rate(sum(outcome.values()), len(outcome))})
+        results.append({"candidates": candidates, **json.loads(file.read_text())})
+    write_csv(config.out / "results.csv", results)
+    rows = [[one["candidates"], describe(one)] for one in results]
+    write_table(config.out / "table.md", ["candidates", "success (Wilson 95 %)"], rows)
+
+
+if __name__ == "__main__":
+    exit_cleanly(main)

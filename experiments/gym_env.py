@@ -1,0 +1,158 @@
+"""A task with the value-map reward as a plain Gymnasium environment, for libraries other than TorchRL."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.vec_env import SubprocVecEnv
+from torch import Tensor
+
+from aim_rl import seeds
+from aim_rl.backend import TABLETOP
+from aim_rl.checkpoint import load_checkpoint
+from aim_rl.data.knots import decode_knots
+from aim_rl.model import AIM, WorldContext, proprio
+from aim_rl.policy import OBSERVATION
+from aim_rl.rollout import InstructionTokens
+from aim_rl.statistics import SuccessRate, success_rate
+from envs.tabletop.kinematics import tool_centre
+from envs.tabletop.robot import matrix_from_quat
+from envs.wrappers import ChunkEnv, SeedSchedule
+from rewards import RewardConfig
+from rewards.gym_wrapper import ValueMapReward
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class GymTask:
+    """What is trained on."""
+
+    task: str
+    checkpoint: Path
+    reward: RewardConfig
+    step_limit: int | None  # control steps per episode; None: RoboTwin's
+
+
+class FrozenModel:
+    """A model's value maps and world context of single observations, each computed once.
+
+    Args:
+        checkpoint: folder of a run or a checkpoint.
+        task: that it is for.
+    """
+
+    def __init__(self, checkpoint: Path, task: str) -> None:
+        torch.set_num_threads(1)
+        self.model: AIM = load_checkpoint(checkpoint, task)[0]
+        self._latest: tuple[Array, tuple[Array, WorldContext, Tensor]] | None = None
+
+    @torch.no_grad()
+    def world(self, observation: dict[str, Any]) -> tuple[Array, WorldContext, Tensor]:
+        """The head camera's maps [F, 3, h, w], the world context and the normalised proprioception [1, 46]."""
+        if self._latest is None or self._latest[0] is not observation["head_camera"]:
+            batch = {key: torch.as_tensor(observation[key])[None] for key in (*OBSERVATION, "text")}
+            generator = torch.Generator().manual_seed(0)
+            _, maps, context = self.model.imagine(batch, batch["text"], generator)
+            rows, columns = self.model.preset.head_tile
+            parts = maps[0, ..., :rows, :columns].numpy(), context, proprio(batch)
+            self._latest = observation["head_camera"], parts
+        return self._latest[1]
+
+    def maps(self, observation: dict[str, Any]) -> Array:
+        """What `ValueMapReward` reads."""
+        return self.world(observation)[0]
+
+    def landing(self, observation: dict[str, Any], action: Array) -> Array:
+        """Tool centres [horizon, 2, 3] of commanded endposes [h, 16]; the last pose holds until the maps' horizon."""
+        poses = action.reshape(len(action), 2, 8)
+        rotation = np.array([[matrix_from_quat(pose[3:7]) for pose in step] for step in poses])
+        points = tool_centre(torch.as_tensor(poses[..., :3]).double(), torch.as_tensor(rotation).double())
+        rest = max(0, self.model.preset.horizon - len(action))
+        return torch.cat([points, points[-1:].expand(rest, -1, -1)]).float().numpy()
+
+
+class Outermost(gym.Wrapper[Any, Any, Any, Any]):
+    """What an agent of another library sees: `observe(observation)` and, in the info, `control_steps` of the chunk."""
+
+    def __init__(self, env: gym.Env[Any, Any], observe: Callable[[dict[str, Any]], Array], action_size: int) -> None:
+        super().__init__(env)
+        self._observe = observe
+        size = len(observe(env.reset()[0]))
+        self.observation_space = gym.spaces.Box(-np.inf, np.inf, (size,), np.float32)
+        self.action_space = gym.spaces.Box(-1, 1, (action_size,), np.float32)
+        self._latest: dict[str, Any] = {}
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        self._latest, info = self.env.reset(seed=seed, options=options)
+        return self._observe(self._latest), info
+
+    def step(self, action: Array) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        self._latest, reward, terminated, truncated, info = self.env.step(self.chunk(self._latest, action))
+        info["control_steps"] = int(self._latest["executed"].sum())
+        return self._observe(self._latest), float(reward), terminated, truncated, info
+
+    def chunk(self, observation: dict[str, Any], action: Array) -> Array:
+        """The chunk [h, 16] of endposes that an action in [-1, 1] means."""
+        raise NotImplementedError
+
+
+def chunk_env(setup: GymTask, frozen: FrozenModel, worker: int, workers: int) -> gym.Env[Any, Any]:
+    """Chunks of endposes in, dict observations and the composed reward out; training seeds take turns."""
+    os.environ["LP_NUM_THREADS"] = "1"  # one rasteriser thread: the processes are the parallelism
+    preset = frozen.model.preset
+    base = TABLETOP.make(setup.task, "clean", preset.head_size, preset.wrist_size, action_mode="ee")
+    env = InstructionTokens(ChunkEnv(base, preset.execute, setup.step_limit), preset, frozen.model.text.tokenize)
+    rewarded = ValueMapReward(env, frozen.maps, frozen.landing, setup.reward)
+    return SeedSchedule(rewarded, itertools.count(seeds.REINFORCEMENT + worker, workers))
+
+
+def decode(observation: dict[str, Any], knots: Tensor, stride: int) -> Array:
+    """Knots [n, 14] -> endposes [n * stride, 16]."""
+    actions, _ = decode_knots(torch.as_tensor(observation["qpos"]), knots, len(knots) * stride)
+    return actions.float().numpy()
+
+
+def vectorised(make: Callable[[int], gym.Env[Any, Any]], workers: int) -> SubprocVecEnv:
+    """`make(worker)` in processes of their own."""
+    return SubprocVecEnv([functools.partial(make, worker) for worker in range(workers)], start_method="spawn")
+
+
+class Curve(BaseCallback):
+    """Every finished episode: environment (control) steps so far, of all environments, and whether it succeeded."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.steps = 0
+        self.episodes: list[dict[str, int]] = []
+
+    def _on_step(self) -> bool:
+        for info, done in zip(self.locals["infos"], self.locals["dones"], strict=True):
+            self.steps += info["control_steps"]
+            if done:
+                self.episodes.append({"environment_steps": self.steps, "success": int(info["is_success"])})
+        return True
+
+
+def evaluate(env: gym.Env[Any, Any], act: Callable[[Array], Array], episodes: int) -> SuccessRate:
+    """Success on the held-out seeds."""
+    successes = 0
+    for seed in range(seeds.TEST, seeds.TEST + episodes):
+        observation, _ = env.reset(seed=seed)
+        ended, info = False, {}
+        while not ended:
+            observation, _, terminated, truncated, info = env.step(act(observation))
+            ended = terminated or truncated
+        successes += bool(info["is_success"])
+    return success_rate(successes, episodes)

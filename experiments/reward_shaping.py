@@ -1,0 +1,199 @@
+"""Which reward learns fastest? `python -m experiments.reward_shaping --task T --out DIR [-- --iterations 60]`.
+
+Runs Stage II for every variant of the reward, weight and training seed; arguments after `--` go to `aim_rl.finetune`.
+A run whose result is there is not run again, and one that was stopped starts anew, so that the command can be stopped
+and repeated; runs know nothing of each other, so that machines can share a grid (`--variants`, `--seeds`). Writes
+results.csv, curves.csv, table.md and success.png into DIR.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import tyro
+
+from aim_rl.finetune import FinetuneConfig
+from aim_rl.statistics import describe, success_rate
+from envs.errors import UserError, exit_cleanly
+from experiments.runs import band, own_and_passed_on, run, scalars, steps_to, write_csv, write_table
+
+PER_STEP = 1 / FinetuneConfig.step_limit
+"""Scale of rewards that are paid on every control step: an episode spent at a peak earns at most λ."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A row of the grid: flags of `aim_rl.finetune`, and how its weight λ becomes the flag `weight`."""
+
+    flags: tuple[str, ...]
+    scale: float = 1.0
+    weight: str = "--lambda-dense"
+
+
+def shaped(name: str, *more: str) -> tuple[str, ...]:
+    return ("--shaping", name, *more)
+
+
+GROUPS = ("--grpo.advantage", "group", "--group", "8", "--groups", "8")
+VARIANTS: dict[str, Variant] = {
+    "sparse": Variant(shaped("sparse"), scale=0.0),
+    "settled": Variant(shaped("settled")),
+    "additive": Variant(shaped("additive"), PER_STEP),
+    "length_normalised": Variant(shaped("length_normalised")),
+    "best_so_far": Variant(shaped("best_so_far")),
+    "potential": Variant(shaped("potential")),
+    "gated": Variant(shaped("gated")),
+    "annealed": Variant(shaped("additive", "--anneal"), PER_STEP),
+    "held": Variant(shaped("additive", "--maps", "held"), PER_STEP),
+    # Group-relative advantages: together, each part by itself, and without the dense part.
+    "group": Variant(shaped("settled", *GROUPS)),
+    "group_apart": Variant(shaped("settled", *GROUPS), weight="--grpo.dense-weight"),
+    "group_sparse": Variant(shaped("sparse", *GROUPS), scale=0.0),
+    # Controls: wrong maps, no place in the maps, and what no map can beat.
+    "settled_other_decision": Variant(shaped("settled", "--maps", "other_decision")),
+    "settled_other_scene": Variant(shaped("settled", "--maps", "other_scene")),
+    "additive_other_scene": Variant(shaped("additive", "--maps", "other_scene"), PER_STEP),
+    "additive_uniform": Variant(shaped("additive", "--maps", "uniform"), PER_STEP),
+    "privileged": Variant(shaped("privileged")),
+    # Ablation: the world streams are trained as well, and the reward with them.
+    "world_trained": Variant(shaped("settled", "--train-world")),
+}
+DEFAULT = ("sparse", "settled", "additive", "best_so_far", "potential", "settled_other_scene", "privileged")
+
+
+@dataclass
+class ShapingConfig:
+    """A grid of rewards, weights and training seeds."""
+
+    task: str
+    """RoboTwin's task name; stack_blocks is short for stack_blocks_two."""
+    out: Path
+    """Folder of the runs, the tables and the plot."""
+    stage1: Path | None = None
+    """Stage I run or checkpoint that every run starts from; the shipped one by default."""
+    variants: tuple[str, ...] = DEFAULT
+    """Rows of `VARIANTS` in experiments/reward_shaping.py."""
+    lambdas: tuple[float, ...] = (0.2,)
+    """Weights of the dense reward: what an episode can earn by it, success being 1."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """Training seeds."""
+    threshold: float = 0.9
+    """Success whose first environment step is reported."""
+    episodes: int = 100
+    """Held-out episodes that each run is evaluated on."""
+
+
+def measured(config: ShapingConfig, arguments: list[str]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Runs what is missing; returns Stage I's success and, for every run, its place in the grid, folder and result."""
+    config.out.mkdir(parents=True, exist_ok=True)
+    common, stage1 = ["--task", config.task], config.out / "stage1.json"
+    if not stage1.exists():
+        checkpoint = [] if config.stage1 is None else ["--checkpoint", config.stage1]
+        run("aim_rl.evaluate", *common, *checkpoint, "--episodes", config.episodes, "--json", stage1)
+    runs = []
+    for seed in config.seeds:  # seed by seed: a grid that is stopped early still compares
+        for name in config.variants:
+            variant = VARIANTS[name]
+            for weight in config.lambdas if variant.scale else (0.0,):
+                folder = config.out / f"{name}-{weight:g}-{seed}"
+                if not (folder / "result.json").exists():
+                    shutil.rmtree(folder, ignore_errors=True)  # of a run that was stopped: its curve would stay
+                    options = ["--out", folder, "--seed", seed, *variant.flags]
+                    options += [variant.weight, f"{variant.scale * weight:g}", "--no-measure-stage1"]
+                    options += [] if config.stage1 is None else ["--stage1", config.stage1]
+                    options += ["--evaluation-episodes", config.episodes]
+                    run("aim_rl.finetune", *common, *options, *arguments)
+                result = json.loads((folder / "result.json").read_text())
+                runs.append({"variant": name, "lambda": weight, "seed": seed, "folder": folder, "result": result})
+    return json.loads(stage1.read_text()), runs
+
+
+def describe_run(config: ShapingConfig, one: dict[str, Any]) -> dict[str, Any]:
+    """A line of results.csv."""
+    folder, rate = one["folder"], one["result"]["stage2"]
+    alarms, hovering = (scalars(folder, f"stage2/watch/{tag}")[1] for tag in ("alarm", "hovering"))
+    return {
+        **{key: one[key] for key in ("variant", "lambda", "seed")},
+        **{key: rate[key] for key in ("successes", "episodes", "ci_low", "ci_high")},
+        "environment_steps": one["result"]["environment_steps"],
+        "steps_to_threshold": steps_to(config.threshold, *scalars(folder, "stage2/success")),
+        "minutes": round(one["result"]["minutes"], 1),
+        "alarm_share": round(float(alarms.mean()), 3),
+        "hovering_last": round(float(hovering[-5:].mean()), 3),
+    }
+
+
+def curves(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Lines of curves.csv: every iteration of every run, as it explored."""
+    tags = {"success": "success", "return_dense": "return_dense", "hovering": "watch/hovering"}
+    lines = []
+    for one in runs:
+        read = {name: scalars(one["folder"], f"stage2/{tag}") for name, tag in tags.items()}
+        for i, step in enumerate(read["success"][0]):
+            values = {name: round(float(value[1][i]), 4) for name, value in read.items()}
+            lines.append(
+                {key: one[key] for key in ("variant", "lambda", "seed")} | {"environment_steps": int(step)} | values
+            )
+    return lines
+
+
+def cells(runs: list[dict[str, Any]]) -> dict[tuple[str, float], list[dict[str, Any]]]:
+    """Runs by variant and weight: its training seeds."""
+    table: dict[tuple[str, float], list[dict[str, Any]]] = {}
+    for one in runs:
+        table.setdefault((one["variant"], one["lambda"]), []).append(one)
+    return table
+
+
+def plot(config: ShapingConfig, stage1: dict[str, Any], runs: list[dict[str, Any]]) -> None:
+    """Success of the exploring policies against environment steps: mean and range over the training seeds."""
+    figure, axes = plt.subplots(figsize=(8, 5))
+    for i, ((name, weight), seeds) in enumerate(cells(runs).items()):
+        label = f"{name}, λ = {weight:g}" if weight else name
+        band(axes, [scalars(one["folder"], "stage2/success") for one in seeds], label, f"C{i % 10}")
+    axes.axhline(stage1["success_rate"], color="0.6", linestyle=":", label="Stage I, held-out scenes, no exploration")
+    axes.set(xlabel="environment steps (thousands)", ylabel="success, exploring", ylim=(0, 1), title=config.task)
+    axes.legend(fontsize="small")
+    figure.tight_layout()
+    figure.savefig(config.out / "success.png", dpi=120)
+    plt.close(figure)
+
+
+def main() -> None:
+    own, arguments = own_and_passed_on()
+    config = tyro.cli(ShapingConfig, args=own, description=__doc__)
+    unknown = [name for name in config.variants if name not in VARIANTS]
+    if unknown:
+        raise UserError(f"unknown variant {unknown[0]!r}; choose from {', '.join(VARIANTS)}")
+    stage1, runs = measured(config, arguments)
+    lines = [describe_run(config, one) for one in runs]
+    write_csv(config.out / "results.csv", lines)
+    write_csv(config.out / "curves.csv", curves(runs))
+    plot(config, stage1, runs)
+    rows: list[list[object]] = [
+        ["Stage I", "", describe(success_rate(stage1["successes"], stage1["episodes"])), *[""] * 4]
+    ]
+    for (name, weight), seeds in cells(runs).items():
+        own_lines = [line for line in lines if (line["variant"], line["lambda"]) == (name, weight)]
+        rate = success_rate(*(sum(line[key] for line in own_lines) for key in ("successes", "episodes")))
+        each = ", ".join(str(line["successes"]) for line in own_lines)
+        reached = ", ".join(str(line["steps_to_threshold"] or "never") for line in own_lines)
+        alarm = max(line["alarm_share"] for line in own_lines)
+        hovering = sum(line["hovering_last"] for line in own_lines) / len(seeds)
+        rows.append([name, f"{weight:g}", describe(rate), each, reached, f"{alarm:.0%}", f"{hovering:.0%}"])
+    columns = ["reward", "λ", "success (Wilson 95 %)", "of each seed"]
+    columns += [
+        f"environment steps to {config.threshold:.0%} (exploring)",
+        "iterations with alarm, at most",
+        "hovering",
+    ]
+    write_table(config.out / "table.md", columns, rows)
+
+
+if __name__ == "__main__":
+    exit_cleanly(main)

@@ -1,0 +1,137 @@
+"""The baselines that train little or nothing: what they execute, and each command end to end at the tiny size."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+from tensordict import TensorDict
+
+from aim_rl.checkpoint import save_checkpoint
+from aim_rl.model import AIM, PRESETS
+from aim_rl.policy import AimPolicy
+from envs.errors import exit_cleanly
+from experiments import baselines_sb3, dsrl, guided_sampling
+from experiments.guided_sampling import BestOfN
+from experiments.gym_env import FrozenModel, GymTask
+from rewards import RewardConfig, landing_response
+
+TINY = PRESETS["tiny"]
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path, tiny_model: AIM) -> Path:
+    save_checkpoint(tmp_path / "stage1", tiny_model, {"task": "click_bell", "stage": 1})
+    return tmp_path / "stage1"
+
+
+@pytest.fixture
+def seen(observations: Callable[..., TensorDict]) -> TensorDict:
+    """Five observations with a head camera above the table."""
+    batch = observations(5)
+    height, width = TINY.head_size
+    intrinsic = torch.tensor([[width, 0, width / 2], [0, width, height / 2], [0, 0, 1]])
+    extrinsic = torch.tensor([[1.0, 0, 0, 0], [0, -1, 0, 0], [0, 0, -1, 1.5]])
+    batch["head_camera_intrinsic"] = intrinsic.expand(5, 3, 3)
+    batch["head_camera_extrinsic"] = extrinsic.expand(5, 3, 4)
+    return batch
+
+
+def test_one_candidate_is_the_policy_itself(tiny_model: AIM, seen: TensorDict) -> None:
+    plain = AimPolicy(tiny_model, TINY.execute)(seen.clone())
+    guided = BestOfN(tiny_model, TINY.execute, 1, 1.0)(seen.clone())
+    torch.testing.assert_close(guided["action"], plain["action"])
+
+
+def test_more_candidates_please_the_map_more(tiny_model: AIM, seen: TensorDict) -> None:
+    def response(acted: TensorDict) -> torch.Tensor:
+        camera = acted["head_camera_intrinsic"], acted["head_camera_extrinsic"], TINY.head_size
+        return landing_response(acted["value_map"], acted["landing"], *camera)[:, : TINY.execute].mean(1)
+
+    one, many = (response(BestOfN(tiny_model, TINY.execute, n, 3.0)(seen.clone())) for n in (1, 32))
+    assert (many >= one).all() and (many > one).any()
+
+
+def command(module: ModuleType, *arguments: object) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [module.__name__, "--task", "click_bell", *map(str, arguments)])
+        exit_cleanly(module.main)
+
+
+def lines(path: Path) -> list[dict[str, str]]:
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_noise_of_zero_is_the_policy_as_it_is_evaluated(checkpoint: Path, seen: TensorDict) -> None:
+    """DSRL's action 0 must be what Stage I does, or its baseline is another policy."""
+    frozen = FrozenModel(checkpoint, "click_bell")
+    observation = {key: seen[0][key].numpy() for key in seen.keys()}  # noqa: SIM118
+    agent = dsrl.NoiseActions.__new__(dsrl.NoiseActions)
+    agent._frozen = frozen
+    chunk = agent.chunk(observation, np.zeros(TINY.n_knots * TINY.action_dim, np.float32))
+    plain = AimPolicy(frozen.model, TINY.execute)(seen[:1].clone())
+    np.testing.assert_allclose(chunk, plain["action"][0], atol=1e-5)
+    landing = frozen.landing(observation, chunk)
+    assert landing.shape == (TINY.horizon, 2, 3)
+    np.testing.assert_allclose(landing[: TINY.execute], plain["landing"][0, : TINY.execute], atol=1e-4)
+    np.testing.assert_allclose(frozen.maps(observation), plain["value_map"][0], atol=1e-5)
+
+
+@pytest.mark.slow
+def test_the_state_agent_moves_the_arms_it_is_told_to(checkpoint: Path) -> None:
+    """An action of one arm's +x knot moves that arm's commanded tool and no other."""
+    setup = GymTask("click_bell", checkpoint, RewardConfig(0.2, 1.0, "privileged"), 16)
+    env = baselines_sb3.make(setup, 1, 0)
+    state, _ = env.reset(seed=3)
+    action = np.zeros(env.action_space.shape, np.float32)  # pyright: ignore
+    action[[6, 20]] = action[[13, 27]] = 1.0  # grippers stay open
+    action[[0, 14]] = 0.5  # 5 cm
+    moved, reward, _, _, info = env.step(action)
+    assert info["control_steps"] == TINY.execute and np.isfinite(reward)
+    left, right = slice(28, 31), slice(35, 38)  # measured endposes, behind two joint vectors
+    assert moved[left][0] - state[left][0] == pytest.approx(0.05, abs=0.02)
+    assert np.abs(moved[right] - state[right]).max() < 0.01
+    env.close()
+
+
+@pytest.mark.slow
+def test_guided_sampling_end_to_end(tmp_path: Path, checkpoint: Path) -> None:
+    out = tmp_path / "guided"
+    arguments = ["--checkpoint", checkpoint, "--out", out, "--episodes", 1, "--workers", 1, "--candidates", 1, 2]
+    command(guided_sampling, *arguments)
+    assert [line["candidates"] for line in lines(out / "results.csv")] == ["1", "2"]
+    (out / "best_of_2.json").write_text(
+        (out / "best_of_2.json").read_text().replace('"successes": 0', '"successes": 1')
+    )
+    command(guided_sampling, *arguments)
+    assert lines(out / "results.csv")[1]["successes"] == "1"  # it was not run again
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("module", "runs", "more"),
+    [(baselines_sb3, ["settled-0"], ["--shapings", "settled", "--rollout", 4]), (dsrl, ["seed-0"], [])],
+    ids=["baselines_sb3", "dsrl"],
+)
+def test_an_agent_of_stable_baselines_end_to_end(
+    tmp_path: Path, checkpoint: Path, module: ModuleType, runs: list[str], more: list[object]
+) -> None:
+    out = tmp_path / "out"
+    sizes = ["--steps", 96, "--step-limit", 24, "--episodes", 1, "--workers", 1, "--seeds", 0, *more]
+    arguments = ["--checkpoint", checkpoint, "--out", out, *sizes]
+    command(module, *arguments)
+    result = json.loads((out / runs[0] / "result.json").read_text())
+    assert 90 <= result["environment_steps"] <= 200
+    assert len(lines(out / "curves.csv")) >= 3  # episodes of three decisions
+    assert "environment steps" in (out / "table.md").read_text()
+    stamp = (out / runs[0] / "result.json").stat().st_mtime_ns
+    command(module, *arguments)
+    assert (out / runs[0] / "result.json").stat().st_mtime_ns == stamp

@@ -1,0 +1,106 @@
+"""The grid of rewards: what is run, what is not run again, and what the tables say of it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from pathlib import Path
+
+import imageio.v3 as iio
+import numpy as np
+import pytest
+import tyro
+
+from aim_rl.finetune import FinetuneConfig
+from aim_rl.runs import tensorboard
+from aim_rl.statistics import success_rate
+from envs.errors import exit_cleanly
+from experiments import reward_shaping, runs
+from experiments.reward_shaping import VARIANTS
+
+
+def finished_run(folder: Path, successes: int, rise: float) -> None:
+    writer = tensorboard(folder)
+    for iteration in range(12):
+        step = 1000 * (iteration + 1)
+        writer.add_scalar("stage2/success", min(1.0, rise * iteration), step)
+        writer.add_scalar("stage2/return_dense", 0.5, step)
+        writer.add_scalar("stage2/watch/hovering", 0.25, step)
+        writer.add_scalar("stage2/watch/alarm", float(iteration == 11), step)
+    writer.close()
+    result = {"stage1": None, "stage2": success_rate(successes, 100), "environment_steps": 12000, "minutes": 1.25}
+    (folder / "result.json").write_text(json.dumps(result))
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_every_variant_is_flags_that_finetune_takes(name: str) -> None:
+    variant = VARIANTS[name]
+    flags = ["--task", "t", *variant.flags, variant.weight, "0.5"]
+    config = tyro.cli(FinetuneConfig, args=flags)
+    assert 0.5 in (config.lambda_dense, config.grpo.dense_weight)
+    assert config.grpo.dense_weight is None or config.grpo.advantage != "gae"
+
+
+def test_the_grid_runs_what_is_missing_and_compares_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commands: list[tuple[str, list[str]]] = []
+
+    def fake_run(module: str, *options: object) -> None:
+        words = [str(option) for option in options]
+        commands.append((module, words))
+        if module == "aim_rl.evaluate":
+            Path(words[words.index("--json") + 1]).write_text(json.dumps(success_rate(40, 100)))
+        else:
+            finished_run(Path(words[words.index("--out") + 1]), 80, 0.1)
+
+    for seed in (0, 1):
+        finished_run(tmp_path / f"sparse-0-{seed}", 50, 0.05)
+    finished_run(tmp_path / "additive-0.2-0", 70, 0.2)
+    stopped = tmp_path / "additive-0.2-1"
+    finished_run(stopped, 0, 0.0)
+    (stopped / "result.json").unlink()
+    monkeypatch.setattr(reward_shaping, "run", fake_run)
+    options = ["--variants", "sparse", "additive", "--seeds", "0", "1", "--threshold", "0.75", "--stage1", "S"]
+    arguments = ["--task", "click_bell", "--out", str(tmp_path), *options, "--", "--iterations", "12"]
+    monkeypatch.setattr(sys, "argv", ["reward_shaping", *arguments])
+    reward_shaping.main()
+    (measured, stage1), (trained, flags) = commands
+    assert (measured, trained) == ("aim_rl.evaluate", "aim_rl.finetune")
+    assert stage1[stage1.index("--checkpoint") + 1] == flags[flags.index("--stage1") + 1] == "S"
+    assert float(flags[flags.index("--lambda-dense") + 1]) == pytest.approx(0.2 / 144, rel=1e-4)
+    assert flags[-2:] == ["--iterations", "12"] and "--no-measure-stage1" in flags
+    commands.clear()
+    reward_shaping.main()
+    assert commands == []
+
+    with (tmp_path / "results.csv").open() as file:
+        lines = {(line["variant"], line["seed"]): line for line in csv.DictReader(file)}
+    assert len(lines) == 4 and lines[("additive", "0")]["successes"] == "70"
+    # Five-iteration means of 0, 0.2, .. 1, 1: 0.76 at the sixth point's ... (0.2+0.4+0.6+0.8+1)/5 = 0.6, then 0.76.
+    assert lines[("additive", "0")]["steps_to_threshold"] == "7000"
+    assert lines[("additive", "1")]["steps_to_threshold"] == "11000"  # anew: 0.1 more per iteration, not the old zeros
+    assert lines[("sparse", "0")]["steps_to_threshold"] == ""
+    table = (tmp_path / "table.md").read_text()
+    assert "75.0 %" in table and "7000, 11000" in table and "never, never" in table and "40.0 %" in table
+    with (tmp_path / "curves.csv").open() as file:
+        assert sum(1 for _ in csv.DictReader(file)) == 4 * 12
+    assert iio.imread(tmp_path / "success.png").std() > 10
+
+
+def test_an_unknown_variant_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--task", "t", "--out", "o", "--variants", "dense"]
+    monkeypatch.setattr(sys, "argv", ["reward_shaping", *arguments])
+    with pytest.raises(SystemExit, match="2"):
+        exit_cleanly(reward_shaping.main)
+    assert "'dense'" in capsys.readouterr().err
+
+
+def test_a_failed_run_ends_in_one_sentence() -> None:
+    with pytest.raises(runs.UserError, match="finished runs are kept"):
+        runs.run("aim_rl.evaluate", "--no-such-flag")
+
+
+def test_steps_to_a_threshold() -> None:
+    steps, values = np.arange(1, 9) * 100.0, np.array([0, 0, 0, 0, 1, 1, 1, 1], float)
+    assert runs.steps_to(0.6, steps, values) == 700
+    assert runs.steps_to(0.9, steps, values) is None
