@@ -233,6 +233,8 @@ def main() -> None:
         raise UserError("--group must be at least 2, and every other count at least 1")
     if config.grpo.dense_weight is not None and config.grpo.advantage == "gae":
         raise UserError("--grpo.dense-weight goes with --grpo.advantage group or trajectory")
+    if config.maps == "other_scene" and config.groups < 2:
+        raise UserError("--maps other_scene needs at least two scenes in an iteration: --groups 2 or more")
     measured = config.simulator.backend == "tabletop" and task_class(task).progress is not Task.progress
     if config.shaping == "privileged" and not measured:
         raise UserError(f"{task} measures no progress (`Task.progress` in its file); choose another --shaping")
@@ -242,6 +244,8 @@ def main() -> None:
     simulated = config.simulator.require(task, config.setting)
     run = new_run(task, config.out, config)
     model = stage1_model(config, task, run)
+    if config.train_world and model.preset.history:
+        raise UserError("--train-world is for presets without history; leave it out, or train Stage I with another one")
     stage1 = measure(config, task, model, "Stage I") if config.measure_stage1 else None
     totals = reinforce(config, task, model, run)
     stage2 = measure(config, task, model, "Stage II")

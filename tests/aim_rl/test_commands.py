@@ -156,6 +156,18 @@ def test_counts_that_make_no_sense(refused: Refused, command: ModuleType, argume
     assert "at least" in refused(command, [*BELL, *arguments])
 
 
+@pytest.mark.parametrize(
+    ("task", "arguments", "expected"),
+    [
+        ("click_bell", ["--grpo.dense-weight", "0.5"], "--grpo.advantage"),
+        ("beat_block_hammer", ["--shaping", "privileged"], "beat_block_hammer measures no progress"),
+        ("click_bell", ["--maps", "other_scene", "--groups", "1"], "--groups 2"),
+    ],
+)
+def test_a_reward_that_cannot_be_paid(refused: Refused, task: str, arguments: list[str], expected: str) -> None:
+    assert expected in refused(finetune, ["--task", task, *arguments])
+
+
 def test_an_unknown_preset_names_the_known(refused: Refused) -> None:
     assert "tiny, small" in refused(pretrain, [*BELL, "--data", "empty", "--preset", "huge"])
 

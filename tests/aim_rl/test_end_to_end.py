@@ -135,6 +135,7 @@ def test_finetune_measures_both_stages_and_leaves_its_run(stage2: tuple[Path, st
     assert json.loads((run / "checkpoint" / "config.json").read_text())["stage"] == 2
     scalars, images = tags(run)
     expected = {"success", "return", "return_dense", "return_sparse", "groups_mixed", "noise_level"}
+    expected |= {"watch/alarm", "watch/hovering", "dense_success_rank_correlation"}
     expected |= {"speed/episodes_per_s", "speed/decisions_per_s", "update/decisions"}
     assert {f"stage2/{name}" for name in expected} <= scalars
     assert {"rollout/decision_0", "rollout/decision_1"} <= images

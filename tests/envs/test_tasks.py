@@ -11,6 +11,7 @@ from envs.tabletop.blocks import on_top
 from envs.tabletop.env import TabletopEnv
 from envs.tabletop.skills import DOWN, UP, Command, next_joints
 from envs.tabletop.tasks import task_names
+from envs.wrappers import ChunkEnv
 
 SMALL = {"head_size": (24, 32), "wrist_size": (16, 16)}
 
@@ -166,3 +167,38 @@ def test_clutter_keeps_off_the_task() -> None:
         places = [bodies["red_block"].position, bodies["green_block"].position, np.array([0.0, -0.13, 0.0])]
         for body in clutter:
             assert all(np.abs(body.position - place)[:2].max() > 0.07 for place in places)
+
+
+@pytest.mark.parametrize("task", ["stack_blocks_two", "click_bell"])
+def test_progress_rises_from_start_to_success(task: str) -> None:
+    """The privileged reward is an upper bound only if solving the task is what raises it."""
+    env = start(task)
+    seen = [env.progress()]
+    while not env.control(env.expert_action()):
+        seen.append(env.progress())
+    seen.append(env.progress())
+    assert min(seen) >= 0 and max(seen) <= 1
+    assert seen[-1] > 0.75 and seen[-1] - seen[0] > 0.4
+    assert seen[-1] > max(seen) - 0.1  # nothing on the way pays more than the end
+
+
+def test_a_chunk_tells_the_progress_after_each_of_its_control_steps() -> None:
+    env, single = start("click_bell"), start("click_bell")
+    chunked = ChunkEnv(env, execute=4, step_limit=6)
+    first, _ = chunked.reset(seed=0)
+    single.restart(0)
+    assert (first["progress"] == np.float32(single.progress())).all()
+    actions = []
+    for _ in range(6):
+        actions.append(single.expert_action())
+        single.control(actions[-1])
+    single.restart(0)
+    expected = []
+    for action in actions:
+        single.control(action)
+        expected.append(single.progress())
+    told = [chunked.step(np.array(part, np.float32))[0] for part in (actions[:4], actions[4:] + actions[4:])]
+    assert told[1]["executed"].tolist() == [True, True, False, False]
+    np.testing.assert_allclose(told[0]["progress"], expected[:4], atol=1e-4)
+    np.testing.assert_allclose(told[1]["progress"], [*expected[4:], expected[-1], expected[-1]], atol=1e-4)
+    assert chunked.observation_space.contains(told[1])
