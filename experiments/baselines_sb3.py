@@ -20,8 +20,9 @@ import tyro
 from stable_baselines3 import PPO
 
 import envs
+from aim_rl.backend import TABLETOP
 from aim_rl.evaluate import choose_checkpoint
-from aim_rl.runs import write_json
+from aim_rl.runs import check_writable, write_json
 from aim_rl.statistics import describe
 from envs.errors import exit_cleanly
 from envs.tabletop.env import TabletopEnv
@@ -90,21 +91,21 @@ def make(setup: GymTask, workers: int, worker: int) -> StateAndKnots:
 
 def train(config: BaselineConfig, task: str, shaping: Shaping, seed: int, folder: Path) -> None:
     """One run; leaves result.json and curve.json in `folder`."""
+    check_writable(folder / "result.json")
     reward = RewardConfig(config.lambda_dense, config.lambda_sparse, shaping, GAMMA)
     checkpoint = choose_checkpoint(task, config.checkpoint)
-    setup = GymTask(task, checkpoint, reward, config.step_limit)
+    setup = GymTask(task, checkpoint, reward, config.step_limit, seed)
     pool, curve = vectorised(functools.partial(make, setup, config.workers), config.workers), Curve()
-    settings = {"n_steps": config.rollout, "gamma": GAMMA, "seed": seed, "device": "cpu"}
-    agent = PPO("MlpPolicy", pool, batch_size=config.rollout, **settings)
+    n = config.rollout
+    agent = PPO("MlpPolicy", pool, n_steps=n, batch_size=n, gamma=GAMMA, seed=seed, device="cpu")
     try:
         execute = pool.get_attr("execute", [0])[0]
         agent.learn(config.steps // execute, callback=curve)
     finally:
         pool.close()
-    test = make(GymTask(task, checkpoint, reward, None), 1, 0)
+    test = make(GymTask(task, checkpoint, reward, None, seed), 1, 0)
     rate = evaluate(test, lambda state: agent.predict(state, deterministic=True)[0], config.episodes)
     test.close()
-    folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "curve.json", {"episodes": curve.episodes})
     write_json(folder / "result.json", {**rate, "environment_steps": curve.steps})
 
@@ -112,6 +113,7 @@ def train(config: BaselineConfig, task: str, shaping: Shaping, seed: int, folder
 def main() -> None:
     config = tyro.cli(BaselineConfig, description=__doc__)
     task = envs.resolve_task(config.task)
+    TABLETOP.require(task, "clean")
     results, curves = [], []
     for seed in config.seeds:
         for shaping in config.shapings:

@@ -21,9 +21,10 @@ import tyro
 from stable_baselines3 import SAC
 
 import envs
+from aim_rl.backend import TABLETOP
 from aim_rl.evaluate import choose_checkpoint
 from aim_rl.model import sample_chain
-from aim_rl.runs import write_json
+from aim_rl.runs import check_writable, write_json
 from aim_rl.statistics import describe
 from envs.errors import exit_cleanly
 from experiments.gym_env import Array, Curve, FrozenModel, GymTask, Outermost, chunk_env, decode, evaluate, vectorised
@@ -90,22 +91,30 @@ def make(setup: GymTask, workers: int, worker: int) -> NoiseActions:
 
 def train(config: DsrlConfig, task: str, seed: int, folder: Path) -> None:
     """One run; leaves result.json and curve.json in `folder`."""
+    check_writable(folder / "result.json")
     reward = RewardConfig(config.lambda_dense, config.lambda_sparse, config.shaping, GAMMA)
     checkpoint = choose_checkpoint(task, config.checkpoint)
-    setup = GymTask(task, checkpoint, reward, config.step_limit)
+    setup = GymTask(task, checkpoint, reward, config.step_limit, seed)
     pool, curve = vectorised(functools.partial(make, setup, config.workers), config.workers), Curve()
-    settings = {"learning_starts": WARM_UP, "gradient_steps": UPDATES * config.workers, "gamma": GAMMA}
-    agent = SAC("MlpPolicy", pool, buffer_size=100_000, seed=seed, device="cpu", **settings)
+    agent = SAC(
+        "MlpPolicy",
+        pool,
+        buffer_size=100_000,
+        learning_starts=WARM_UP,
+        gradient_steps=UPDATES * config.workers,
+        gamma=GAMMA,
+        seed=seed,
+        device="cpu",
+    )
     try:
         agent.learn(config.steps // pool.get_attr("execute", [0])[0], callback=curve)
     finally:
         pool.close()
-    test = make(GymTask(task, checkpoint, reward, None), 1, 0)
+    test = make(GymTask(task, checkpoint, reward, None, seed), 1, 0)
     rate = evaluate(test, lambda features: agent.predict(features, deterministic=True)[0], config.episodes)
     middle = np.zeros(test.action_space.shape or (), np.float32)
     unsteered = evaluate(test, lambda _: middle, config.episodes)
     test.close()
-    folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "curve.json", {"episodes": curve.episodes})
     write_json(folder / "result.json", {"steered": rate, "unsteered": unsteered, "environment_steps": curve.steps})
 
@@ -113,6 +122,7 @@ def train(config: DsrlConfig, task: str, seed: int, folder: Path) -> None:
 def main() -> None:
     config = tyro.cli(DsrlConfig, description=__doc__)
     task = envs.resolve_task(config.task)
+    TABLETOP.require(task, "clean")
     results, curves = [], []
     for seed in config.seeds:
         folder = config.out / f"seed-{seed}"

@@ -17,6 +17,7 @@ from tensordict import TensorDictBase
 
 import envs
 from aim_rl import seeds
+from aim_rl.backend import TABLETOP
 from aim_rl.checkpoint import load_checkpoint
 from aim_rl.data.knots import decode_knots
 from aim_rl.evaluate import choose_checkpoint, run_episodes
@@ -90,6 +91,7 @@ class GuidedConfig:
 def main() -> None:
     config = tyro.cli(GuidedConfig, description=__doc__)
     task = envs.resolve_task(config.task)
+    TABLETOP.require(task, "clean")
     if min(config.candidates) < 1:
         raise UserError("--candidates must be at least 1")
     model, _ = load_checkpoint(choose_checkpoint(task, config.checkpoint), task)

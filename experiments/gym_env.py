@@ -43,6 +43,7 @@ class GymTask:
     checkpoint: Path
     reward: RewardConfig
     step_limit: int | None  # control steps per episode; None: RoboTwin's
+    seed: int  # of the training: which scenes it sees
 
 
 class FrozenModel:
@@ -115,7 +116,8 @@ def chunk_env(setup: GymTask, frozen: FrozenModel, worker: int, workers: int) ->
     base = TABLETOP.make(setup.task, "clean", preset.head_size, preset.wrist_size, action_mode="ee")
     env = InstructionTokens(ChunkEnv(base, preset.execute, setup.step_limit), preset, frozen.model.text.tokenize)
     rewarded = ValueMapReward(env, frozen.maps, frozen.landing, setup.reward)
-    return SeedSchedule(rewarded, itertools.count(seeds.REINFORCEMENT + worker, workers))
+    first = seeds.REINFORCEMENT + 20_000 * (setup.seed % 30) + worker
+    return SeedSchedule(rewarded, itertools.count(first, workers))
 
 
 def decode(observation: dict[str, Any], knots: Tensor, stride: int) -> Array:

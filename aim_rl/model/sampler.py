@@ -80,8 +80,8 @@ def step_distribution(
             s = noise_level * (t / (1 - torch.where(t == 1, t_next, t))).sqrt()
             return (1 - t_next) * x0 + (t_next - s**2 * step / (2 * t)) * x1, step.sqrt() * s
         case "cps":
-            angle = torch.as_tensor(math.pi * noise_level / 2)
-            return (1 - t_next) * x0 + t_next * angle.cos() * x1, t_next * angle.sin()
+            angle = math.pi * float(noise_level) / 2
+            return (1 - t_next) * x0 + t_next * math.cos(angle) * x1, t_next * math.sin(angle)
         case "flow_noise":
             return (1 - t_next) * x0 + t_next * x1, noise_level * torch.ones_like(t)
 

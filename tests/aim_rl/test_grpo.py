@@ -252,7 +252,7 @@ def test_flow_noise_learns_its_spread(tiny_model: AIM, act: Act) -> None:
     learner = Grpo(policy, GrpoConfig(learning_rate=1e-3, epochs=4, advantage="group"))
     learner.update(rollouts)
     after = policy.get_dist(rollouts).stddev
-    assert after.mean() > before.stddev.mean() + 1e-5
+    assert after.mean() > before.stddev.mean()
     assert after.max() <= 0.16
 
 

@@ -38,7 +38,7 @@ def seen(observations: Callable[..., TensorDict]) -> TensorDict:
     batch = observations(5)
     height, width = TINY.head_size
     intrinsic = torch.tensor([[width, 0, width / 2], [0, width, height / 2], [0, 0, 1]])
-    extrinsic = torch.tensor([[1.0, 0, 0, 0], [0, -1, 0, 0], [0, 0, -1, 1.5]])
+    extrinsic = torch.tensor([[1.0, 0, 0, 0], [0, -1, 0, 0], [0, 0, -1, 3.0]])
     batch["head_camera_intrinsic"] = intrinsic.expand(5, 3, 3)
     batch["head_camera_extrinsic"] = extrinsic.expand(5, 3, 4)
     return batch
@@ -88,7 +88,7 @@ def test_the_noise_of_zero_is_the_policy_as_it_is_evaluated(checkpoint: Path, se
 @pytest.mark.slow
 def test_the_state_agent_moves_the_arms_it_is_told_to(checkpoint: Path) -> None:
     """An action of one arm's +x knot moves that arm's commanded tool and no other."""
-    setup = GymTask("click_bell", checkpoint, RewardConfig(0.2, 1.0, "privileged"), 16)
+    setup = GymTask("click_bell", checkpoint, RewardConfig(0.2, 1.0, "privileged"), 16, 0)
     env = baselines_sb3.make(setup, 1, 0)
     state, _ = env.reset(seed=3)
     action = np.zeros(env.action_space.shape, np.float32)  # pyright: ignore
@@ -122,8 +122,14 @@ def test_guided_sampling_end_to_end(tmp_path: Path, checkpoint: Path) -> None:
     ids=["baselines_sb3", "dsrl"],
 )
 def test_an_agent_of_stable_baselines_end_to_end(
-    tmp_path: Path, checkpoint: Path, module: ModuleType, runs: list[str], more: list[object]
+    tmp_path: Path,
+    checkpoint: Path,
+    module: ModuleType,
+    runs: list[str],
+    more: list[object],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(dsrl, "WARM_UP", 4)
     out = tmp_path / "out"
     sizes = ["--steps", 96, "--step-limit", 24, "--episodes", 1, "--workers", 1, "--seeds", 0, *more]
     arguments = ["--checkpoint", checkpoint, "--out", out, *sizes]
