@@ -29,6 +29,8 @@ from envs.errors import UserError, exit_cleanly
 from experiments.runs import write_csv, write_table
 from rewards import landing_response
 
+CAMERA = ("intrinsic", "extrinsic")
+
 
 class BestOfN(AimPolicy):
     """Executes, of N chunks, argmax over n of the mean over the executed control steps k of M_t(Π(p_k^n)).
@@ -47,7 +49,7 @@ class BestOfN(AimPolicy):
         if model.preset.history:
             raise UserError("guided sampling is for presets without history: what was executed would not be remembered")
         super().__init__(model, execute)
-        self.in_keys += ["head_camera_intrinsic", "head_camera_extrinsic"]
+        self.in_keys = [*self.in_keys, *(f"head_camera_{part}" for part in CAMERA)]  # pyright: ignore[reportAttributeAccessIssue]
         self.candidates, self.guide_noise = candidates, noise_level
 
     @torch.no_grad()
@@ -58,9 +60,9 @@ class BestOfN(AimPolicy):
         start = (self.guide_noise * draws).expand(len(flat), *draws.shape)
         chunks = self.model.knots.denormalise(self._denoise(flat, start)[:, -1])
         actions, landing = decode_knots(flat["qpos"][:, None].expand(-1, n, -1), chunks, preset.horizon)
-        camera = (flat[f"head_camera_{part}"][:, None].expand(-1, n, -1, -1) for part in ("intrinsic", "extrinsic"))
+        intrinsic, extrinsic = (flat[f"head_camera_{part}"][:, None].expand(-1, n, -1, -1) for part in CAMERA)
         maps = flat["value_map"][:, None].expand(-1, n, *flat["value_map"].shape[1:])
-        response = landing_response(maps, landing.to(maps), *camera, preset.head_size)[..., : self.execute]
+        response = landing_response(maps, landing.to(maps), intrinsic, extrinsic, preset.head_size)[..., : self.execute]
         best = torch.arange(len(flat)), response.mean(-1).argmax(1)
         chosen = {"action": actions[best][:, : self.execute].float(), "landing": landing[best].float()}
         return tensordict.update(

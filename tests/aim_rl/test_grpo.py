@@ -246,7 +246,8 @@ def test_flow_noise_learns_its_spread(tiny_model: AIM, act: Act) -> None:
     policy = AimPolicy(tiny_model, EXECUTE, "flow_noise", noise_level=0.16)
     assert policy.noise is not None
     rollouts = act(policy, 16, 4)
-    before = policy.get_dist(rollouts)
+    with torch.no_grad():
+        before = policy.get_dist(rollouts)
     deviation = ((rollouts["sample"] - before.mean) / before.stddev).square().mean((-1, -2, -3))
     rollouts["advantage"] = (deviation - deviation.mean()).sign()[..., None]
     learner = Grpo(policy, GrpoConfig(learning_rate=1e-3, epochs=4, advantage="group"))
@@ -284,8 +285,8 @@ def earned(sparse: list[float], dense: list[float]) -> TensorDictBase:
     rollouts = TensorDict({}, [4, 1])
     rollouts["collector", "mask"] = torch.ones(4, 1, dtype=torch.bool)
     rollouts["seed"] = torch.tensor([1, 1, 2, 2])[:, None, None]
-    rollouts["next", "reward_sparse"] = torch.tensor(sparse)[:, None, None]
-    rollouts["next", "reward_dense"] = torch.tensor(dense)[:, None, None]
+    rollouts["next", "reward_sparse"] = torch.tensor(sparse, dtype=torch.float32)[:, None, None]
+    rollouts["next", "reward_dense"] = torch.tensor(dense, dtype=torch.float32)[:, None, None]
     rollouts["next", "reward"] = rollouts["next", "reward_sparse"] + 0.5 * rollouts["next", "reward_dense"]
     rollouts["next", "terminated"] = rollouts["next", "reward_sparse"] > 0
     rollouts["next", "executed"] = torch.ones(4, 1, 1, dtype=torch.bool)
