@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rewards.maps import moved_on
+from rewards.maps import UNIFORM, moved_on
 from rewards.response import Judged, frame_after, judge
 from rewards.shaping import Episode, RewardConfig, chunk_reward, dense_reward
 
@@ -34,7 +34,8 @@ class ValueMapReward(gym.Wrapper[Any, Any, Any, Any]):
         trained: share of the training that is over, for a lambda_dense that is annealed; the training loop's to set.
 
     Raises:
-        ValueError: for maps of another decision or scene, which one running episode does not have.
+        ValueError: for maps of another decision or scene, which one running episode does not have, and for the
+            privileged reward where observations lack `progress`.
     """
 
     def __init__(
@@ -46,6 +47,8 @@ class ValueMapReward(gym.Wrapper[Any, Any, Any, Any]):
     ) -> None:
         if config.maps not in ("refreshed", "held", "uniform"):
             raise ValueError(f"maps {config.maps!r} need a batch of whole rollouts: use ValueMapRewardTransform")
+        if config.shaping == "privileged" and "progress" not in getattr(env.observation_space, "spaces", {}):
+            raise ValueError("the privileged reward needs observations with `progress`, as the chunk wrapper adds it")
         super().__init__(env)
         self.maps = maps
         self.landing = landing
@@ -105,7 +108,7 @@ class ValueMapReward(gym.Wrapper[Any, Any, Any, Any]):
     def _read_maps(self) -> None:
         maps = torch.as_tensor(self.maps(self._observation), dtype=torch.float32)
         if self.config.maps == "uniform":
-            maps = torch.full_like(maps, 0.5)
+            maps = torch.full_like(maps, UNIFORM)
         if len(self._held) == 0:
             self._held = maps[0]
         if moved_on(self._held, maps[0]):

@@ -8,6 +8,8 @@ from torch import Tensor
 
 MapSource = Literal["refreshed", "held", "uniform", "other_decision", "other_scene"]
 
+UNIFORM = 0.5  # height of the control that names no place
+
 
 def moved_on(held: Tensor, new: Tensor) -> Tensor:
     """Whether the event that a map announces is over: where it peaks, the new map is below half of it.
@@ -54,8 +56,8 @@ def held(maps: Tensor, mask: Tensor, seed: Tensor) -> Tensor:
 
 
 def uniform(maps: Tensor, mask: Tensor, seed: Tensor) -> Tensor:
-    """Control: 0.5 everywhere. The reward keeps its scale and loses its place."""
-    return torch.full_like(maps, 0.5)
+    """Control: `UNIFORM` everywhere. The reward keeps its scale and loses its place."""
+    return torch.full_like(maps, UNIFORM)
 
 
 def other_decision(maps: Tensor, mask: Tensor, seed: Tensor) -> Tensor:

@@ -10,9 +10,12 @@ from pathlib import Path
 import imageio.v3 as iio
 import numpy as np
 import pytest
+import torch
 import tyro
 
+from aim_rl.checkpoint import load_checkpoint, save_checkpoint
 from aim_rl.finetune import FinetuneConfig
+from aim_rl.model import AIM
 from aim_rl.runs import tensorboard
 from aim_rl.statistics import success_rate
 from envs.errors import exit_cleanly
@@ -85,6 +88,26 @@ def test_the_grid_runs_what_is_missing_and_compares_the_rest(tmp_path: Path, mon
     with (tmp_path / "curves.csv").open() as file:
         assert sum(1 for _ in csv.DictReader(file)) == 4 * 12
     assert iio.imread(tmp_path / "success.png").std() > 10
+
+
+@pytest.mark.slow
+def test_the_grid_end_to_end(tmp_path: Path, tiny_model: AIM, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Real runs of every kind of flag: maps, annealing, parts normalised apart, world streams trained."""
+    save_checkpoint(tmp_path / "stage1", tiny_model, {"task": "click_bell", "stage": 1})
+    names = ["sparse", "annealed", "held", "group_apart", "settled_other_scene", "privileged", "world_trained"]
+    sizes = ["--iterations", "2", "--group", "2", "--groups", "2", "--workers", "1", "--scenes", "4"]
+    own = ["--out", str(tmp_path / "grid"), "--stage1", str(tmp_path / "stage1"), "--variants", *names, "--seeds", "0"]
+    arguments = ["--task", "click_bell", *own, "--episodes", "1", "--", *sizes, "--step-limit", "24"]
+    monkeypatch.setattr(sys, "argv", ["reward_shaping", *arguments])
+    reward_shaping.main()
+    with (tmp_path / "grid" / "results.csv").open() as file:
+        lines = {line["variant"]: line for line in csv.DictReader(file)}
+    assert list(lines) == names
+    assert all(int(line["environment_steps"]) == 2 * 4 * 24 for line in lines.values())
+    stage1, trained = (
+        load_checkpoint(path)[0] for path in (tmp_path / "stage1", tmp_path / "grid/world_trained-0.2-0")
+    )
+    assert not torch.equal(stage1.m.head.weight, trained.m.head.weight)
 
 
 def test_an_unknown_variant_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
