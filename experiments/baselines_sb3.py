@@ -26,7 +26,7 @@ from aim_rl.runs import check_writable, write_json
 from aim_rl.statistics import describe
 from envs.errors import exit_cleanly
 from envs.tabletop.env import TabletopEnv
-from experiments.gym_env import Array, Curve, FrozenModel, GymTask, Outermost, chunk_env, decode, evaluate, vectorised
+from experiments.gym_env import Array, Curve, FlatEnv, FrozenModel, GymTask, chunk_env, decode, evaluate, vectorised
 from experiments.runs import write_csv, write_table
 from rewards import RewardConfig, Shaping
 
@@ -62,7 +62,7 @@ class BaselineConfig:
     """Processes."""
 
 
-class StateAndKnots(Outermost):
+class StateAndKnots(FlatEnv):
     """State observations; actions in [-1, 1] are the executed knots, relative to the commanded pose."""
 
     def __init__(self, env: gym.Env[Any, Any], frozen: FrozenModel) -> None:

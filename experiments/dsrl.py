@@ -27,7 +27,7 @@ from aim_rl.model import sample_chain
 from aim_rl.runs import check_writable, write_json
 from aim_rl.statistics import describe
 from envs.errors import exit_cleanly
-from experiments.gym_env import Array, Curve, FrozenModel, GymTask, Outermost, chunk_env, decode, evaluate, vectorised
+from experiments.gym_env import Array, Curve, FlatEnv, FrozenModel, GymTask, chunk_env, decode, evaluate, vectorised
 from experiments.runs import write_csv, write_table
 from rewards import RewardConfig, Shaping
 
@@ -62,7 +62,7 @@ class DsrlConfig:
     """Processes."""
 
 
-class NoiseActions(Outermost):
+class NoiseActions(FlatEnv):
     """Actions in [-1, 1] are the initial noise over `BOUND`; the frozen action head makes a chunk of it."""
 
     def __init__(self, env: gym.Env[Any, Any], frozen: FrozenModel) -> None:

@@ -84,8 +84,16 @@ class FrozenModel:
         return torch.cat([points, points[-1:].expand(rest, -1, -1)]).float().numpy()
 
 
-class Outermost(gym.Wrapper[Any, Any, Any, Any]):
-    """What an agent of another library sees: `observe(observation)` and, in the info, `control_steps` of the chunk."""
+class FlatEnv(gym.Wrapper[Any, Any, Any, Any]):
+    """Vectors in and out, for agents of another library: `chunk` says what an action means, `observe` what is seen.
+
+    The info gains `control_steps`, how many of the chunk were executed.
+
+    Args:
+        env: from `chunk_env`.
+        observe: observation -> f32 [n].
+        action_size: numbers of an action, each in [-1, 1].
+    """
 
     def __init__(self, env: gym.Env[Any, Any], observe: Callable[[dict[str, Any]], Array], action_size: int) -> None:
         super().__init__(env)
