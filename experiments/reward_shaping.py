@@ -2,8 +2,8 @@
 
 Runs Stage II for every variant of the reward, weight and training seed; arguments after `--` go to `aim_rl.finetune`.
 A run whose result is there is not run again, and one that was stopped starts anew, so that the command can be stopped
-and repeated; runs know nothing of each other, so that machines can share a grid (`--variants`, `--seeds`). Writes
-results.csv, curves.csv, table.md and success.png into DIR.
+and repeated; runs know nothing of each other, so that machines can share a grid, each with its own `--variants` or
+`--seeds`. Writes results.csv, curves.csv, table.md and success.png into DIR, anew after every run.
 """
 
 from __future__ import annotations
@@ -88,20 +88,23 @@ class ShapingConfig:
     """Held-out episodes that each run is evaluated on."""
 
 
-def measured(config: ShapingConfig, arguments: list[str]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Runs what is missing; returns Stage I's success and, for every run, its place in the grid, folder and result."""
+def measure(config: ShapingConfig, arguments: list[str]) -> None:
+    """Runs what is missing and reports, after every run, on all that are there."""
     config.out.mkdir(parents=True, exist_ok=True)
     common, stage1 = ["--task", config.task], config.out / "stage1.json"
     if not stage1.exists():
         checkpoint = [] if config.stage1 is None else ["--checkpoint", config.stage1]
         run("aim_rl.evaluate", *common, *checkpoint, "--episodes", config.episodes, "--json", stage1)
-    runs = []
+    runs: list[dict[str, Any]] = []
     for seed in config.seeds:  # seed by seed: a grid that is stopped early still compares
         for name in config.variants:
             variant = VARIANTS[name]
             for weight in config.lambdas if variant.scale else (0.0,):
+                if runs and not runs[-1]["old"]:
+                    report(config, json.loads(stage1.read_text()), runs)
                 folder = config.out / f"{name}-{weight:g}-{seed}"
-                if not (folder / "result.json").exists():
+                old = (folder / "result.json").exists()
+                if not old:
                     shutil.rmtree(folder, ignore_errors=True)  # of a run that was stopped: its curve would stay
                     options = ["--out", folder, "--seed", seed, *variant.flags]
                     options += [variant.weight, f"{variant.scale * weight:g}", "--no-measure-stage1"]
@@ -109,8 +112,9 @@ def measured(config: ShapingConfig, arguments: list[str]) -> tuple[dict[str, Any
                     options += ["--evaluation-episodes", config.episodes]
                     run("aim_rl.finetune", *common, *options, *arguments)
                 result = json.loads((folder / "result.json").read_text())
-                runs.append({"variant": name, "lambda": weight, "seed": seed, "folder": folder, "result": result})
-    return json.loads(stage1.read_text()), runs
+                place = {"variant": name, "lambda": weight, "seed": seed}
+                runs.append({**place, "folder": folder, "result": result, "old": old})
+    report(config, json.loads(stage1.read_text()), runs)
 
 
 def describe_run(config: ShapingConfig, one: dict[str, Any]) -> dict[str, Any]:
@@ -164,13 +168,8 @@ def plot(config: ShapingConfig, stage1: dict[str, Any], runs: list[dict[str, Any
     plt.close(figure)
 
 
-def main() -> None:
-    own, arguments = own_and_passed_on()
-    config = tyro.cli(ShapingConfig, args=own, description=__doc__)
-    unknown = [name for name in config.variants if name not in VARIANTS]
-    if unknown:
-        raise UserError(f"unknown variant {unknown[0]!r}; choose from {', '.join(VARIANTS)}")
-    stage1, runs = measured(config, arguments)
+def report(config: ShapingConfig, stage1: dict[str, Any], runs: list[dict[str, Any]]) -> None:
+    """Writes the tables and the plot of the runs that are done."""
     lines = [describe_run(config, one) for one in runs]
     write_csv(config.out / "results.csv", lines)
     write_csv(config.out / "curves.csv", curves(runs))
@@ -193,6 +192,15 @@ def main() -> None:
         "hovering",
     ]
     write_table(config.out / "table.md", columns, rows)
+
+
+def main() -> None:
+    own, arguments = own_and_passed_on()
+    config = tyro.cli(ShapingConfig, args=own, description=__doc__)
+    unknown = [name for name in config.variants if name not in VARIANTS]
+    if unknown:
+        raise UserError(f"unknown variant {unknown[0]!r}; choose from {', '.join(VARIANTS)}")
+    measure(config, arguments)
 
 
 if __name__ == "__main__":
