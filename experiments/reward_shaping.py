@@ -100,11 +100,9 @@ def measure(config: ShapingConfig, arguments: list[str]) -> None:
         for name in config.variants:
             variant = VARIANTS[name]
             for weight in config.lambdas if variant.scale else (0.0,):
-                if runs and not runs[-1]["old"]:
-                    report(config, json.loads(stage1.read_text()), runs)
                 folder = config.out / f"{name}-{weight:g}-{seed}"
-                old = (folder / "result.json").exists()
-                if not old:
+                fresh = not (folder / "result.json").exists()
+                if fresh:
                     shutil.rmtree(folder, ignore_errors=True)  # of a run that was stopped: its curve would stay
                     options = ["--out", folder, "--seed", seed, *variant.flags]
                     options += [variant.weight, f"{variant.scale * weight:g}", "--no-measure-stage1"]
@@ -113,7 +111,9 @@ def measure(config: ShapingConfig, arguments: list[str]) -> None:
                     run("aim_rl.finetune", *common, *options, *arguments)
                 result = json.loads((folder / "result.json").read_text())
                 place = {"variant": name, "lambda": weight, "seed": seed}
-                runs.append({**place, "folder": folder, "result": result, "old": old})
+                runs.append({**place, "folder": folder, "result": result})
+                if fresh:
+                    report(config, json.loads(stage1.read_text()), runs)
     report(config, json.loads(stage1.read_text()), runs)
 
 
