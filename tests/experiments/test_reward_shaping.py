@@ -107,7 +107,7 @@ def test_the_grid_end_to_end(tmp_path: Path, tiny_model: AIM, monkeypatch: pytes
     stage1, trained = (
         load_checkpoint(path)[0] for path in (tmp_path / "stage1", tmp_path / "grid/world_trained-0.2-0")
     )
-    assert not torch.equal(stage1.m.head.weight, trained.m.head.weight)
+    assert not torch.equal(stage1.m.embedding.weight, trained.m.embedding.weight)
 
 
 def test_an_unknown_variant_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
