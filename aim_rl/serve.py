@@ -43,6 +43,7 @@ from envs.errors import UserError, exit_cleanly
 from envs.tabletop.robot import joint_targets
 
 LARGEST = 64 * 2**20  # bytes of a message; an observation of four 480x640 cameras is 4 MB
+MOST_TRIALS = 64  # that are under way at the same time
 
 
 @dataclass
@@ -57,8 +58,20 @@ class ServeConfig:
     """0 takes a free one."""
 
 
-class Session:
-    """One connection: a policy of its own, since it may remember the trial.
+@dataclass
+class Trial:
+    """What is remembered of one evaluation's trial."""
+
+    policy: AimPolicy
+    action_type: str = "joint"
+    decision: int = 0
+
+
+class PolicyServer:
+    """Answers the requests of any number of evaluations, one at a time.
+
+    A trial belongs to an evaluation and not to its connection: XPolicyLab's client answers no ping while RoboTwin
+    simulates, loses its connection over it and goes on with the trial on another one.
 
     Args:
         model: of the checkpoint.
@@ -66,9 +79,8 @@ class Session:
     """
 
     def __init__(self, model: AIM, tasks: list[str]) -> None:
-        self.policy, self.tasks = AimPolicy(model, model.preset.execute), tasks
-        self.action_type = "joint"
-        self.decision = 0
+        self.model, self.tasks = model, tasks
+        self._trials: dict[Any, Trial] = {}
 
     def answer(self, frame: bytes | str) -> bytes | None:
         """The answer to a frame; None: the other side wants to close. What goes wrong is an answer, too."""
@@ -87,21 +99,19 @@ class Session:
             return write_error(ProtocolError("internal", f"{type(error).__name__}: {error}", message))
 
     def _payload(self, message: Message) -> dict[str, Any]:
+        payload, name = message.payload, (message.echoed.get("evaluation_id"), message.echoed.get("trial_id"))
         if message.kind == "infer":
-            return {"actions": action_rows(self.act(message.payload), self.action_type)}
+            trial = self._trials.get(name) or self._begin(name, "joint")
+            return {"actions": action_rows(self._act(trial, payload), trial.action_type)}
         if message.kind == "reset":
-            self.reset(message.payload)
+            self._reset(name, payload)
         elif message.kind == "trial_end":
-            print(f"{message.payload.get('task_name')} seed {message.payload.get('seed')}:", end=" ")
-            print("success" if message.payload.get("success") else "no success", flush=True)
+            self._trials.pop(name, None)
+            outcome = "success" if payload.get("success") else "no success"
+            print(f"{payload.get('task_name')} seed {payload.get('seed')}: {outcome}", flush=True)
         return {"ok": True, "server": "aim_rl"} if message.kind == "hello" else {"ok": True}
 
-    def reset(self, payload: dict[str, Any]) -> None:
-        """Begins a trial: nothing of the last one is remembered.
-
-        Raises:
-            ProtocolError: an action type or a task that is not known here.
-        """
+    def _reset(self, name: Any, payload: dict[str, Any]) -> None:
         wanted, task = payload.get("action_type", "joint"), payload.get("task_name")
         if wanted not in ACTION_TYPES:
             raise ProtocolError("reset_failed", f"action_type {wanted!r} does not exist; take joint or ee")
@@ -109,24 +119,26 @@ class Session:
             raise ProtocolError(
                 "reset_failed", f"the served checkpoint was trained for {', '.join(self.tasks)}, not for {task}"
             )
-        self.action_type = ACTION_TYPES[wanted]
-        self.decision = 0
+        self._begin(name, ACTION_TYPES[wanted])
+
+    def _begin(self, name: Any, action_type: str) -> Trial:
+        self._trials.pop(name, None)
+        if len(self._trials) == MOST_TRIALS:
+            self._trials.pop(next(iter(self._trials)))  # the oldest: its evaluation died, and never ends it
+        self._trials[name] = Trial(AimPolicy(self.model, self.model.preset.execute), action_type)
+        return self._trials[name]
 
     @torch.no_grad()
-    def act(self, payload: dict[str, Any]) -> NDArray[np.float32]:
-        """The next chunk: joint targets [execute, 14] or endposes [execute, 16].
-
-        Raises:
-            ProtocolError, UserError: the observation is not one.
-        """
-        observation, instruction = read_observation(payload, self.policy.model.preset)
+    def _act(self, trial: Trial, payload: dict[str, Any]) -> NDArray[np.float32]:
+        """The next chunk: joint targets [execute, 14] or endposes [execute, 16]."""
+        observation, instruction = read_observation(payload, self.model.preset)
         inputs = {key: torch.from_numpy(np.array(value))[None] for key, value in observation.items()}
-        inputs["text"] = self.policy.model.text.tokenize(instruction)[None]
-        inputs["decision"] = torch.tensor([[self.decision]])
+        inputs["text"] = self.model.text.tokenize(instruction)[None]
+        inputs["decision"] = torch.tensor([[trial.decision]])
         with one_thread():  # as evaluation; in the thread that acts, because torch counts for each of its own
-            chunk = self.policy(TensorDict(inputs, [1]))["action"][0].numpy()
-        self.decision += 1
-        if self.action_type == "ee":
+            chunk = trial.policy(TensorDict(inputs, [1]))["action"][0].numpy()
+        trial.decision += 1
+        if trial.action_type == "ee":
             return chunk
         return joint_targets(observation["qpos"].astype(np.float64), chunk.astype(np.float64)).astype(np.float32)
 
@@ -137,14 +149,13 @@ async def run_server(model: AIM, tasks: list[str], host: str, port: int) -> None
     Raises:
         UserError: the address cannot be listened on.
     """
-    loop = asyncio.get_running_loop()
-    with ThreadPoolExecutor(1) as thread:  # the model decides for one connection at a time; the others' pings go on
+    loop, policy = asyncio.get_running_loop(), PolicyServer(model, tasks)
+    with ThreadPoolExecutor(1) as thread:  # one request at a time; the others' pings are answered
 
         async def handle(connection: ServerConnection) -> None:
-            session = Session(model, tasks)
             try:
                 async for frame in connection:
-                    answer = await loop.run_in_executor(thread, session.answer, frame)
+                    answer = await loop.run_in_executor(thread, policy.answer, frame)
                     if answer is None:
                         return
                     await connection.send(answer)
@@ -152,7 +163,8 @@ async def run_server(model: AIM, tasks: list[str], host: str, port: int) -> None
                 pass  # the evaluation died, or sent what is too large
 
         try:
-            server = await serve(handle, host, port, max_size=LARGEST, compression=None)
+            # No pings: XPolicyLab's client answers none while RoboTwin simulates.
+            server = await serve(handle, host, port, max_size=LARGEST, compression=None, ping_interval=None)
         except OSError as error:
             raise UserError(f"cannot listen on {host}:{port} ({error}); choose another --port or --host") from error
         async with server:

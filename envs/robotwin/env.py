@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from envs.actions import ACTION_SIZE, action_space
 from envs.errors import UserError
+from envs.observations import observation_spaces
 from envs.robotwin.checkout import SeedBook, open_checkout
 from envs.robotwin.client import TaskFailed, Worker, WorkerLost, new_log
 from envs.robotwin.worker import CONTROL_STEP
@@ -135,22 +136,9 @@ class RoboTwinEnv(gym.Env[Observation, NDArray[np.float32]]):
         self.embodiment = str(description["embodiment"])
         name = [task, config, self.embodiment, self.checkout.version[:40], *(["evaluation"] if evaluation else [])]
         self._book = SeedBook(*name)
-        self.spaces = self._spaces()
-        self.observation_space: Any = gym.spaces.Dict({**self.spaces})  # which Gymnasium types as a space of spaces
+        self.spaces = observation_spaces(self._sizes)
+        self.observation_space: Any = gym.spaces.Dict({**self.spaces})  # typed as a space of spaces
         self.action_space = action_space(action_mode)
-
-    def _spaces(self) -> dict[str, gym.spaces.Box]:
-        def floats(*shape: int) -> gym.spaces.Box:
-            return gym.spaces.Box(-np.inf, np.inf, shape, np.float32)
-
-        spaces: dict[str, gym.spaces.Box] = {}
-        for camera, size in self._sizes.items():
-            spaces[camera] = gym.spaces.Box(0, 255, (*size, 3), np.uint8)
-            spaces[f"{camera}_intrinsic"] = floats(3, 3)
-            spaces[f"{camera}_extrinsic"] = floats(3, 4)
-        spaces |= {"qpos": floats(14), "qpos_measured": floats(14)}
-        spaces |= {f"{arm}_endpose": floats(7) for arm in ("left", "right")}
-        return spaces
 
     # -- Gymnasium --------------------------------------------------------------------------------
 

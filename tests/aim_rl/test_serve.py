@@ -26,6 +26,7 @@ from aim_rl.runs import one_thread
 from envs.tabletop import kinematics as kin
 
 TINY = dataclasses.replace(PRESETS["tiny"], history=2)
+PATIENCE = 300  # s
 INSTRUCTION = "stack the red block on the green one"
 
 
@@ -59,8 +60,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[subproces
 
 @pytest.fixture
 def channel(server: tuple[subprocess.Popen[str], str]) -> Iterator[ClientConnection]:
-    with connect(server[1]) as connection:
+    with dial(server[1]) as connection:
         yield connection
+
+
+def dial(address: str) -> ClientConnection:
+    return connect(address, open_timeout=PATIENCE, ping_interval=None)
 
 
 def pack_array(value: Any) -> Any:
@@ -81,7 +86,7 @@ def envelope(kind: str, payload: Any, **changes: Any) -> dict[str, Any]:
 
 def raw(channel: ClientConnection, frame: bytes | str) -> dict[str, Any]:
     channel.send(frame)
-    return msgpack.unpackb(channel.recv(timeout=60), object_hook=unpack_array)
+    return msgpack.unpackb(channel.recv(timeout=PATIENCE), object_hook=unpack_array)
 
 
 def ask(channel: ClientConnection, kind: str, payload: Any = None, **changes: Any) -> dict[str, Any]:
@@ -197,14 +202,19 @@ def test_joint_targets_reach_the_endposes(channel: ClientConnection) -> None:
             np.testing.assert_allclose(action[f"{arm}_ee_joint_state"], target[start + 7 : start + 8], atol=1e-6)
 
 
-def test_connections_do_not_share_a_memory(server: tuple[subprocess.Popen[str], str]) -> None:
+def test_a_trial_goes_on_over_another_connection_beside_another_evaluation(
+    server: tuple[subprocess.Popen[str], str],
+) -> None:
     messages = [observed(seed) for seed in range(2)]
-    with connect(server[1]) as one, connect(server[1]) as other:
+    with dial(server[1]) as one:
         begin(one)
-        begin(other)
         infer(one, messages[0])
-        wanted = expected([messages[1]])[0]
-        np.testing.assert_allclose(endposes(infer(other, messages[1])), wanted, atol=1e-6)
+    with dial(server[1]) as one, dial(server[1]) as other:
+        ask(other, "reset", {"action_type": "ee"}, evaluation_id="another")
+        reply = ask(other, "infer", {"observation": messages[1]}, evaluation_id="another")
+        fresh, remembering = expected([messages[1]])[0], expected(messages)[1]
+        np.testing.assert_allclose(endposes(reply["payload"]["actions"]), fresh, atol=1e-6)
+        np.testing.assert_allclose(endposes(infer(one, messages[1])), remembering, atol=1e-6)
 
 
 OBJECTS = {b"nd": True, b"type": "|O", b"kind": b"O", b"shape": (1,), b"data": b"cos\nsystem\n(S'true'\ntR."}
@@ -271,7 +281,7 @@ def test_a_trial_that_cannot_be_served(channel: ClientConnection, payload: dict[
 
 
 def test_an_oversized_message_ends_its_connection_alone(server: tuple[subprocess.Popen[str], str]) -> None:
-    with connect(server[1]) as one, connect(server[1]) as other:
+    with dial(server[1]) as one, dial(server[1]) as other:
         with pytest.raises(ConnectionClosed):
             raw(one, bytes(65 * 2**20))
         assert ask(other, "heartbeat")["message_type"] == "heartbeat_ack"
@@ -294,9 +304,9 @@ def test_a_port_that_is_taken_is_one_sentence(
 
 def test_ctrl_c_ends_it_with_a_client_connected(server: tuple[subprocess.Popen[str], str]) -> None:
     process, address = server
-    with connect(address) as connection:
+    with dial(address) as connection:
         begin(connection)
         process.send_signal(signal.SIGINT)
-        output, errors = process.communicate(timeout=60)
+        output, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130 and errors == "interrupted\n"
     assert "stack_blocks_two seed 1: success" in output
