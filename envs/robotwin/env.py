@@ -216,8 +216,12 @@ class RoboTwinEnv(gym.Env[Observation, NDArray[np.float32]]):
                 raise RuntimeError(f"RoboTwin observed {key} as {found}, not {space.shape} (log: {self.log})")
         return {key: arrays[key].astype(space.dtype) for key, space in self.spaces.items()}
 
-    def demonstrate(self, seed: int) -> Demonstration:
+    def demonstrate(self, seed: int, as_recorded: bool = False) -> Demonstration:
         """RoboTwin's expert on the scene of a seed, with a frame now and after every 15 physics steps.
+
+        Args:
+            seed: as in `reset`.
+            as_recorded: with the frames of RoboTwin's own data instead, which has more where motions begin and end.
 
         Raises:
             TaskFailed: it stumbled this time.
@@ -226,7 +230,7 @@ class RoboTwinEnv(gym.Env[Observation, NDArray[np.float32]]):
 
         def record(worker: Worker) -> Demonstration:
             frames: list[Observation] = []
-            answer, _ = worker.ask("demonstrate", self._scene or {}, frames=frames)
+            answer, _ = worker.ask("demonstrate", {**(self._scene or {}), "as_recorded": as_recorded}, frames=frames)
             return Demonstration(frames, answer["bodies"], answer["success"])
 
         return self._persist(record)

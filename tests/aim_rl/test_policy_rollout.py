@@ -46,7 +46,8 @@ def test_unseen_wordings_reach_the_policy() -> None:
     for kind, templates in (("seen", task.instructions), ("unseen", task.unseen_instructions)):
         scene = make_scene(replace(CONFIG, instructions=kind), iter([40]))
         text = scene.reset()["text"]
-        assert any(torch.equal(text, CONFIG.tokenize(words)) for words in templates)  # without placeholders
+        wordings = [words.format(arm=arm) for words in templates for arm in ("left", "right")]
+        assert any(torch.equal(text, CONFIG.tokenize(words)) for words in wordings)
 
 
 def run(env: SerialEnv, model: AIM) -> dict[int, TensorDictBase]:
