@@ -43,7 +43,7 @@ class EvaluateConfig:
     setting: str = "clean"
     """clean or randomized."""
     instructions: Literal["seen", "unseen"] = "seen"
-    """Wordings of the task. RoboTwin's own evaluation takes unseen ones for randomized scenes (on stable_2.0 for all)."""
+    """Wordings of the task. RoboTwin's own evaluation takes unseen ones in randomized scenes (stable_2.0: in all)."""
     json: Path | None = None
     """Writes the result here."""
     video: Path | None = None

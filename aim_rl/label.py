@@ -58,8 +58,8 @@ def label_episode(env: RoboTwinEnv, path: Path, episode: Episode, seed: int) -> 
         add_contacts(path, gather_contacts(recorder.events(), recorder, len(episode)))
         return
     raise UserError(
-        f"RoboTwin's expert does not repeat {path} on seed {seed}: it {how}; take the version, the configuration and the "
-        "embodiment that recorded it"
+        f"RoboTwin's expert does not repeat {path} on seed {seed}: it {how}; take the version, the configuration and "
+        "the embodiment that recorded it"
     )
 
 

@@ -79,7 +79,7 @@ def read_message(frame: bytes | str) -> Message:
         raise ProtocolError("invalid_frame", "a message is a binary frame, not a text one")
     try:
         fields = msgpack.unpackb(frame, object_hook=_decode)
-    except (ValueError, TypeError, KeyError, OverflowError, msgpack.UnpackException) as error:
+    except (ValueError, TypeError, LookupError, OverflowError, msgpack.UnpackException) as error:
         raise ProtocolError("invalid_frame", f"this is no msgpack of plain arrays: {error}") from error
     if not isinstance(fields, dict):
         raise ProtocolError("invalid_frame", f"a message is a map, not a {type(fields).__name__}")
@@ -96,7 +96,9 @@ def read_message(frame: bytes | str) -> Message:
     if not isinstance(payload, dict):
         raise ProtocolError("invalid_frame", f"payload is a map, not a {type(payload).__name__}", message)
     if message.kind not in REPLIES:
-        raise ProtocolError("unknown_message_type", f"there is no request {kind!r}; known: {', '.join(REPLIES)}", message)
+        raise ProtocolError(
+            "unknown_message_type", f"there is no request {kind!r}; known: {', '.join(REPLIES)}", message
+        )
     return message
 
 
@@ -111,8 +113,18 @@ def write_error(error: ProtocolError) -> bytes:
 
 
 def _frame(kind: str | None, to: Message | None, payload: dict[str, Any]) -> bytes:
-    empty: dict[str, Any] = {"evaluation_id": "", "action_case_id": None, "trial_id": None, "repeat_index": None, "step": 0}
-    envelope = {"message_type": kind, "message_id": to.message_id if to else "", "sent_at": datetime.now(UTC).isoformat()}
+    empty: dict[str, Any] = {
+        "evaluation_id": "",
+        "action_case_id": None,
+        "trial_id": None,
+        "repeat_index": None,
+        "step": 0,
+    }
+    envelope = {
+        "message_type": kind,
+        "message_id": to.message_id if to else "",
+        "sent_at": datetime.now(UTC).isoformat(),
+    }
     return msgpack.packb({**empty, **(to.echoed if to else {}), **envelope, "payload": payload}, default=_encode)
 
 
@@ -136,9 +148,12 @@ def _decode(value: dict[Any, Any]) -> Any:
     dtype = np.dtype(described) if isinstance(described, str) else None
     if dtype is None or dtype.kind not in "biuf":
         raise ValueError(f"an array of type {described!r} is not one of plain numbers")
+    numbers = np.frombuffer(value[b"data"], dtype)
     if not value[b"nd"]:
-        return np.ndarray((), dtype, value[b"data"])[()]
-    return np.ndarray(tuple(value[b"shape"]), dtype, value[b"data"])
+        return numbers[0]
+    if any(side < 0 for side in value[b"shape"]):
+        raise ValueError("an array has a negative length")
+    return numbers.reshape(value[b"shape"])
 
 
 # -- what a policy sees and does ----------------------------------------------------------------------------------

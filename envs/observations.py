@@ -11,8 +11,8 @@ import numpy as np
 def observation_spaces(cameras: Mapping[str, tuple[int, int]]) -> dict[str, gym.spaces.Box]:
     """Key -> space of the flat observation.
 
-    Per camera `<camera>` u8 [H, W, 3] RGB, `<camera>_intrinsic` f32 [3, 3] px and `<camera>_extrinsic` f32 [3, 4] (world
-    to camera, OpenCV); `qpos` and `qpos_measured` f32 [14]; `left_endpose`, `right_endpose` f32 [7].
+    Per camera `<camera>` u8 [H, W, 3] RGB, `<camera>_intrinsic` f32 [3, 3] px and `<camera>_extrinsic` f32 [3, 4]
+    (world to camera, OpenCV); `qpos` and `qpos_measured` f32 [14]; `left_endpose`, `right_endpose` f32 [7].
 
     Args:
         cameras: name -> image size (H, W) in px.

@@ -239,7 +239,7 @@ def crop_and_resize(images: np.ndarray, intrinsic: np.ndarray, size: tuple[int, 
     scale = min(height / h, width / w)
     if scale * MOST_ENLARGED < 1:
         raise UserError(
-            f"The images are of {width} x {height} px and the model needs {w} x {h}; record them at that size or larger."
+            f"The images are of {width} x {height} px and the model needs {w} x {h}; record them that large or larger."
         )
     crop_h, crop_w = round(h * scale), round(w * scale)
     top, left = (height - crop_h) // 2, (width - crop_w) // 2

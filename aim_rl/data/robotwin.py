@@ -163,7 +163,7 @@ def seed_of(path: Path) -> int:
         return int(seeds.read_text().split()[number])
     except FileNotFoundError as error:
         raise UserError(
-            f"{path} does not say its seed, and there is no {seeds}; copy the seed.txt that RoboTwin wrote beside `data`."
+            f"{path} does not say its seed, and there is no {seeds}; copy the one that RoboTwin wrote beside `data`."
         ) from error
     except (IndexError, ValueError) as error:
         raise UserError(f"{seeds} has no seed for episode {number}; copy the one that RoboTwin wrote.") from error

@@ -79,7 +79,12 @@ def unpack_array(value: dict[Any, Any]) -> Any:
 
 def envelope(kind: str, payload: Any, **changes: Any) -> dict[str, Any]:
     """As XPolicyLab's client fills it."""
-    identity = {"message_id": f"{kind}-1", "evaluation_id": "robotwin-eval", "trial_id": "trial", "action_case_id": "case"}
+    identity = {
+        "message_id": f"{kind}-1",
+        "evaluation_id": "robotwin-eval",
+        "trial_id": "trial",
+        "action_case_id": "case",
+    }
     rest = {"repeat_index": None, "step": 3, "sent_at": "2026-11-24T00:00:00+00:00", "payload": payload}
     return {"message_type": kind, **identity, **rest, **changes}
 
@@ -122,9 +127,7 @@ def observed(seed: int) -> dict[str, Any]:
 
 def as_environment(message: dict[str, Any], decision: int) -> TensorDict:
     """The same, as the environment would have observed it at the preset's sizes."""
-    head, left, right = (
-        message["vision"][name]["color"] for name in ("cam_head", "cam_left_wrist", "cam_right_wrist")
-    )
+    head, left, right = (message["vision"][name]["color"] for name in ("cam_head", "cam_left_wrist", "cam_right_wrist"))
     (h, w), (wrist_h, wrist_w), state = TINY.head_size, TINY.wrist_size, message["state"]
     margin = (320 - 240 * wrist_w // wrist_h) // 2  # of a wider picture than the preset's
     wrists = [
@@ -226,9 +229,9 @@ OBJECTS = {b"nd": True, b"type": "|O", b"kind": b"O", b"shape": (1,), b"data": b
         ("hello", "invalid_frame", "binary"),
         (b"\xc1\x00", "invalid_frame", "no msgpack"),
         (msgpack.packb([1, 2]), "invalid_frame", "is a map"),
-        (msgpack.packb(envelope("infer", {"observation": OBJECTS})), "invalid_frame", "plain numbers"),
-        (msgpack.packb(envelope("infer", {"observation": OBJECTS | {b"kind": b"", b"type": "<f8"}})), "invalid_frame", ""),
-        (msgpack.packb(envelope("infer", {"observation": OBJECTS | {b"type": "<f8", b"shape": (-1,)}})), "invalid_frame", ""),
+        (msgpack.packb(envelope("infer", OBJECTS)), "invalid_frame", "plain numbers"),
+        (msgpack.packb(envelope("infer", OBJECTS | {b"type": "|u1"})), "invalid_frame", "reshape"),
+        (msgpack.packb(envelope("infer", OBJECTS | {b"type": "|u1", b"shape": (-1,)})), "invalid_frame", "negative"),
         (msgpack.packb({"message_type": "hello", "message_id": "hello-1"}), "invalid_frame", "no evaluation_id"),
         (msgpack.packb(envelope("infer", [1])), "invalid_frame", "payload is a map"),
         (msgpack.packb(envelope("fly", {})), "unknown_message_type", "'fly'"),
@@ -266,14 +269,21 @@ def test_an_observation_that_is_none_is_named(
     part[path[-1]] = value
     begin(channel)
     reply = ask(channel, "infer", {"observation": message})
-    assert (reply["message_type"], reply["message_id"], reply["payload"]["code"]) == ("error", "infer-1", "infer_failed")
+    assert (reply["message_type"], reply["message_id"], reply["payload"]["code"]) == (
+        "error",
+        "infer-1",
+        "infer_failed",
+    )
     assert words in reply["payload"]["message"]
     np.testing.assert_allclose(endposes(infer(channel, observed(1))), expected([observed(1)])[0], atol=1e-6)
 
 
 @pytest.mark.parametrize(
     ("payload", "words"),
-    [({"action_type": "torque"}, "take joint or ee"), ({"task_name": "lift_pot"}, "stack_blocks_two, not for lift_pot")],
+    [
+        ({"action_type": "torque"}, "take joint or ee"),
+        ({"task_name": "lift_pot"}, "stack_blocks_two, not for lift_pot"),
+    ],
 )
 def test_a_trial_that_cannot_be_served(channel: ClientConnection, payload: dict[str, Any], words: str) -> None:
     reply = ask(channel, "reset", payload)
@@ -292,9 +302,7 @@ def test_close_ends_the_connection(channel: ClientConnection) -> None:
         ask(channel, "close", {"reason": "done"})
 
 
-def test_a_port_that_is_taken_is_one_sentence(
-    server: tuple[subprocess.Popen[str], str], tmp_path: Path
-) -> None:
+def test_a_port_that_is_taken_is_one_sentence(server: tuple[subprocess.Popen[str], str], tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "model", MODEL, {"task": "stack_blocks_two", "stage": 1})
     command = [sys.executable, "-m", "aim_rl.serve", "--checkpoint", str(tmp_path / "model")]
     done = subprocess.run([*command, "--port", server[1].rsplit(":", 1)[1]], capture_output=True, text=True)

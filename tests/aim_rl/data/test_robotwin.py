@@ -107,9 +107,7 @@ def write_converted(root: Path, index: int = 0, task: str = "stack_blocks_two") 
     return write_main(root, index, task, converted=True)
 
 
-def write_legacy(
-    root: Path, index: int = 0, task: str = "stack_blocks_two", joints: np.ndarray | None = None
-) -> Path:
+def write_legacy(root: Path, index: int = 0, task: str = "stack_blocks_two", joints: np.ndarray | None = None) -> Path:
     """`<task>/<config>/data/episode0.hdf5` and `<task>/<config>/instructions/episode0.json`."""
     folder = root / task / "demo_clean"
     path, texts = folder / "data" / f"episode{index}.hdf5", folder / "instructions" / f"episode{index}.json"
