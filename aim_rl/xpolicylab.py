@@ -125,7 +125,8 @@ def _frame(kind: str | None, to: Message | None, payload: dict[str, Any]) -> byt
         "message_id": to.message_id if to else "",
         "sent_at": datetime.now(UTC).isoformat(),
     }
-    return msgpack.packb({**empty, **(to.echoed if to else {}), **envelope, "payload": payload}, default=_encode)
+    fields = {**empty, **(to.echoed if to else {}), **envelope, "payload": payload}
+    return msgpack.Packer(default=_encode).pack(fields)
 
 
 def _encode(value: Any) -> dict[bytes, Any]:
