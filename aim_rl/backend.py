@@ -63,15 +63,16 @@ class Backend:
         wrist_size: tuple[int, int],
         action_mode: str = "joint",
         evaluation: bool = False,
+        instructions: str = "seen",
     ) -> TabletopEnv | RoboTwinEnv:
         """The environment of a task, an action per control step.
 
         Args:
-            task, setting, head_size, wrist_size, action_mode: as in `TabletopEnv`.
-            evaluation: textures and wordings of RoboTwin's evaluation; the tabletop makes no such difference.
+            task, setting, head_size, wrist_size, action_mode, instructions: as in `TabletopEnv`.
+            evaluation: textures of RoboTwin's evaluation; the tabletop makes no such difference.
         """
         if self.backend == "tabletop":
-            return TabletopEnv(task, setting, head_size, wrist_size, action_mode)
+            return TabletopEnv(task, setting, head_size, wrist_size, action_mode, instructions)
         from envs.robotwin.env import RoboTwinEnv
 
         assert self.robotwin_root is not None and self.robotwin_python is not None  # `require` has seen to it
@@ -85,6 +86,7 @@ class Backend:
             action_mode=action_mode,
             servo=True,
             evaluation=evaluation,
+            instructions=instructions,
         )
 
 

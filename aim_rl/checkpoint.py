@@ -102,7 +102,7 @@ def load_checkpoint(path: Path, task: str | None = None) -> tuple[AIM, dict[str,
         raise UserError(f"{directory}/config.json cannot be read ({error}); the checkpoint is damaged") from error
     if not isinstance(card, dict) or card.get("format") != FORMAT:
         raise UserError(f"{directory} is not a checkpoint of aim_rl; make one with `python -m aim_rl.pretrain`")
-    trained_for = [str(name) for name in card.get("tasks", [card.get("task")])]
+    trained_for = tasks_of(card)
     if task is not None and task not in trained_for:
         raise UserError(
             f"{directory} was trained for {', '.join(trained_for)}, not for {task}; choose another checkpoint"
@@ -126,6 +126,11 @@ def load_checkpoint(path: Path, task: str | None = None) -> tuple[AIM, dict[str,
     if card.get("wan") is not None:
         load_frozen(model, Path(card["wan"]))
     return model.eval(), card
+
+
+def tasks_of(card: dict[str, Any]) -> list[str]:
+    """The tasks that a checkpoint was trained for."""
+    return [str(name) for name in card.get("tasks", [card.get("task")])]
 
 
 def _preset(fields: Any, directory: Path) -> Preset:

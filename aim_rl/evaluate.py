@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
 import tyro
@@ -42,6 +42,8 @@ class EvaluateConfig:
     """Episode i is scene 1000000 + seed + i; training uses seeds below 1000000."""
     setting: str = "clean"
     """clean or randomized."""
+    instructions: Literal["seen", "unseen"] = "seen"
+    """Wordings of the task. RoboTwin's own evaluation takes unseen ones in randomized scenes (stable_2.0: in all)."""
     json: Path | None = None
     """Writes the result here."""
     video: Path | None = None
@@ -61,6 +63,7 @@ def run_episodes(
     workers: int = 2,
     title: str = "evaluate",
     simulator: Backend = TABLETOP,
+    instructions: str = "seen",
     policy: AimPolicy | None = None,
 ) -> dict[int, bool]:
     """Success of each seed first_seed .. first_seed + episodes - 1, with the deterministic sampler.
@@ -72,14 +75,14 @@ def run_episodes(
         workers: processes.
         title: of the progress line.
         simulator: what runs the scenes.
+        instructions: "seen" or "unseen" wordings.
         policy: another one than the model's deterministic sampler.
     """
     # A RoboTwin scene is a process of 2 GB; those of one worker take turns.
     scenes = 1 if simulator.backend == "robotwin" else min(8, -(-episodes // workers))
     limits = (model.preset.execute, None, workers, scenes, 1)
-    config = RolloutConfig(
-        task, setting, model.preset, *limits, first_seed, model.text.tokenize, simulator, evaluation=True
-    )
+    told = (model.text.tokenize, simulator, True, instructions)
+    config = RolloutConfig(task, setting, model.preset, *limits, first_seed, *told)
     policy = AimPolicy(model, model.preset.execute) if policy is None else policy
     pool = make_pool(config)
     try:
@@ -134,11 +137,12 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
             check_writable(path)
     simulated = config.simulator.require(task, config.setting)
     started, first = time.monotonic(), seeds.TEST + config.seed
-    rolled = (first, config.episodes, config.workers, f"evaluate {task}", config.simulator)
+    rolled = (first, config.episodes, config.workers, f"evaluate {task}", config.simulator, config.instructions)
     outcome = run_episodes(model, task, config.setting, *rolled)
     result = {
         "task": task,
         "setting": config.setting,
+        "instructions": config.instructions,
         **simulated,
         "checkpoint": str(checkpoint),
         **success_rate(sum(outcome.values()), len(outcome)),
@@ -149,7 +153,8 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
         write_json(config.json, result)
     if config.video is not None:
         for seed in list(outcome)[:3]:
-            record_episode(model, task, config.setting, seed, config.video / f"{task}-{seed}.mp4", config.simulator)
+            path, how = config.video / f"{task}-{seed}.mp4", (config.simulator, config.instructions)
+            record_episode(model, task, config.setting, seed, path, *how)
     return result
 
 

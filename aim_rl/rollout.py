@@ -38,6 +38,7 @@ class RolloutConfig:
     tokenize: Tokenize  # the model's `text.tokenize`
     simulator: Backend = TABLETOP
     evaluation: bool = False  # as RoboTwin evaluates (see `Backend.make`)
+    instructions: str = "seen"  # or "unseen" wordings
 
     @property
     def pool(self) -> int:
@@ -63,7 +64,8 @@ def make_scene(config: RolloutConfig, schedule: Iterator[int]) -> GymWrapper:
     os.environ["LP_NUM_THREADS"] = "1"  # one rasteriser thread: the processes are the parallelism
     preset = config.preset
     sizes = (preset.head_size, preset.wrist_size)
-    env = config.simulator.make(config.task, config.setting, *sizes, action_mode="ee", evaluation=config.evaluation)
+    options = ("ee", config.evaluation, config.instructions)
+    env = config.simulator.make(config.task, config.setting, *sizes, *options)
     chunked = ChunkEnv(env, config.execute, config.step_limit)
     return GymWrapper(InstructionTokens(SeedSchedule(chunked, schedule), preset, config.tokenize))
 

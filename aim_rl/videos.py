@@ -47,11 +47,11 @@ def draw_decision(rgb: Tensor, value_map: Tensor, landing: Tensor, intrinsic: Te
 @one_thread()  # as evaluation, so that the pictures show the episode that was counted
 @torch.no_grad()
 def draw_episode(
-    model: AIM, task: str, setting: str, seed: int, simulator: Backend = TABLETOP
+    model: AIM, task: str, setting: str, seed: int, simulator: Backend = TABLETOP, instructions: str = "seen"
 ) -> tuple[list[Image], bool]:
     """Rolls out one seed deterministically: a picture u8 [2H, 2W, 3] per decision, and success."""
     preset = model.preset
-    scene = simulator.make(task, setting, preset.head_size, preset.wrist_size, action_mode="ee", evaluation=True)
+    scene = simulator.make(task, setting, preset.head_size, preset.wrist_size, "ee", True, instructions)
     env = InstructionTokens(SeedSchedule(ChunkEnv(scene, preset.execute), iter(())), preset, model.text.tokenize)
     policy = AimPolicy(model, preset.execute)
     observation, _ = env.reset(seed=seed)
@@ -70,9 +70,17 @@ def draw_episode(
     return pictures, solved
 
 
-def record_episode(model: AIM, task: str, setting: str, seed: int, path: Path, simulator: Backend = TABLETOP) -> bool:
+def record_episode(
+    model: AIM,
+    task: str,
+    setting: str,
+    seed: int,
+    path: Path,
+    simulator: Backend = TABLETOP,
+    instructions: str = "seen",
+) -> bool:
     """Writes a video of one seed, a frame per decision at the pace of the simulation; returns success."""
-    pictures, solved = draw_episode(model, task, setting, seed, simulator)
+    pictures, solved = draw_episode(model, task, setting, seed, simulator, instructions)
     path.parent.mkdir(parents=True, exist_ok=True)
     iio.imwrite(path, np.stack(pictures), fps=max(1, round(1 / (CONTROL_STEP * model.preset.execute))))
     return solved

@@ -224,17 +224,22 @@ def resize_episode(episode: Episode, head_size: tuple[int, int], wrist_size: tup
         size = head_size if camera == "head_camera" else wrist_size
         images, intrinsic = getattr(episode, camera), getattr(episode, f"{camera}_intrinsic")
         if images.shape[1:3] != size:
-            changes[camera], changes[f"{camera}_intrinsic"] = _crop_and_resize(images, intrinsic, size)
+            changes[camera], changes[f"{camera}_intrinsic"] = crop_and_resize(images, intrinsic, size)
     return dataclasses.replace(episode, **changes)
 
 
-def _crop_and_resize(images: np.ndarray, intrinsic: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+def crop_and_resize(images: np.ndarray, intrinsic: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Images u8 [T, H, W, 3] at size (h, w): cropped to its aspect about the centre, area-resized; intrinsics [T, 3, 3]
+    in px follow.
+
+    Raises:
+        UserError: they are smaller, by more than `MOST_ENLARGED` can mend.
+    """
     (height, width), (h, w) = images.shape[1:3], size
     scale = min(height / h, width / w)
     if scale * MOST_ENLARGED < 1:
         raise UserError(
-            f"The images were recorded at {width} x {height} px and the model needs {w} x {h}; "
-            "collect again at that size or larger."
+            f"The images are of {width} x {height} px and the model needs {w} x {h}; record them that large or larger."
         )
     crop_h, crop_w = round(h * scale), round(w * scale)
     top, left = (height - crop_h) // 2, (width - crop_w) // 2

@@ -61,11 +61,26 @@ def write_episode(path: str | Path, episode: Episode) -> None:
     Raises:
         UserError: the file cannot be written (no space, no permission, the parent is a file).
     """
-    path = Path(path)
     # Built in memory (a few MB): HDF5 itself reports a full disk late and crashes while closing the file.
     buffer = io.BytesIO()
     with h5py.File(buffer, "w") as file:
         _fill(file, episode)
+    _replace(Path(path), buffer)
+
+
+def add_contacts(path: str | Path, contacts: Contacts) -> None:
+    """Adds contacts to an episode file that has none, of any layout; `path` is either changed or untouched.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    buffer = io.BytesIO(Path(path).read_bytes())
+    with h5py.File(buffer, "r+") as file:
+        _fill_contacts(file, contacts)
+    _replace(Path(path), buffer)
+
+
+def _replace(path: Path, buffer: io.BytesIO) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -96,13 +111,17 @@ def _fill(file: h5py.File, episode: Episode) -> None:
     file["additional_info/perturbed"] = episode.perturbed.astype(bool)
     for camera in CAMERAS:
         _write_camera(file.create_group(f"vision/{robotwin.DISK_CAMERA[camera]}"), episode, camera)
-    for name, value in vars(episode.contacts).items():
-        file[f"contacts/{name}"] = value
+    _fill_contacts(file, episode.contacts)
     file["instructions"] = json.dumps(episode.instructions)
     file["data_format_version"] = _FORMAT_VERSION
     file["additional_info/frequency"] = robotwin.PHYSICS_STEPS_PER_FRAME
     for name in ("task", "setting", "seed", "success"):
         file.attrs[name] = getattr(episode, name)
+
+
+def _fill_contacts(file: h5py.File, contacts: Contacts) -> None:
+    for name, value in vars(contacts).items():
+        file[f"contacts/{name}"] = value
 
 
 def _write_camera(group: h5py.Group, episode: Episode, camera: str) -> None:
@@ -126,15 +145,18 @@ class Header:
 
     frames: int
     task: str
+    contacts_recorded: bool
 
 
 def read_header(path: str | Path) -> Header:
     """The header of an episode of any layout. Raises UserError as `read_episode`."""
     with opened(Path(path)) as source:
         if robotwin.is_legacy(source):
-            return Header(source.length("joint_action/vector") - 1, robotwin.task_of(source.path))
-        task = str(source.attribute("task")) if source.has_attribute("task") else robotwin.task_of(source.path)
-        return Header(source.length("state/left_arm_joint_states"), task)
+            frames, task = source.length("joint_action/vector") - 1, robotwin.task_of(source.path)
+        else:
+            frames = source.length("state/left_arm_joint_states")
+            task = str(source.attribute("task")) if source.has_attribute("task") else robotwin.task_of(source.path)
+        return Header(frames, task, "contacts" in source)
 
 
 def read_episode(path: str | Path) -> Episode:
@@ -163,7 +185,7 @@ def _read_own(source: EpisodeFile) -> Episode:
         **robotwin.main_fields(source),
         qpos_measured=source.array("measured/joint_states"),
         perturbed=source.array("additional_info/perturbed").astype(bool),
-        contacts=Contacts(**{name: source.array(f"contacts/{name}") for name in Contacts.__dataclass_fields__}),
+        contacts=robotwin.recorded_contacts(source),
         task=str(source.attribute("task")),
         setting=str(source.attribute("setting")),
         seed=int(source.attribute("seed")),

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -66,12 +67,12 @@ def _folders(path: Path) -> list[Path]:
 
 
 def read_main(source: EpisodeFile) -> Episode:
-    """Reads an episode of main's layout as RoboTwin writes it, without contacts.
+    """Reads an episode of main's layout as RoboTwin writes it; without contacts, unless `aim_rl.label` added them.
 
     Raises:
         UserError: a field is missing or wrong.
     """
-    return _episode(main_fields(source), source.path, setting=_folders(source.path)[3].name)
+    return _episode(main_fields(source), source, setting=_folders(source.path)[3].name)
 
 
 def main_fields(source: EpisodeFile) -> dict[str, Any]:
@@ -106,7 +107,7 @@ def main_fields(source: EpisodeFile) -> dict[str, Any]:
 
 
 def read_legacy(source: EpisodeFile) -> Episode:
-    """Reads an episode of the legacy layout, without contacts; the last frame has no action and is dropped.
+    """Reads an episode of the legacy layout, as `read_main`; the last frame has no action and is dropped.
 
     Raises:
         UserError: a field or the file of instructions is missing or wrong.
@@ -123,11 +124,11 @@ def read_legacy(source: EpisodeFile) -> Episode:
         fields[f"{side}_endpose"] = source.floats(f"endpose/{side}_endpose")[:-1]
     folder = _folders(source.path)[1]
     fields["instructions"] = _wordings(_read_json(folder / "instructions" / f"{source.path.stem}.json"), source.path)
-    return _episode(fields, source.path, setting=folder.name)
+    return _episode(fields, source, setting=folder.name)
 
 
-def _episode(fields: dict[str, Any], path: Path, setting: str) -> Episode:
-    qpos = fields["qpos"]
+def _episode(fields: dict[str, Any], source: EpisodeFile, setting: str) -> Episode:
+    qpos, path = fields["qpos"], source.path
     if qpos.shape[1:] != (14,):
         raise UserError(
             f"{path} is of a robot with {qpos.shape[-1]} joint values; only episodes of aloha-agilex, with 14, can be "
@@ -137,12 +138,35 @@ def _episode(fields: dict[str, Any], path: Path, setting: str) -> Episode:
         **fields,
         qpos_measured=qpos,
         perturbed=np.zeros(len(qpos), bool),
-        contacts=Contacts.empty(len(qpos)),
-        contacts_recorded=False,
+        contacts=recorded_contacts(source) if "contacts" in source else Contacts.empty(len(qpos)),
+        contacts_recorded="contacts" in source,
         task=task_of(path),
         setting=setting,
         seed=-1,
     )
+
+
+def recorded_contacts(source: EpisodeFile) -> Contacts:
+    """The group `contacts`, which RoboTwin does not write. Raises UserError: a field is missing."""
+    return Contacts(**{name: source.array(f"contacts/{name}") for name in Contacts.__dataclass_fields__})
+
+
+def seed_of(path: Path) -> int:
+    """The seed that RoboTwin recorded an episode of its own with: its `seed.txt`, beside `data`, lists them in order.
+
+    Raises:
+        UserError: there is no such list, or it does not reach so far.
+    """
+    seeds, name = path.parent.parent / "seed.txt", re.search(r"\d+", path.stem)
+    number = int(name[0]) if name else 0
+    try:
+        return int(seeds.read_text().split()[number])
+    except FileNotFoundError as error:
+        raise UserError(
+            f"{path} does not say its seed, and there is no {seeds}; copy the one that RoboTwin wrote beside `data`."
+        ) from error
+    except (IndexError, ValueError) as error:
+        raise UserError(f"{seeds} has no seed for episode {number}; copy the one that RoboTwin wrote.") from error
 
 
 def _read_json(path: Path) -> Any:

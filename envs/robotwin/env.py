@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from envs.actions import ACTION_SIZE, action_space
 from envs.errors import UserError
+from envs.observations import observation_spaces
 from envs.robotwin.checkout import SeedBook, open_checkout
 from envs.robotwin.client import TaskFailed, Worker, WorkerLost, new_log
 from envs.robotwin.worker import CONTROL_STEP
@@ -135,22 +136,9 @@ class RoboTwinEnv(gym.Env[Observation, NDArray[np.float32]]):
         self.embodiment = str(description["embodiment"])
         name = [task, config, self.embodiment, self.checkout.version[:40], *(["evaluation"] if evaluation else [])]
         self._book = SeedBook(*name)
-        self.spaces = self._spaces()
-        self.observation_space: Any = gym.spaces.Dict({**self.spaces})  # which Gymnasium types as a space of spaces
+        self.spaces = observation_spaces(self._sizes)
+        self.observation_space: Any = gym.spaces.Dict({**self.spaces})  # typed as a space of spaces
         self.action_space = action_space(action_mode)
-
-    def _spaces(self) -> dict[str, gym.spaces.Box]:
-        def floats(*shape: int) -> gym.spaces.Box:
-            return gym.spaces.Box(-np.inf, np.inf, shape, np.float32)
-
-        spaces: dict[str, gym.spaces.Box] = {}
-        for camera, size in self._sizes.items():
-            spaces[camera] = gym.spaces.Box(0, 255, (*size, 3), np.uint8)
-            spaces[f"{camera}_intrinsic"] = floats(3, 3)
-            spaces[f"{camera}_extrinsic"] = floats(3, 4)
-        spaces |= {"qpos": floats(14), "qpos_measured": floats(14)}
-        spaces |= {f"{arm}_endpose": floats(7) for arm in ("left", "right")}
-        return spaces
 
     # -- Gymnasium --------------------------------------------------------------------------------
 
@@ -228,8 +216,12 @@ class RoboTwinEnv(gym.Env[Observation, NDArray[np.float32]]):
                 raise RuntimeError(f"RoboTwin observed {key} as {found}, not {space.shape} (log: {self.log})")
         return {key: arrays[key].astype(space.dtype) for key, space in self.spaces.items()}
 
-    def demonstrate(self, seed: int) -> Demonstration:
+    def demonstrate(self, seed: int, as_recorded: bool = False) -> Demonstration:
         """RoboTwin's expert on the scene of a seed, with a frame now and after every 15 physics steps.
+
+        Args:
+            seed: as in `reset`.
+            as_recorded: with the frames of RoboTwin's own data instead, which has more where motions begin and end.
 
         Raises:
             TaskFailed: it stumbled this time.
@@ -238,7 +230,7 @@ class RoboTwinEnv(gym.Env[Observation, NDArray[np.float32]]):
 
         def record(worker: Worker) -> Demonstration:
             frames: list[Observation] = []
-            answer, _ = worker.ask("demonstrate", self._scene or {}, frames=frames)
+            answer, _ = worker.ask("demonstrate", {**(self._scene or {}), "as_recorded": as_recorded}, frames=frames)
             return Demonstration(frames, answer["bodies"], answer["success"])
 
         return self._persist(record)

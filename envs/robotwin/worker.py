@@ -286,8 +286,14 @@ class Simulator:
         static = dict(zip(mine.static_camera_name, mine.static_camera_list, strict=True))
         return {name: static[name] if name in static else getattr(mine, name) for name in self.sizes}
 
-    def demonstrate(self, seed: int, scene: dict[str, str]) -> tuple[dict[str, Any], Arrays]:
-        """RoboTwin's expert on a seed: sends an observation, with contacts, now and after every 15 physics steps."""
+    def demonstrate(self, seed: int, scene: dict[str, str], as_recorded: bool) -> tuple[dict[str, Any], Arrays]:
+        """RoboTwin's expert on a seed: sends an observation, with contacts, now and after every 15 physics steps.
+
+        Args:
+            seed, scene: as in `reset`.
+            as_recorded: at the moments of RoboTwin's own recorder instead: every 15 physics steps (the configuration's
+                save_freq) of each motion, and where it begins and ends.
+        """
         answer, _ = self.reset(seed, scene)
         task, bodies = self.task, Bodies(self.task)
         step, count = task.scene.step, 0
@@ -302,8 +308,11 @@ class Simulator:
             if count % SUBSTEPS == 0:
                 frame()
 
-        frame()
-        task.scene.step = counted
+        if as_recorded:
+            task._take_picture = lambda *_: frame()
+        else:
+            frame()
+            task.scene.step = counted
         task.play_once()
         solved = bool(task.plan_success and task.check_success())
         return answer | {"success": solved, "bodies": bodies.names}, {}

@@ -10,6 +10,7 @@ import sapien
 from numpy.typing import NDArray
 
 from envs.actions import ACTION_SIZE, action_space
+from envs.observations import observation_spaces
 from envs.tabletop import kinematics as kin
 from envs.tabletop.robot import make_pose, matrix_from_quat, quat_from_matrix
 from envs.tabletop.scene import CAMERAS, CONTROL_STEP, Tabletop
@@ -75,24 +76,11 @@ class TabletopEnv(gym.Env[Observation, NDArray[np.float32]]):
         self.step_limit = self.task_class.step_limit
         self.instruction: str
         self.steps = 0
-        self.observation_space = self._observation_space()
+        sizes = {camera: self.head_size if camera == "head_camera" else self.wrist_size for camera in CAMERAS}
+        self.observation_space: Any = gym.spaces.Dict({**observation_spaces(sizes)})  # typed as a space of spaces
         self.action_space = action_space(action_mode)
         self.world: Tabletop
         self.task: Task
-
-    def _observation_space(self) -> Any:  # a gym.spaces.Dict, which Gymnasium types as a space of spaces
-        def floats(*shape: int) -> gym.spaces.Box:
-            return gym.spaces.Box(-np.inf, np.inf, shape, np.float32)
-
-        spaces: dict[str, gym.spaces.Space[Any]] = {}
-        for camera in CAMERAS:
-            size = self.head_size if camera == "head_camera" else self.wrist_size
-            spaces[camera] = gym.spaces.Box(0, 255, (*size, 3), np.uint8)
-            spaces[f"{camera}_intrinsic"] = floats(3, 3)
-            spaces[f"{camera}_extrinsic"] = floats(3, 4)
-        spaces |= {"qpos": floats(14), "qpos_measured": floats(14)}
-        spaces |= {f"{arm}_endpose": floats(7) for arm in kin.ARMS}
-        return gym.spaces.Dict(spaces)
 
     # -- Gymnasium --------------------------------------------------------------------------------
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import sapien
 from numpy.typing import NDArray
+from sapien.wrapper.pinocchio_model import PinocchioModel
 
 from envs.tabletop import kinematics as kin
 
@@ -97,7 +99,6 @@ class Arm:
         self.fingers = (links[f"{name}_finger7"], links[f"{name}_finger8"])
         self._model = self.articulation.create_pinocchio_model()
         self._wrist_index = self.articulation.links.index(self.wrist)
-        self._ik_mask = np.array([1] * 6 + [0] * 2, dtype=np.int32)
         self.joints = np.zeros(6)
         self.gripper = 1.0
         finger = GRIPPER_CLOSED + GRIPPER_TRAVEL
@@ -188,29 +189,75 @@ class Arm:
         joint limits, so that a command always moves the arm as far as it can.
         """
         target = self.base.inv() * make_pose(pose.p, _flip(pose.q))
-        solution = self._iterate(target, self.joints)
-        if solution[2] > ELBOW_STRAIGHT:
-            bent = self.joints.copy()
-            bent[2] = ELBOW_STRAIGHT - 0.5
-            solution = self._iterate(target, bent)
-            solution[2] = min(solution[2], ELBOW_STRAIGHT)
-        low, high = np.array(JOINT_LIMIT).T
-        step = np.clip(solution - self.joints, -0.5, 0.5)  # rad per control step: no jumps
-        return np.clip(self.joints + step, low, high)
+        return _inverse(self._model, self._wrist_index, 2, target, self.joints)
 
-    def _iterate(self, target: sapien.Pose, start: Array) -> Array:
-        """Damped least-squares inverse kinematics [6] (rad) for a link6 pose in the arm's base frame."""
-        solution, _, _ = self._model.compute_inverse_kinematics(
-            self._wrist_index,
-            target,
-            np.append(start, [0.0, 0.0]),
-            self._ik_mask,
-            eps=1e-4,
-            max_iterations=30,
-            dt=0.8,
-            damp=1e-4,
+
+def joint_targets(qpos: Array, actions: Array) -> Array:
+    """Joint targets of a chunk of "ee" actions, as an environment in that mode gives them to its drives.
+
+    Args:
+        qpos: [14] joints commanded before (rad; grippers 0..1).
+        actions: [h, 16], per arm xyz (m), wxyz, gripper; world frame.
+
+    Returns:
+        [h, 14].
+    """
+    targets = np.empty((len(actions), 14))
+    for arm, part in zip(kin.ARMS, np.split(actions, 2, axis=1), strict=True):
+        position, rotation = (t.numpy() for t in kin.arm_base(arm))
+        base, joints = make_pose(position, quat_from_matrix(rotation)), qpos[kin.QPOS_ARM[arm]]
+        for step, row in enumerate(part):
+            target = base.inv() * make_pose(row[:3], _flip(row[3:7]))
+            joints = _inverse(_arm_model(), len(kin.JOINT_ORIGIN), 0, target, joints)
+            targets[step, kin.QPOS_ARM[arm]] = joints
+        targets[:, kin.QPOS_GRIPPER[arm]] = part[:, 7].clip(0.0, 1.0)
+    return targets
+
+
+def _inverse(model: Any, link: int, fingers: int, target: sapien.Pose, start: Array) -> Array:
+    """Joint angles [6] for a link6 pose in the arm's base frame, at most one control step's way from `start` [6]."""
+    solution = _iterate(model, link, fingers, target, start)
+    if solution[2] > ELBOW_STRAIGHT:
+        bent = start.copy()
+        bent[2] = ELBOW_STRAIGHT - 0.5
+        solution = _iterate(model, link, fingers, target, bent)
+        solution[2] = min(solution[2], ELBOW_STRAIGHT)
+    low, high = np.array(JOINT_LIMIT).T
+    step = np.clip(solution - start, -0.5, 0.5)  # rad per control step: no jumps
+    return np.clip(start + step, low, high)
+
+
+def _iterate(model: Any, link: int, fingers: int, target: sapien.Pose, start: Array) -> Array:
+    """Damped least-squares inverse kinematics [6] (rad) in a model with so many fingers behind the six joints."""
+    mask = np.array([1] * 6 + [0] * fingers, dtype=np.int32)
+    start = np.append(start, [0.0] * fingers)
+    solution, _, _ = model.compute_inverse_kinematics(
+        link, target, start, mask, eps=1e-4, max_iterations=30, dt=0.8, damp=1e-4
+    )
+    return solution[:6]
+
+
+@functools.cache
+def _arm_model() -> PinocchioModel:
+    """The chain of both arms, base to link6, as SAPIEN's inverse kinematics takes it; no scene is needed."""
+
+    def joint(number: int, xyz: tuple[float, ...], rpy: tuple[float, ...], axis: str) -> str:
+        origin = f'xyz="{" ".join(map(str, xyz))}" rpy="{" ".join(map(str, rpy))}"'
+        vector = " ".join(str(int(axis == each)) for each in "xyz")
+        return (
+            f'<joint name="joint{number}" type="revolute"><parent link="link{number - 1}"/>'
+            f'<child link="link{number}"/><origin {origin}/><axis xyz="{vector}"/>'
+            '<limit lower="-7" upper="7" effort="1" velocity="1"/></joint>'
         )
-        return solution[:6]
+
+    links = [f"link{number}" for number in range(len(kin.JOINT_ORIGIN) + 1)]
+    joints = [joint(number, *origin) for number, origin in enumerate(kin.JOINT_ORIGIN, 1)]
+    model = PinocchioModel(
+        '<robot name="arm">' + "".join([*(f'<link name="{link}"/>' for link in links), *joints]) + "</robot>", [0, 0, 0]
+    )
+    model.set_link_order(links)
+    model.set_joint_order([f"joint{number}" for number in range(1, len(links))])
+    return model
 
 
 def _flip(quaternion: Any) -> Array:

@@ -14,8 +14,9 @@ from aim_rl.groups import KEPT, whole_groups
 from aim_rl.model import AIM, PRESETS
 from aim_rl.model.text import word_tokenizer
 from aim_rl.policy import OBSERVATION, AimPolicy
-from aim_rl.rollout import RolloutConfig, make_worker
+from aim_rl.rollout import RolloutConfig, make_scene, make_worker
 from aim_rl.runs import one_thread
+from envs.tabletop.task import task_class
 from rewards import RewardConfig
 from rewards.torchrl_transform import ValueMapRewardTransform
 
@@ -38,6 +39,15 @@ CONFIG = RolloutConfig(
 def scenes() -> SerialEnv:
     """Four scenes in this process: seeds 40, 40, 41, 41, then 42, 42, 43, 43 and so on."""
     return make_worker(CONFIG, 0)
+
+
+def test_unseen_wordings_reach_the_policy() -> None:
+    task = task_class(CONFIG.task)
+    for kind, templates in (("seen", task.instructions), ("unseen", task.unseen_instructions)):
+        scene = make_scene(replace(CONFIG, instructions=kind), iter([40]))
+        text = scene.reset()["text"]
+        wordings = [words.format(arm=arm) for words in templates for arm in ("left", "right")]
+        assert any(torch.equal(text, CONFIG.tokenize(words)) for words in wordings)
 
 
 def run(env: SerialEnv, model: AIM) -> dict[int, TensorDictBase]:

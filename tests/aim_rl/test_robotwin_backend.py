@@ -39,12 +39,12 @@ def test_collect_records_robotwins_expert_with_contacts(tmp_path: Path, flags: l
 def test_evaluate_writes_what_it_ran_on(tmp_path: Path, flags: list[str | Path], tiny_model: AIM) -> None:
     save_checkpoint(tmp_path / "model", tiny_model, {"task": TASK, "stage": 1})
     path = tmp_path / "result.json"
-    arguments = ["--checkpoint", tmp_path / "model", "--episodes", 2, "--json", path]
+    arguments = ["--checkpoint", tmp_path / "model", "--episodes", 2, "--json", path, "--instructions", "unseen"]
     command(evaluate, *arguments, *flags, task=TASK)
     result = json.loads(path.read_text())
     assert result["seeds"] == [1_000_000, 1_000_001]
     assert (result["backend"], result["embodiment"], result["config"]) == ("robotwin", "aloha-agilex", "demo_clean")
-    assert result["commit"].startswith("files-")
+    assert result["commit"].startswith("files-") and result["instructions"] == "unseen"
 
 
 @pytest.mark.slow

@@ -55,27 +55,34 @@ def vector() -> np.ndarray:
     return joints
 
 
-def endposes(y: float) -> np.ndarray:
-    """Endposes [14, 7] that move 1 cm along x per frame, 0.9 m high, the gripper pointing down."""
-    poses = np.zeros((FRAMES, 7))
-    poses[:, 0], poses[:, 1], poses[:, 2] = 0.01 * np.arange(FRAMES), y, 0.9
+def endposes(y: float, frames: int = FRAMES) -> np.ndarray:
+    """Endposes [frames, 7] that move 1 cm along x per frame, 0.9 m high, the gripper pointing down."""
+    poses = np.zeros((frames, 7))
+    poses[:, 0], poses[:, 1], poses[:, 2] = 0.01 * np.arange(frames), y, 0.9
     poses[:, [3, 5]] = np.sqrt(0.5)  # a quarter turn about y takes +x to -z
     return poses
 
 
-def jpegs() -> np.ndarray:
+def jpegs(frames: int = FRAMES) -> np.ndarray:
     """A grey picture with a red square around PIXEL, as fixed-length byte strings: RGB through the BGR encoder."""
     rgb = np.full((60, 80, 3), 128, np.uint8)
     rgb[PIXEL[1] - 6 : PIXEL[1] + 6, PIXEL[0] - 6 : PIXEL[0] + 6] = RED
     encoded = cv2.imencode(".jpg", rgb)[1].tobytes()
-    return np.array([encoded] * FRAMES, f"S{len(encoded)}")
+    return np.array([encoded] * frames, f"S{len(encoded)}")
 
 
-def write_main(root: Path, index: int = 0, task: str = "stack_blocks_two", converted: bool = False) -> Path:
+def write_main(
+    root: Path,
+    index: int = 0,
+    task: str = "stack_blocks_two",
+    converted: bool = False,
+    joints: np.ndarray | None = None,
+) -> Path:
     """`<config>/<task>/<embodiment>/data/episode_0000000.hdf5`, as the collector or the converter writes it."""
     path = root / "demo_clean" / task / "aloha_agilex" / "data" / f"episode_{index:07d}.hdf5"
     path.parent.mkdir(parents=True, exist_ok=True)
-    joints, text = vector().astype(np.float32), h5py.string_dtype("utf-8")
+    joints, text = (vector() if joints is None else joints).astype(np.float32), h5py.string_dtype("utf-8")
+    count = len(joints)
     with h5py.File(path, "w") as file:
         file.attrs["source_format"] = "RoboTwin"
         file.create_dataset("data_format_version", data="v1.0", dtype=text)
@@ -86,13 +93,13 @@ def write_main(root: Path, index: int = 0, task: str = "stack_blocks_two", conve
             for side, first, y in (("left", 0, 0.1), ("right", 7, -0.1)):
                 file[f"{group}/{side}_arm_joint_states"] = joints[frames, first : first + 6]
                 file[f"{group}/{side}_ee_joint_states"] = joints[frames, first + 6 : first + 7]
-                file[f"{group}/{side}_ee_poses"] = endposes(y)[frames].astype(np.float32)
+                file[f"{group}/{side}_ee_poses"] = endposes(y, count)[frames].astype(np.float32)
         for camera in ("cam_head", "cam_left_wrist", "cam_right_wrist"):
-            file[f"vision/{camera}/colors"] = jpegs()[:-1]
+            file[f"vision/{camera}/colors"] = jpegs(count)[:-1]
             file[f"vision/{camera}/shape"] = np.array([60, 80, 3], np.int32)
-            file[f"vision/{camera}/intrinsic_matrix"] = np.tile(K, (FRAMES - 1, 1, 1))
+            file[f"vision/{camera}/intrinsic_matrix"] = np.tile(K, (count - 1, 1, 1))
             name = "extrinsic_matrix" if converted else "extrinsics_matrix"
-            file[f"vision/{camera}/{name}"] = np.tile(CAM2WORLD_GL, (FRAMES - 1, 1, 1))
+            file[f"vision/{camera}/{name}"] = np.tile(CAM2WORLD_GL, (count - 1, 1, 1))
     return path
 
 
@@ -100,7 +107,7 @@ def write_converted(root: Path, index: int = 0, task: str = "stack_blocks_two") 
     return write_main(root, index, task, converted=True)
 
 
-def write_legacy(root: Path, index: int = 0, task: str = "stack_blocks_two") -> Path:
+def write_legacy(root: Path, index: int = 0, task: str = "stack_blocks_two", joints: np.ndarray | None = None) -> Path:
     """`<task>/<config>/data/episode0.hdf5` and `<task>/<config>/instructions/episode0.json`."""
     folder = root / task / "demo_clean"
     path, texts = folder / "data" / f"episode{index}.hdf5", folder / "instructions" / f"episode{index}.json"
@@ -108,14 +115,15 @@ def write_legacy(root: Path, index: int = 0, task: str = "stack_blocks_two") -> 
         parent.mkdir(parents=True, exist_ok=True)
     texts.write_text(json.dumps({"seen": SEEN, "unseen": UNSEEN}))
     with h5py.File(path, "w") as file:
-        file["joint_action/vector"] = vector()
+        file["joint_action/vector"] = joints = vector() if joints is None else joints
+        count = len(joints)
         for side, y in (("left", 0.1), ("right", -0.1)):
-            file[f"endpose/{side}_endpose"] = endposes(y)
+            file[f"endpose/{side}_endpose"] = endposes(y, count)
         for camera in ("head_camera", "left_camera", "right_camera", "front_camera"):
-            file[f"observation/{camera}/rgb"] = jpegs()
-            file[f"observation/{camera}/intrinsic_cv"] = np.tile(K, (FRAMES, 1, 1))
-            file[f"observation/{camera}/extrinsic_cv"] = np.tile(EXTRINSIC_CV, (FRAMES, 1, 1))
-            file[f"observation/{camera}/cam2world_gl"] = np.tile(CAM2WORLD_GL, (FRAMES, 1, 1))
+            file[f"observation/{camera}/rgb"] = jpegs(count)
+            file[f"observation/{camera}/intrinsic_cv"] = np.tile(K, (count, 1, 1))
+            file[f"observation/{camera}/extrinsic_cv"] = np.tile(EXTRINSIC_CV, (count, 1, 1))
+            file[f"observation/{camera}/cam2world_gl"] = np.tile(CAM2WORLD_GL, (count, 1, 1))
     return path
 
 

@@ -182,7 +182,7 @@ def test_a_lost_process_is_replaced_and_the_episode_goes_on(
         whole = env.step(action)[0]
     (checkout.root.parent / "cache").rename(checkout.root.parent / "forgotten")  # so that the expert runs again
     monkeypatch.setattr(client, "FIRST_TIME", 1)
-    env = make(timeout=3.0)
+    env = make(timeout=3.0 if how == "hang" else 20.0)
     checkout.misbehave(place=place, how=how, skip=1 if place == "act" else 0, once=True)
     with pytest.warns(UserWarning, match=rf"{'exit code 3' if how == 'die' else 'did not answer'}.*\.log"):
         env.reset(seed=7)

@@ -204,6 +204,9 @@ class Base_Task:
         for camera in (self.cameras.left_camera, self.cameras.right_camera, *self.cameras.static_camera_list):
             camera.take_picture()
 
+    def _take_picture(self):
+        note("picture")
+
     def get_arm_pose(self, arm):
         return [self.robot.real[0 if arm == "left" else 7], 0.0, 0.8, 1.0, 0.0, 0.0, 0.0]
 
@@ -212,9 +215,13 @@ class Base_Task:
         misbehave("expert")
         far = 0.0 if self.seed in wishes().get("unsolved", []) else 1.0
         for joint, value in ((6, 0.0), (0, far), (6, 1.0)):
-            for part in np.linspace(self.robot.target[joint], value, 41)[1:]:
+            self._take_picture()
+            for index, part in enumerate(np.linspace(self.robot.target[joint], value, 41)[1:]):
                 self.robot.target[joint] = part
                 self.scene.step()
+                if index % 15 == 0:
+                    self._take_picture()
+            self._take_picture()
         return {"info": {"{A}": "red block"}}
 
     def take_action(self, action, action_type="qpos"):
