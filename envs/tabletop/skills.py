@@ -198,9 +198,11 @@ class Skills:
 
     def long_grip(self, arm: str, body: Body, pitch: float = np.pi / 2, point: str = "grip") -> Grip:
         """A grip on a long body's point: fingers close along its y axis, the tool `pitch` (rad) below the horizon."""
-        closing, own = body.rotation[:, 1], self.tool(arm).rotation[:, 1]
-        closing = closing if closing @ own > 0 else -closing
-        return Grip(body.point(point), directed(-np.arctan2(closing[1], closing[0]), pitch), body.width)
+        closing, held = body.rotation[:, 1], body.point(point)
+        azimuth = -np.arctan2(closing[1], closing[0])
+        if self.reaching(arm, held, 0.0)[:, 0] @ directed(azimuth, 0.0)[:, 0] < 0:
+            azimuth += np.pi  # of the two ways to take it, away from the arm's base
+        return Grip(held, directed(azimuth, pitch), body.width)
 
     def round_grip(self, arm: str, body: Body, pitch: float = 1.0, point: str = "grip") -> Grip:
         """A grip across an upright round body, straight away from the arm's base."""

@@ -1,4 +1,4 @@
-"""Things of a desk: stapler."""
+"""Things of a desk and a shelf: stapler, tea box."""
 
 from __future__ import annotations
 
@@ -29,4 +29,19 @@ def stapler(world: Tabletop, pose: sapien.Pose, name: str = "stapler", static: b
     made = parts.build(name, pose, static)
     made.points = points(top=[0.7 * half, 0, 0.048 + 0.7 * tilt * half], grip=[-0.1 * half, 0, 0.034])
     made.width, made.colour = width, colour
+    return made
+
+
+def tea_box(world: Tabletop, pose: sapien.Pose, name: str = "tea_box") -> Body:
+    """A small carton with a label, long along x. Points: "grip", in its middle; "top"."""
+    half = (draw(world, (0.035, 0.042)), draw(world, (0.02, 0.025)), draw(world, (0.018, 0.024)))
+    colour = draw(world, ("green", "orange", "red", "purple", "blue", "yellow"))
+    look = PALETTE[colour]
+    parts = Parts(world)
+    parts.box(half, [0, 0, half[2]], look)
+    parts.box((0.6 * half[0], 0.6 * half[1], 0.0005), [0, 0, 2 * half[2]], PALETTE["white"], solid=False)
+    parts.box((0.6 * half[0], half[1] + 0.0005, 0.4 * half[2]), [0, 0, half[2]], shade(look, 0.5), solid=False)
+    made = parts.build(name, pose)
+    made.points = points(grip=[0, 0, half[2]], top=[0, 0, 2 * half[2]])
+    made.width, made.colour = 2 * half[1], colour
     return made
