@@ -80,11 +80,11 @@ def bowl(world: Tabletop, pose: sapien.Pose, name: str = "bowl") -> Body:
     foot = 0.5 * radius
     parts = Parts(world)
     parts.disc(foot, 0.008, 0.0, shade(look, 0.6))
-    parts.wall((foot + 0.004, 0.004), (0.86 * radius, 0.45 * height), RIM, shade(look, 0.8))
-    parts.wall((0.86 * radius, 0.42 * height), (radius, height), RIM, look)
+    parts.wall((foot + 0.004, 0.004), (0.95 * radius, 0.42 * height), RIM, shade(look, 0.8))
+    parts.wall((0.95 * radius, 0.38 * height), (radius, height), RIM, look)
     made = parts.build(name, pose)
-    made.points = points(rim=[radius - RIM / 2 - 0.001, 0, height - 0.012], inside=[0, 0, 0.008])
-    made.width, made.colour = RIM, colour
+    made.points = points(rim=[radius - RIM / 2 - 0.001, 0, height - 0.006], inside=[0, 0, 0.008])
+    made.width, made.colour = RIM + 0.005, colour  # the wall leans
     return made
 
 

@@ -10,7 +10,7 @@ from envs.tabletop.task import Commands, Task
 
 RISE = 0.08  # m, RoboTwin's 0.82 m above its table
 AT_EAR, UPRIGHT = 0.03, 0.8  # m, cosine: RoboTwin's
-PITCH = 1.1  # rad below the horizon
+PITCH = 1.45  # rad below the horizon
 
 
 class LiftPot(Task):
