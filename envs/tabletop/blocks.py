@@ -8,9 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.tabletop import kinematics as kin
-from envs.tabletop.robot import Tool
 from envs.tabletop.scene import Body, Colour, Tabletop
-from envs.tabletop.skills import UP, Commands, Skills, yawed
+from envs.tabletop.skills import UP, Commands, Skills, crosswise
 
 Array = NDArray[np.floating]
 
@@ -80,15 +79,10 @@ def _carry(
     other = kin.ARMS[1 - kin.ARMS.index(arm)]
     command = skills.pick_and_place_box(arm, block, side, goal)
     if held_by and aligned:
-        command = skills.place(arm, block, goal, _across(skills.tool(arm)), twist=0.15)
+        command = skills.place(arm, block, goal, crosswise(skills.tool(arm)), twist=0.15)
     if held_by and not skills.at_home(other) and np.linalg.norm((block.position - goal)[:2]) < 0.16:
         command = skills.wait(arm)
     return {arm: command}
-
-
-def _across(tool: Tool) -> Array:
-    """Rotation of a tool that points down, its fingers clear of what stands beside it along x."""
-    return yawed(np.pi / 2 if tool.rotation[1, 1] > 0 else -np.pi / 2)
 
 
 def load_row(world: Tabletop, sides: list[float], looks: dict[str, Colour]) -> tuple[list[Body], list[Array]]:

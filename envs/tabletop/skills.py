@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from envs.tabletop import kinematics as kin
 from envs.tabletop.robot import OPEN_COMMAND, Arm, Tool, make_pose, quat_from_matrix
-from envs.tabletop.scene import Articulated, Body, Tabletop
+from envs.tabletop.scene import Articulated, Body, Tabletop, rotation_about
 
 Array = NDArray[np.floating]
 
@@ -72,6 +72,16 @@ def directed(azimuth: float, pitch: float) -> Array:
     (s, c), (sp, cp) = (np.sin(azimuth), np.cos(azimuth)), (np.sin(pitch), np.cos(pitch))
     x, y = np.array([cp * s, cp * c, -sp]), np.array([c, -s, 0.0])
     return np.stack([x, y, np.cross(x, y)], 1)
+
+
+def rolled(rotation: Array, angle: float) -> Array:
+    """`rotation` turned about the tool's own axis by `angle` (rad): a quarter turn lets fingers take a level bar."""
+    return rotation @ rotation_about(np.array([1.0, 0.0, 0.0]), angle)
+
+
+def crosswise(tool: Tool) -> Array:
+    """Rotation of a tool that points down, its fingers closing along y: clear of what stands beside it along x."""
+    return yawed(np.pi / 2 if tool.rotation[1, 1] > 0 else -np.pi / 2)
 
 
 def angle_between(a: Array, b: Array) -> float:
@@ -224,7 +234,14 @@ class Skills:
         return self.approach(arm, target, rotation, CLOSED, hover)
 
     def place(
-        self, arm: str, body: Body, goal: Array, rotation: Array, point: str = "", twist: float = np.pi
+        self,
+        arm: str,
+        body: Body,
+        goal: Array,
+        rotation: Array,
+        point: str = "",
+        twist: float = np.pi,
+        hover: float = 0.07,
     ) -> Command:
         """RoboTwin's place_actor: carries a held body to `goal` (m, world) and opens there.
 
@@ -235,13 +252,14 @@ class Skills:
             rotation: of the tool there; `turned` gives the one that turns the body as wanted.
             point: name of a point of the body.
             twist: largest angle (rad) to `rotation` at which it opens.
+            hover: how high above the goal it comes (m).
         """
         tool, held = self.tool(arm), body.point(point) if point else body.position
         offset = goal - held
         there = np.linalg.norm(offset[:2]) < 0.006 and abs(offset[2]) < 0.006
         if there and (twist >= np.pi or angle_between(tool.rotation, rotation) < twist):
             return Command(tool.position, tool.rotation, OPEN, SLOW)
-        return self.carry(arm, held, goal, rotation)
+        return self.carry(arm, held, goal, rotation, hover)
 
     def turned(self, arm: str, body: Body, orientation: Array) -> Array:
         """Rotation [3, 3] of a tool whose held body has the world rotation `orientation` [3, 3]."""

@@ -90,11 +90,12 @@ def microwave(world: Tabletop, pose: sapien.Pose, opened: float = 0.0, name: str
 
 
 def cabinet(world: Tabletop, pose: sapien.Pose, opened: float = 0.0, name: str = "cabinet") -> Articulated:
-    """A small cabinet, its front towards -y, whose upper drawer slides out, travel 0.16 m.
+    """A small cabinet, its front towards -y, whose upper drawer slides out, travel 0.2 m.
 
-    Points of the link "drawer": "grip", the middle of its level bar handle; "inside", the middle of its floor.
+    Points of the link "drawer": "grip", the middle of its level bar handle; "inside", on its floor, where it is free
+    when open.
     """
-    width, depth = draw(world, (0.24, 0.26, 0.28)), 0.2
+    width, depth = draw(world, (0.24, 0.26, 0.28)), 0.24
     look = draw(world, (WOOD, PALETTE["brown"], PALETTE["white"], PALETTE["teal"]))
     builder, base, drawer = _two(world)
     x, y, t, low, height = width / 2, depth / 2, 0.006, 0.07, 0.165
@@ -113,8 +114,8 @@ def cabinet(world: Tabletop, pose: sapien.Pose, opened: float = 0.0, name: str =
     for sign in (-1, 1):
         drawer.rod([[sign * bar, -0.005, tall / 2], [sign * bar, -0.042, tall / 2]], 0.005, STEEL)
     hinge = (0.0, -y - 0.001, low + 0.002)
-    made = world.add_articulated(name, "drawer", builder, pose, "prismatic", hinge, (0, -1, 0), 0.16, opened)
-    made.link.points = points(grip=[0, -0.042, tall / 2], inside=[0, 0.1, 0.006])
+    made = world.add_articulated(name, "drawer", builder, pose, "prismatic", hinge, (0, -1, 0), 0.2, opened)
+    made.link.points = points(grip=[0, -0.042, tall / 2], inside=[0, 0.085, 0.006])
     made.link.width = HANDLE
     return made
 

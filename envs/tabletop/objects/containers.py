@@ -8,7 +8,7 @@ import sapien
 from envs.tabletop.objects.parts import DARK, PALETTE, STEEL, WOOD, Parts, draw, points, shade
 from envs.tabletop.scene import Body, Tabletop
 
-POT_HANDLE = 0.022  # m, width of a pot's ear
+EAR = 0.016  # m, thickness of a pot's ears
 WALL = 0.008  # m
 WICKER = ((0.75, 0.55, 0.32), (0.6, 0.4, 0.22), (0.85, 0.7, 0.48))
 
@@ -16,7 +16,7 @@ WICKER = ((0.75, 0.55, 0.32), (0.6, 0.4, 0.22), (0.85, 0.7, 0.48))
 def pot(world: Tabletop, pose: sapien.Pose, name: str = "pot") -> Body:
     """A cooking pot with two ears along x.
 
-    Points: "left" (-x) and "right" (+x), the middles of the ears, held from above by fingers that close along y;
+    Points: "left" (-x) and "right" (+x), the middles of the flat ears, held by fingers above and below;
     "inside", on its floor; "lid", the middle of its opening.
     """
     radius, height = draw(world, (0.085, 0.095)), draw(world, (0.08, 0.1))
@@ -28,10 +28,10 @@ def pot(world: Tabletop, pose: sapien.Pose, name: str = "pot") -> Body:
     parts.wall((radius + 0.003, height - 0.008), (radius + 0.003, height), 0.008, shade(look, 1.2), sides=20)
     ear, z = radius + 0.02, height - 0.018
     for sign in (-1, 1):
-        parts.box((0.022, POT_HANDLE / 2, 0.008), [sign * ear, 0, z], DARK)
+        parts.box((0.022, 0.011, EAR / 2), [sign * ear, 0, z], DARK)
     made = parts.build(name, pose)
     made.points = points(left=[-ear - 0.003, 0, z], right=[ear + 0.003, 0, z], inside=[0, 0, 0.006], lid=[0, 0, height])
-    made.width, made.colour = POT_HANDLE, colour
+    made.width, made.colour = EAR, colour
     return made
 
 

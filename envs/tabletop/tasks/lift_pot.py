@@ -6,11 +6,12 @@ import numpy as np
 
 from envs.tabletop import kinematics as kin
 from envs.tabletop.objects.containers import pot
+from envs.tabletop.skills import Grip, rolled
 from envs.tabletop.task import Commands, Task
 
 RISE = 0.08  # m, RoboTwin's 0.82 m above its table
 AT_EAR, UPRIGHT = 0.03, 0.8  # m, cosine: RoboTwin's
-PITCH = 1.45  # rad below the horizon
+PITCH = 0.35  # rad below the horizon
 
 
 class LiftPot(Task):
@@ -59,5 +60,10 @@ class LiftPot(Task):
         return bool(self.world.touching(f"{arm}_finger*", self.pot.name))
 
     def expert(self) -> Commands:
-        grips = {arm: self.skills.long_grip(arm, self.pot, PITCH, point=arm) for arm in kin.ARMS}
-        return self.skills.lift(grips, rise=0.03)
+        return self.skills.lift({arm: self._grip(arm) for arm in kin.ARMS}, rise=0.03)
+
+    def _grip(self, arm: str) -> Grip:
+        """One finger above the ear, the other below it."""
+        ear = self.pot.point(arm)
+        rotation = rolled(self.skills.reaching(arm, ear, PITCH), np.pi / 2)
+        return Grip(ear, rotation, self.pot.width, opening=0.5)
