@@ -106,8 +106,8 @@ def load_row(world: Tabletop, sides: list[float], looks: dict[str, Colour]) -> t
             break
     blocks = []
     for (name, look), side, spot in zip(looks.items(), sides, spots, strict=True):
-        position = [*spot, world.table_top + side / 2 + 0.001]
-        blocks.append(world.box(name, (side / 2,) * 3, position, look, world.rng.uniform(-0.75, 0.75)))
+        position, half = [*spot, world.table_top + side / 2 + 0.001], side / 2
+        blocks.append(world.box(name, (half, half, half), position, look, world.rng.uniform(-0.75, 0.75)))
         world.keep_clear(spot, 0.07)
     world.keep_clear(np.array([-0.08, y]), 0.1)
     world.keep_clear(np.array([0.08, y]), 0.1)

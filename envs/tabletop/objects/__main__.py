@@ -1,4 +1,7 @@
-"""Pictures of objects: `python -m envs.tabletop.objects sheet.png [NAME ...]`, four draws of each in a row."""
+"""Pictures of objects: `python -m envs.tabletop.objects sheet.png [NAME ...]`, two draws of each side by side.
+
+A picture takes half a second without a GPU, the first one of a process up to a minute: name what you want to see.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.tabletop import objects
-from envs.tabletop.scene import Tabletop
+from envs.tabletop.scene import Tabletop, to_rgb
 
-SPOT, YAWS = np.array([0.0, -0.02]), (0.0, 0.5, -0.8, 1.6)  # m, rad
+SPOTS, YAWS = ((-0.16, 0.0), (0.16, 0.0)), (0.0, 0.6)  # m, rad
+COLUMNS = 4  # of the sheet
 
 
 def object_functions() -> dict[str, Callable[..., Any]]:
@@ -31,22 +35,25 @@ def object_functions() -> dict[str, Callable[..., Any]]:
     return found
 
 
-def picture(name: str, seed: int, yaw: float) -> NDArray[np.uint8]:
-    """The head camera's view u8 [240, 320, 3] of one object in the middle of the table."""
+def picture(name: str, seed: int = 0) -> NDArray[np.uint8]:
+    """The head camera's view u8 [240, 320, 3] of two draws of one object."""
     world = Tabletop(np.random.default_rng(seed), randomized=False)
-    object_functions()[name](world, world.on_table(SPOT, yaw))
+    for i, (spot, yaw) in enumerate(zip(SPOTS, YAWS, strict=True)):
+        object_functions()[name](world, world.on_table(np.array(spot), yaw), name=f"{name}{i}")
     world.add_cameras((240, 320), (16, 16))
     world.advance(100)
-    return world.render()["head_camera"]
+    world.scene.update_render()
+    head = world.cameras["head_camera"]
+    head.take_picture()
+    return to_rgb(head.get_picture("Color"))
 
 
 def main() -> None:
     """The command."""
     path, *names = sys.argv[1:]
-    rows = [
-        np.concatenate([picture(name, seed, yaw) for seed, yaw in enumerate(YAWS)], axis=1)
-        for name in names or object_functions()
-    ]
+    pictures = [picture(name) for name in names or object_functions()]
+    pictures += [np.full_like(pictures[0], 255)] * (-len(pictures) % COLUMNS)
+    rows = [np.concatenate(pictures[i : i + COLUMNS], axis=1) for i in range(0, len(pictures), COLUMNS)]
     imageio.imwrite(path, np.concatenate(rows))
 
 

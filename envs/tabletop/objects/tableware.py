@@ -37,14 +37,14 @@ def cup(world: Tabletop, pose: sapien.Pose, name: str = "cup") -> Body:
     return made
 
 
-def coaster(world: Tabletop, pose: sapien.Pose) -> Body:
+def coaster(world: Tabletop, pose: sapien.Pose, name: str = "coaster") -> Body:
     """A round coaster, fixed to the table; point "top" is the middle of its upper side."""
     builder = world.scene.create_actor_builder()
     look = draw(world, COASTER_COLOURS)
     rim: Colour = (look[0] * 0.5, look[1] * 0.5, look[2] * 0.5)
     add_cylinder(builder, 0.05, 0.003, material(rim), world.friction, height=0.003)
     add_cylinder(builder, 0.042, 0.003, material(look), None, height=0.0032)
-    made = world.add("coaster", builder, pose, static=True)
+    made = world.add(name, builder, pose, static=True)
     made.points["top"] = np.array([0.0, 0.0, 0.006])
     return made
 

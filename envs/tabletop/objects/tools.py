@@ -15,7 +15,7 @@ HANDLE_WIDTH = 0.022  # m, the hammer's handle
 HAMMER_MASS = 0.03  # kg; light, as in RoboTwin, and all of it in the head, so that the hammer stands on its face
 
 
-def bell(world: Tabletop, pose: sapien.Pose) -> Body:
+def bell(world: Tabletop, pose: sapien.Pose, name: str = "bell") -> Body:
     """A desk bell, fixed to the table: foot, dome and button; point "top" is the middle of its button."""
     scale = (1.0, 0.85)[int(world.rng.integers(2))]
     builder = world.scene.create_actor_builder()
@@ -25,12 +25,12 @@ def bell(world: Tabletop, pose: sapien.Pose) -> Body:
     builder.add_sphere_collision(dome, 0.036 * scale, world.friction)
     top = 0.01 + 0.036 * scale
     add_cylinder(builder, 0.009, 0.006, material((0.95, 0.95, 0.95)), world.friction, height=top + 0.005)
-    made = world.add("bell", builder, pose, static=True)
+    made = world.add(name, builder, pose, static=True)
     made.points["top"] = np.array([0.0, 0.0, top + 0.011])
     return made
 
 
-def hammer(world: Tabletop, pose: sapien.Pose) -> Body:
+def hammer(world: Tabletop, pose: sapien.Pose, name: str = "hammer") -> Body:
     """A hammer that stands on its striking face, the handle lying level towards -y of its own frame.
 
     Points: "face", the middle of the striking face; "grip", where the handle is held.
@@ -50,7 +50,7 @@ def hammer(world: Tabletop, pose: sapien.Pose) -> Body:
     builder.add_box_visual(centre, half, handle)
     builder.add_box_collision(centre, half, world.friction)
     builder.set_mass_and_inertia(HAMMER_MASS, sapien.Pose([0, -0.004, middle]), [1e-4, 1e-4, 1e-4])
-    made = world.add("hammer", builder, pose)
+    made = world.add(name, builder, pose)
     made.points["face"] = np.zeros(3)
     made.points["grip"] = np.array([0.0, -0.115 * scale, middle])
     return made
