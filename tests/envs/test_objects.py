@@ -23,7 +23,8 @@ def test_an_object_stands_where_it_is_put(name: str) -> None:
     before = body.position
     world.advance(250)
     assert np.linalg.norm(body.position - before) < 0.004 and body.rotation[2, 2] > 0.999
-    assert body.speed < 0.01 and body.points
+    assert body.speed < 0.01
+    assert body.points or (isinstance(body, Articulated) and body.link.points)
 
 
 def test_seeds_draw_different_objects() -> None:
@@ -34,7 +35,7 @@ def test_seeds_draw_different_objects() -> None:
             body = function(world, world.on_table(np.zeros(2)))
             part = body.link if isinstance(body, Articulated) else body
             drawn.add((body.colour, body.width, str(body.points), str(part.points)))
-        assert len(drawn) > 1 or name in ("coaster",), name
+        assert len(drawn) > 1 or name in ("coaster", "bread_basket")  # which differ in looks and proportions alone
 
 
 @pytest.mark.parametrize("function", [laptop, microwave, cabinet])
@@ -53,7 +54,7 @@ def test_a_moving_part_opens_outwards_and_stays_where_it_is_put(function) -> Non
     [
         ("turn_switch", {(PRESS, "switch_lever")}),
         ("open_laptop", {(PRESS, "laptop_lid")}),
-        ("put_object_cabinet", {(PICK, "stapler"), (PRESS, "cabinet_drawer"), (PLACE, "cabinet_drawer")}),
+        ("put_object_cabinet", {(PICK, "{object}"), (PRESS, "cabinet_drawer"), (PLACE, "cabinet_drawer")}),
     ],
 )
 def test_moving_a_part_is_an_event_where_the_tool_touches_it(task: str, expected: set[tuple[int, str]]) -> None:
@@ -65,4 +66,6 @@ def test_moving_a_part_is_an_event_where_the_tool_touches_it(task: str, expected
     while not solved and env.steps < 200:
         solved = env.control(env.expert_action())
         recorder.record()
-    assert {(event.kind, event.body) for event in recorder.events()} == expected
+    names = {"{object}": env.task.object.name} if task == "put_object_cabinet" else {}  # type: ignore[attr-defined]
+    wanted = {(kind, names.get(body, body)) for kind, body in expected}
+    assert {(event.kind, event.body) for event in recorder.events()} == wanted

@@ -96,9 +96,11 @@ def cabinet(world: Tabletop, pose: sapien.Pose, opened: float = 0.0, name: str =
     when open.
     """
     width, depth = draw(world, (0.24, 0.26, 0.28)), 0.24
-    look = draw(world, (WOOD, PALETTE["brown"], PALETTE["white"], PALETTE["teal"]))
+    colour = draw(world, ("wooden", "brown", "white", "teal"))
+    look = WOOD if colour == "wooden" else PALETTE[colour]
     builder, base, drawer = _two(world)
-    x, y, t, low, height = width / 2, depth / 2, 0.006, 0.07, 0.165
+    x, y, t, low = width / 2, depth / 2, 0.006, draw(world, (0.062, 0.07))
+    height = low + 0.095
     base.box((x, y, low / 2), [0, 0, low / 2], shade(look, 0.8))
     base.box((x, y, t), [0, 0, height - t], look)
     base.box((x, t, height / 2), [0, y - t, height / 2], shade(look, 0.7))
@@ -116,7 +118,7 @@ def cabinet(world: Tabletop, pose: sapien.Pose, opened: float = 0.0, name: str =
     hinge = (0.0, -y - 0.001, low + 0.002)
     made = world.add_articulated(name, "drawer", builder, pose, "prismatic", hinge, (0, -1, 0), 0.2, opened)
     made.link.points = points(grip=[0, -0.042, tall / 2], inside=[0, 0.085, 0.006])
-    made.link.width = HANDLE
+    made.link.width, made.colour = HANDLE, colour
     return made
 
 
