@@ -2,7 +2,8 @@
 
 Rules (PAPER.md, "Value-map labels"): a pick is where the fingers touch the object when a grasp begins that then
 moves it; a place is the contact region between the object and its support once it rests there; a press is where
-closed fingers, or a held tool, touch a fixed body.
+closed fingers, or a held tool, touch a fixed body, and where fingers touch a lid, door, drawer or lever when they
+begin to move it.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ Array = NDArray[np.floating]
 
 PICK, PLACE, PRESS = 0, 1, 2
 MOVED = 0.01  # m: a grasp counts when it moved the object
+BEGUN = 0.002  # m: a link has begun to move
 GAP = 3  # frames without contact that do not end a grasp
 REST_SPEED = 0.03  # m/s
 REST_WAIT = 25  # frames after a release in which the object must come to rest
@@ -64,6 +66,7 @@ class ContactRecorder:
     def __init__(self, world: Watched) -> None:
         self._world = world
         self._bodies = [name for name in world.bodies if not name.startswith("clutter")]
+        self._links = {name for name in self._bodies if getattr(world.bodies[name], "is_link", False)}
         self._frames: list[_Frame] = []
         self.poses: dict[str, list[Array]] = {name: [] for name in self._bodies}
 
@@ -95,6 +98,9 @@ class ContactRecorder:
         for arm in kin.ARMS:
             for body in self._bodies:
                 if body in FURNITURE:
+                    continue
+                if body in self._links:
+                    found += self._moves_link(arm, body)
                     continue
                 for start, end in self._spans(lambda f, key=(arm, body): f.fingers.get(key, (0,))[0] >= 2):
                     if self._moved(body, start, end):
@@ -165,6 +171,20 @@ class ContactRecorder:
             for i, _ in spans
         ]
 
+    def _moves_link(self, arm: str, body: str) -> list[Event]:
+        """Touches that move a link of an articulated body, each at the frame in which the link begins to move."""
+        events = []
+        for start, end in self._spans(lambda f, key=(arm, body): key in f.fingers):
+            point = self._local(body, start, self._frames[start].fingers[arm, body][1]).mean(0)
+            path = np.array([_world(self.poses[body][frame], point) for frame in range(start, end + 1)])
+            way = np.linalg.norm(path - path[0], axis=1)
+            if way.max() > MOVED:
+                begin = start + int(np.argmax(way > BEGUN))
+                frame = max(i for i in range(start, begin + 1) if (arm, body) in self._frames[i].fingers)
+                points = self._local(body, frame, self._frames[frame].fingers[arm, body][1])
+                events.append(Event(PRESS, frame, kin.ARMS.index(arm), body, points))
+        return events
+
     def _local(self, body: str, frame: int, points: Array) -> Array:
         """World points [n, 3] in the frame of a body as it stood at `frame`."""
         pose = self.poses[body][frame]
@@ -173,3 +193,10 @@ class ContactRecorder:
         # rotation by the inverse quaternion: p' = p - 2w (v x p) + 2 v x (v x p)
         cross = np.cross(v, shifted)
         return shifted - 2 * w * cross + 2 * np.cross(v, cross)
+
+
+def _world(pose: Array, point: Array) -> Array:
+    """A point [3] (m) of a body's frame in the world, for a body at `pose` [7] (xyz, wxyz)."""
+    w, v = pose[3], pose[4:7]
+    cross = np.cross(v, point)
+    return pose[:3] + point + 2 * w * cross + 2 * np.cross(v, cross)

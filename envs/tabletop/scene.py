@@ -28,16 +28,25 @@ CAMERAS = ("head_camera", "left_camera", "right_camera")
 HEAD_POSITION, HEAD_FORWARD, HEAD_LEFT = (-0.032, -0.45, 1.35), (0.0, 0.6, -0.8), (-1.0, 0.0, 0.0)
 CLUTTER = 10  # objects, `randomized`
 CLUTTER_HEIGHT = (0.01, 0.045)  # m; lower than anything is carried, so that clutter never blocks a task
+JOINT_DAMPING = {"revolute": 0.05, "prismatic": 5.0}  # N m s/rad, N s/m: stops soon, moves at a finger's push
 Rectangle = tuple[float, float, float, float]  # x0, y0, x1, y1 (m)
 
 
 @dataclass
 class Body:
-    """A rigid body of the scene. `points` are named points in its own frame (m): RoboTwin's functional points."""
+    """A rigid body of the scene.
+
+    `points` are named points in its own frame (m): RoboTwin's contact and functional points. `width` (m) is what
+    two fingers span that hold it at its point "grip"; they close along the body's y axis there, where it has one.
+    `colour` names its main colour for instructions. `is_link` marks the moving part of an articulated body.
+    """
 
     name: str
     entity: sapien.Entity
     points: dict[str, Array] = field(default_factory=dict)
+    width: float = 0.0
+    colour: str = ""
+    is_link: bool = False
 
     @property
     def pose(self) -> sapien.Pose:
@@ -60,8 +69,41 @@ class Body:
     @property
     def speed(self) -> float:
         """Linear speed (m/s); 0 for a static body."""
-        dynamic: Any = self.entity.find_component_by_type(sapien.physx.PhysxRigidDynamicComponent)
+        kind = sapien.physx.PhysxArticulationLinkComponent if self.is_link else sapien.physx.PhysxRigidDynamicComponent
+        dynamic: Any = self.entity.find_component_by_type(kind)
         return float(np.linalg.norm(dynamic.linear_velocity)) if dynamic else 0.0
+
+
+@dataclass
+class Articulated(Body):
+    """A body fixed in the scene with one moving part: a lid, door, lever (hinge) or drawer (slide).
+
+    The body itself is the base; `link` is the moving part, a body of the scene called `<name>_<part>`. A joint
+    position is in rad (hinge) or m (slide), 0 when shut; `travel` is its largest value.
+    """
+
+    link: Body = field(kw_only=True)
+    joint: Any = field(kw_only=True)
+    travel: float = field(kw_only=True)
+
+    @property
+    def joint_position(self) -> float:
+        """How far the part has moved (rad or m)."""
+        return float(self.joint.child_link.articulation.get_qpos()[0])
+
+    @property
+    def fraction(self) -> float:
+        """The same as a share of the travel in [0, 1], in which RoboTwin's predicates are stated."""
+        return self.joint_position / self.travel
+
+    def moved(self, point: Array, rotation: Array, by: float) -> tuple[Array, Array]:
+        """Where a world point [3] (m) and rotation [3, 3] end up that move along with the part `by` rad or m."""
+        frame = self.joint.get_global_pose().to_transformation_matrix()
+        axis, origin = frame[:3, 0], frame[:3, 3]
+        if self.joint.type == "prismatic":
+            return point + by * axis, rotation
+        turn = rotation_about(axis, by)
+        return origin + turn @ (point - origin), turn @ rotation
 
 
 @dataclass(frozen=True)
@@ -126,6 +168,53 @@ class Tabletop:
         self.bodies[name] = body
         return body
 
+    def add_articulated(
+        self,
+        name: str,
+        part: str,
+        builder: Any,
+        pose: sapien.Pose,
+        kind: str,
+        hinge: tuple[float, float, float],
+        axis: tuple[float, float, float],
+        travel: float,
+        opened: float,
+    ) -> Articulated:
+        """Builds an articulation of two links, base and moving part, and fixes its base in the scene.
+
+        Args:
+            name: of the base; the moving part is called `<name>_<part>`.
+            builder: sapien's articulation builder with the two link builders; shut, the part's frame stands in
+                the base's frame at `hinge`, unturned.
+            pose: of the base.
+            kind: "revolute" or "prismatic".
+            hinge: origin of the part's frame, on the joint's axis (m, base frame).
+            axis: the joint's axis, pointing so that opening is positive.
+            travel: largest joint position (rad or m).
+            opened: share of the travel at which it starts.
+        """
+        base, link = builder.link_builders
+        base.set_name(name)
+        link.set_name(f"{name}_{part}")
+        link.set_joint_name(f"{name}_joint")
+        turn = np.eye(4)
+        turn[:3, :3] = rotation_onto(np.array(axis))
+        link.set_joint_properties(
+            kind, [(0.0, travel)], sapien.Pose(list(hinge)) * sapien.Pose(turn), sapien.Pose(turn)
+        )
+        builder.set_initial_pose(pose)
+        articulation: Any = builder.build(fix_root_link=True)
+        joint = articulation.active_joints[0]
+        joint.set_friction(0.02)
+        joint.set_drive_property(0.0, JOINT_DAMPING[kind])  # with no gravity on the part it stays where it is put
+        for made in articulation.links:
+            made.set_disable_gravity(True)
+        articulation.set_qpos(np.array([opened * travel], dtype=np.float32))
+        moving = Body(f"{name}_{part}", articulation.links[1].entity, is_link=True)
+        body = Articulated(name, articulation.links[0].entity, link=moving, joint=joint, travel=travel)
+        self.bodies |= {body.name: body, moving.name: moving}
+        return body
+
     def box(
         self,
         name: str,
@@ -140,6 +229,10 @@ class Tabletop:
         builder.add_box_collision(half_size=half_size, material=self.friction)
         builder.add_box_visual(half_size=half_size, material=material(look) if isinstance(look, tuple) else look)
         return self.add(name, builder, upright(position, yaw), static)
+
+    def on_table(self, spot: Array, yaw: float = 0.0) -> sapien.Pose:
+        """Pose of an object that stands on the table at `spot` (xy, m): its origin is on its underside."""
+        return upright([*spot[:2], self.table_top + 0.001], yaw)
 
     def keep_clear(self, centre: Array, radius: float) -> None:
         """Keeps clutter out of a square of half width `radius` (m) about `centre` (xy, m)."""
@@ -281,6 +374,21 @@ def add_cylinder(
 def upright(position: Array | list[float], yaw: float = 0.0) -> sapien.Pose:
     """Pose of an object that stands on the table: position (m), yaw about z (rad)."""
     return make_pose(position, [np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)])
+
+
+def rotation_about(axis: Array, angle: float) -> Array:
+    """Rotation [3, 3] about a unit axis by an angle (rad)."""
+    x, y, z = axis
+    cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
+    return np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
+
+
+def rotation_onto(axis: Array) -> Array:
+    """A rotation [3, 3] that takes x, along which SAPIEN lays cylinders, capsules and joints, onto `axis`."""
+    x = axis / np.linalg.norm(axis)
+    y = np.cross([0.0, 0.0, 1.0], x) if abs(x[2]) < 0.9 else np.cross([1.0, 0.0, 0.0], x)
+    y /= np.linalg.norm(y)
+    return np.stack([x, y, np.cross(x, y)], 1)
 
 
 def to_rgb(picture: Array) -> NDArray[np.uint8]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from envs.tabletop import kinematics as kin
 from envs.tabletop.robot import OPEN_COMMAND, Arm, Tool, make_pose, quat_from_matrix
-from envs.tabletop.scene import Body, Tabletop
+from envs.tabletop.scene import Articulated, Body, Tabletop, rotation_about
 
 Array = NDArray[np.floating]
 
@@ -26,6 +26,9 @@ HOVER = 0.09  # m above a goal while approaching it
 DOWN = np.array([[0.0, 1.0, 0.0], [0.0, 0.0, -1.0], [-1.0, 0.0, 0.0]])  # tool pointing down, fingers along x
 UP = np.array([0.0, 0.0, 1.0])
 TIP = 0.0196  # m, tool centre to fingertips
+SIDE = 0.011  # m, tool centre to the broad side of the fingers
+PULL_AHEAD = 0.03  # m or rad: how far ahead of a moving part the tool is sent that pulls it
+PUSH_AHEAD = 0.02  # m
 OPEN, CLOSED = 1.0, 0.0
 
 
@@ -42,6 +45,19 @@ class Command:
 Commands = dict[str, Command]
 
 
+@dataclass(frozen=True)
+class Grip:
+    """How two fingers take a body: tool centre (m, world), endpose rotation [3, 3], what they span (m).
+
+    `opening` is the gripper's command on the way there; less than OPEN where open fingers would hit something.
+    """
+
+    point: Array
+    rotation: Array
+    width: float
+    opening: float = OPEN
+
+
 def yawed(yaw: float, rotation: Array = DOWN) -> Array:
     """`rotation` turned about the world's z axis by `yaw` (rad)."""
     c, s = np.cos(yaw), np.sin(yaw)
@@ -56,6 +72,16 @@ def directed(azimuth: float, pitch: float) -> Array:
     (s, c), (sp, cp) = (np.sin(azimuth), np.cos(azimuth)), (np.sin(pitch), np.cos(pitch))
     x, y = np.array([cp * s, cp * c, -sp]), np.array([c, -s, 0.0])
     return np.stack([x, y, np.cross(x, y)], 1)
+
+
+def rolled(rotation: Array, angle: float) -> Array:
+    """`rotation` turned about the tool's own axis by `angle` (rad): a quarter turn lets fingers take a level bar."""
+    return rotation @ rotation_about(np.array([1.0, 0.0, 0.0]), angle)
+
+
+def crosswise(tool: Tool) -> Array:
+    """Rotation of a tool that points down, its fingers closing along y: clear of what stands beside it along x."""
+    return yawed(np.pi / 2 if tool.rotation[1, 1] > 0 else -np.pi / 2)
 
 
 def angle_between(a: Array, b: Array) -> float:
@@ -155,16 +181,49 @@ class Skills:
             return Command(tool.position + (safe + 0.01 - distance) * along, tool.rotation, gripper)
         return Command(goal + safe * along, rotation, gripper, SPEED if safe > 0.02 else SLOW)
 
-    def grasp(self, arm: str, point: Array, rotation: Array, hover: float = HOVER, along: Array = UP) -> Command:
+    def grasp(
+        self,
+        arm: str,
+        point: Array,
+        rotation: Array,
+        hover: float = HOVER,
+        along: Array = UP,
+        opening: float = OPEN,
+    ) -> Command:
         """RoboTwin's grasp_actor: open before the point, go in to it against `along`, close there."""
         tool = self.tool(arm)
         there = np.linalg.norm(point - tool.position) < NEAR + 0.003 and angle_between(tool.rotation, rotation) < 0.1
         if there:
             return Command(point, rotation, CLOSED, SLOW)
-        closed = self.world.arms[arm].gripper < OPEN_COMMAND
-        if closed and tool.opening < 0.9:  # a grasp that missed: open before anything else
-            return Command(tool.position, tool.rotation, OPEN)
-        return self.approach(arm, point, rotation, OPEN, hover, along)
+        closed = self.world.arms[arm].gripper < OPEN_COMMAND * opening
+        if closed and tool.opening < 0.9 * opening:  # a grasp that missed: open before anything else
+            return Command(tool.position, tool.rotation, opening)
+        return self.approach(arm, point, rotation, opening, hover, along)
+
+    def take(self, arm: str, grip: Grip, hover: float = HOVER) -> Command:
+        """`grasp` of a grip, coming in along the tool's own axis: from above, slanting or level."""
+        return self.grasp(arm, grip.point, grip.rotation, hover, -grip.rotation[:, 0], grip.opening)
+
+    # -- grips ------------------------------------------------------------------------------------
+
+    def long_grip(self, arm: str, body: Body, pitch: float = np.pi / 2, point: str = "grip") -> Grip:
+        """A grip on a long body's point: fingers close along its y axis, the tool `pitch` (rad) below the horizon."""
+        closing, held = body.rotation[:, 1], body.point(point)
+        azimuth = -np.arctan2(closing[1], closing[0])
+        if self.reaching(arm, held, 0.0)[:, 0] @ directed(azimuth, 0.0)[:, 0] < 0:
+            azimuth += np.pi  # of the two ways to take it, away from the arm's base
+        return Grip(held, directed(azimuth, pitch), body.width)
+
+    def round_grip(self, arm: str, body: Body, pitch: float = 1.0, point: str = "grip") -> Grip:
+        """A grip across an upright round body, straight away from the arm's base."""
+        return Grip(body.point(point), self.reaching(arm, body.point(point), pitch), body.width)
+
+    def rim_grip(self, arm: str, body: Body, pitch: float = np.pi / 2, point: str = "rim") -> Grip:
+        """A grip on the wall of an upright round vessel, at the arm's side of it; one finger goes inside."""
+        x, _, z = body.points[point]
+        rotation = self.reaching(arm, body.position, pitch)
+        outwards = rotation[:, 1] * (1 if arm == "right" else -1)
+        return Grip(body.position + x * outwards + z * UP, rotation, body.width, opening=0.5)
 
     def carry(self, arm: str, held: Array, goal: Array, rotation: Array, hover: float = 0.07) -> Command:
         """Moves a held body so that its point `held` comes down on `goal` (both m, world)."""
@@ -174,12 +233,81 @@ class Skills:
             return Command(target, rotation, CLOSED, SLOW)  # small corrections next to the support
         return self.approach(arm, target, rotation, CLOSED, hover)
 
-    def place(self, arm: str, body: Body, goal: Array, rotation: Array) -> Command:
-        """RoboTwin's place_actor: carries a held body's origin to `goal` (m, world) and opens there."""
-        tool, offset = self.tool(arm), goal - body.position
-        if np.linalg.norm(offset[:2]) < 0.006 and abs(offset[2]) < 0.006:
+    def place(
+        self,
+        arm: str,
+        body: Body,
+        goal: Array,
+        rotation: Array,
+        point: str = "",
+        twist: float = np.pi,
+        hover: float = 0.07,
+    ) -> Command:
+        """RoboTwin's place_actor: carries a held body to `goal` (m, world) and opens there.
+
+        Args:
+            arm: that holds the body.
+            body: what it holds.
+            goal: where the body's `point`, by default its origin, belongs.
+            rotation: of the tool there; `turned` gives the one that turns the body as wanted.
+            point: name of a point of the body.
+            twist: largest angle (rad) to `rotation` at which it opens.
+            hover: how high above the goal it comes (m).
+        """
+        tool, held = self.tool(arm), body.point(point) if point else body.position
+        offset = goal - held
+        there = np.linalg.norm(offset[:2]) < 0.006 and abs(offset[2]) < 0.006
+        if there and (twist >= np.pi or angle_between(tool.rotation, rotation) < twist):
             return Command(tool.position, tool.rotation, OPEN, SLOW)
-        return self.carry(arm, body.position, goal, rotation)
+        return self.carry(arm, held, goal, rotation, hover)
+
+    def turned(self, arm: str, body: Body, orientation: Array) -> Array:
+        """Rotation [3, 3] of a tool whose held body has the world rotation `orientation` [3, 3]."""
+        return orientation @ body.rotation.T @ self.tool(arm).rotation
+
+    def pick_and_place(self, arm: str, body: Body, grip: Grip, goal: Array, rotation: Array) -> Command:
+        """Takes a body by a grip and places its origin on `goal` (m, world), the tool turned to `rotation` there."""
+        if self.holds(arm, grip.point, grip.width):
+            return self.place(arm, body, goal, rotation)
+        return self.take(arm, grip)
+
+    def lift(self, grips: dict[str, Grip], rise: float) -> Commands:
+        """Both arms take one body and lift it together, `rise` (m) above where it is now; the first one waits."""
+        tools = {arm: self.tool(arm) for arm in grips}
+        held = {arm: self.holds(arm, grip.point, grip.width) for arm, grip in grips.items()}
+        step = rise * UP if all(held.values()) else 0.0 * UP
+        return {
+            arm: Command(tools[arm].position + step, grip.rotation, CLOSED, SLOW) if held[arm] else self.take(arm, grip)
+            for arm, grip in grips.items()
+        }
+
+    def pull(self, arm: str, body: Articulated, grip: Grip) -> Command:
+        """Takes the handle of a drawer or door and opens it along its slide or arc; the tool keeps its rotation."""
+        if not self.holds(arm, grip.point, grip.width):
+            return self.take(arm, grip)
+        ahead, _ = body.moved(grip.point, grip.rotation, PULL_AHEAD)
+        return Command(self.tool(arm).position + ahead - grip.point, grip.rotation, CLOSED, SLOW)
+
+    def push(self, arm: str, body: Articulated, point: str, rotation: Array, reach: float = SIDE) -> Command:
+        """Opens a lid or door with closed fingers, pushing its link's point along the arc from behind.
+
+        Args:
+            arm: that pushes.
+            body: with the part to open.
+            point: name of a point on the link's inner side.
+            rotation: of the tool [3, 3]; it comes in along its own axis.
+            reach: from the tool centre to what touches: SIDE or TIP (m).
+        """
+        tool, touch = self.tool(arm), body.link.point(point)
+        if tool.opening > 0.35:
+            return Command(self.home[arm].position, self.home[arm].rotation, CLOSED)
+        ahead, _ = body.moved(touch, rotation, 0.02)
+        way = (ahead - touch) / np.linalg.norm(ahead - touch)
+        offset = tool.position - touch
+        behind = float(offset @ way)
+        if -reach - 0.04 < behind < 0.0 and np.linalg.norm(offset - behind * way) < 0.03:
+            return Command(touch + (PUSH_AHEAD - reach) * way, rotation, CLOSED, SLOW)
+        return self.approach(arm, touch - (reach + 0.02) * way, rotation, CLOSED, along=-rotation[:, 0])
 
     def press(self, arm: str, point: Array, rotation: Array = DOWN) -> Command:
         """Closes the gripper and pushes its fingertips down on `point` (m, world)."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from envs.tabletop import kinematics as kin
-from envs.tabletop.objects import HANDLE_WIDTH, hammer
+from envs.tabletop.objects.tools import HANDLE_WIDTH, hammer
+from envs.tabletop.scene import upright
 from envs.tabletop.skills import UP, directed
 from envs.tabletop.task import Commands, Task
 
@@ -40,7 +41,7 @@ class BeatBlockHammer(Task):
     def load(self) -> None:
         top = self.world.table_top
         yaw = np.arctan2(0.105, 0.995) * 2  # RoboTwin's fixed pose
-        self.hammer = hammer(self.world, np.array([0.0, -0.02, top + 0.001]), -yaw)
+        self.hammer = hammer(self.world, upright([0.0, -0.02, top + 0.001], -yaw))
         while True:
             spot = self.rng.uniform([-0.25, -0.05], [0.25, 0.15])
             if abs(spot[0]) >= 0.05 and np.linalg.norm(spot - self.hammer.position[:2]) > 0.07:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from envs.tabletop import kinematics as kin
-from envs.tabletop.objects import bell
+from envs.tabletop.objects.tools import bell
+from envs.tabletop.scene import upright
 from envs.tabletop.skills import TIP, UP
 from envs.tabletop.task import Commands, Task, closeness
 
@@ -39,7 +40,7 @@ class ClickBell(Task):
     def load(self) -> None:
         x = self.rng.uniform(0.05, 0.25) * self.rng.choice([-1, 1])
         y = self.rng.uniform(-0.2, 0.0)
-        self.bell = bell(self.world, np.array([x, y, self.world.table_top]))
+        self.bell = bell(self.world, upright([x, y, self.world.table_top]))
         self.arm = self.skills.side(self.bell)
         self.world.keep_clear(self.bell.position, 0.09)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from envs.tabletop import kinematics as kin
-from envs.tabletop.objects import coaster, cup
+from envs.tabletop.objects.tableware import coaster, cup
+from envs.tabletop.scene import upright
 from envs.tabletop.task import Commands, Task
 
 PITCH = 1.0  # rad below the horizon
@@ -42,10 +43,9 @@ class PlaceEmptyCup(Task):
         while np.linalg.norm(spot - cup_spot) < 0.1:
             spot = self.rng.uniform([-0.05, -0.2], [0.1, 0.05]) * [side, 1]
         top = self.world.table_top
-        self.cup = cup(self.world, np.array([*cup_spot, top + 0.001]))
-        self.coaster = coaster(self.world, np.array([*spot, top]))
+        self.cup = cup(self.world, self.world.on_table(cup_spot))
+        self.coaster = coaster(self.world, upright([*spot, top]))
         self.arm = self.skills.side(self.cup)
-        self.width = 2 * float(self.cup.points["wall"][0])
         self.world.keep_clear(cup_spot, 0.1)
         self.world.keep_clear(spot, 0.1)
 
@@ -66,7 +66,7 @@ class PlaceEmptyCup(Task):
     def expert(self) -> Commands:
         commands = {arm: self.skills.back_to_origin(arm) for arm in kin.ARMS}
         grip, goal = self.cup.point("grip"), self.coaster.point("top")
-        if self.skills.holds(self.arm, grip, self.width):
+        if self.skills.holds(self.arm, grip, self.cup.width):
             rotation = self.skills.reaching(self.arm, goal, PITCH)
             commands[self.arm] = self.skills.place(self.arm, self.cup, goal, rotation)
         else:

@@ -1,0 +1,123 @@
+"""Pots, pans, baskets, bins and boxes."""
+
+from __future__ import annotations
+
+import numpy as np
+import sapien
+
+from envs.tabletop.objects.parts import DARK, PALETTE, STEEL, WOOD, Parts, draw, points, shade
+from envs.tabletop.scene import Body, Tabletop
+
+EAR = 0.016  # m, thickness of a pot's ears
+WALL = 0.008  # m
+WICKER = ((0.75, 0.55, 0.32), (0.6, 0.4, 0.22), (0.85, 0.7, 0.48))
+
+
+def pot(world: Tabletop, pose: sapien.Pose, name: str = "pot") -> Body:
+    """A cooking pot with two ears along x.
+
+    Points: "left" (-x) and "right" (+x), the middles of the flat ears, held by fingers above and below;
+    "inside", on its floor; "lid", the middle of its opening.
+    """
+    radius, height = draw(world, (0.085, 0.095)), draw(world, (0.08, 0.1))
+    colour = draw(world, ("grey", "red", "black", "teal"))
+    look = STEEL if colour == "grey" else PALETTE[colour]
+    parts = Parts(world, density=150)
+    parts.disc(radius - 0.002, 0.006, 0.0, shade(look, 0.5))
+    parts.wall((radius, 0.0), (radius, height), 0.006, look, sides=20)
+    parts.wall((radius + 0.003, height - 0.008), (radius + 0.003, height), 0.008, shade(look, 1.2), sides=20)
+    ear, z = radius + 0.02, height - 0.018
+    for sign in (-1, 1):
+        parts.box((0.022, 0.011, EAR / 2), [sign * ear, 0, z], DARK)
+    made = parts.build(name, pose)
+    made.points = points(left=[-ear - 0.003, 0, z], right=[ear + 0.003, 0, z], inside=[0, 0, 0.006], lid=[0, 0, height])
+    made.width, made.colour = EAR, colour
+    return made
+
+
+def skillet(world: Tabletop, pose: sapien.Pose, name: str = "skillet") -> Body:
+    """A frying pan, the handle towards +x. Points: "grip", on the handle; "inside", on its floor."""
+    radius, length = draw(world, (0.075, 0.085)), draw(world, (0.12, 0.14))
+    colour = draw(world, ("black", "grey", "red"))
+    look = PALETTE[colour]
+    parts = Parts(world, density=150)
+    parts.disc(0.85 * radius, 0.006, 0.0, DARK)
+    parts.wall((0.85 * radius, 0.0), (radius, 0.032), 0.005, look, sides=20)
+    middle = radius + length / 2 - 0.006
+    parts.box((length / 2, 0.01, 0.008), [middle, 0, 0.026], draw(world, (DARK, WOOD, PALETTE["brown"])))
+    made = parts.build(name, pose)
+    made.points = points(grip=[radius + 0.55 * length, 0, 0.026], inside=[0, 0, 0.006])
+    made.width, made.colour = 0.02, colour
+    return made
+
+
+def bread_basket(world: Tabletop, pose: sapien.Pose, name: str = "bread_basket") -> Body:
+    """A low wicker basket, open above. Point: "inside", on its floor."""
+    parts = Parts(world)
+    half = (draw(world, (0.1, 0.115)), draw(world, (0.075, 0.085)))
+    _wicker(parts, half, draw(world, (0.045, 0.055)))
+    made = parts.build(name, pose)
+    made.points, made.colour = points(inside=[0, 0, 0.006]), "brown"
+    return made
+
+
+def basket(world: Tabletop, pose: sapien.Pose, name: str = "basket") -> Body:
+    """A wicker basket with an arch over its back half, along x.
+
+    Points: "grip", the top of the arch; "inside", on its floor in front of the arch.
+    """
+    parts = Parts(world)
+    (x, y), height = (draw(world, (0.085, 0.095)), 0.075), draw(world, (0.06, 0.07))
+    look, top = _wicker(parts, (x, y), height), height + 0.1
+    angles = np.linspace(np.pi, 0, 9)
+    arch = [[(x - 0.004) * np.cos(a), 0.02, height - 0.01 + (top - height) * np.sin(a)] for a in angles]
+    parts.rod(arch, 0.007, shade(look, 0.8))
+    made = parts.build(name, pose)
+    made.points = points(grip=[0, 0.02, top - 0.01], inside=[0, -0.025, 0.006])
+    made.width, made.colour = 0.014, "brown"
+    return made
+
+
+def _wicker(parts: Parts, half: tuple[float, float], height: float) -> tuple[float, float, float]:
+    """An open box with bands of two shades, as of plaited wicker; returns its colour."""
+    look = draw(parts.world, WICKER)
+    parts.tub(half, height, WALL, look)
+    (x, y), bands = half, 4
+    for band in range(bands):
+        z, size = (band + 0.5) * height / bands, 0.22 * height / bands
+        parts.box((x + 0.0015, y + 0.0015, size), [0, 0, z], shade(look, 0.65), solid=False) if band == 0 else None
+        for sign in (-1, 1):
+            parts.box((x + 0.001, 0.001, size), [0, sign * y, z], shade(look, 0.6), solid=False)
+            parts.box((0.001, y + 0.001, size), [sign * x, 0, z], shade(look, 0.6), solid=False)
+    return look
+
+
+def bin(world: Tabletop, pose: sapien.Pose, name: str = "bin") -> Body:
+    """A small round waste bin, wider above. Points: "rim", on its wall towards +x; "inside", on its floor."""
+    radius, height = draw(world, (0.05, 0.056)), draw(world, (0.11, 0.125))
+    colour = draw(world, ("grey", "blue", "green", "black", "white"))
+    look = PALETTE[colour]
+    parts = Parts(world, density=150)
+    parts.disc(0.75 * radius, 0.006, 0.0, shade(look, 0.5))
+    parts.wall((0.78 * radius, 0.0), (radius, height), WALL, look)
+    parts.wall((radius + 0.003, height - 0.01), (radius + 0.003, height), WALL, shade(look, 0.7))
+    made = parts.build(name, pose)
+    made.points = points(rim=[radius - WALL / 2, 0, height - 0.014], inside=[0, 0, 0.006])
+    made.width, made.colour = WALL + 0.003, colour
+    return made
+
+
+def plastic_box(world: Tabletop, pose: sapien.Pose, name: str = "plastic_box", static: bool = False) -> Body:
+    """An open storage box, long along x. Points: "inside", on its floor; "left" and "right", the halves of it."""
+    half, height = (draw(world, (0.12, 0.135)), draw(world, (0.075, 0.085))), draw(world, (0.05, 0.065))
+    colour = draw(world, ("blue", "green", "white", "orange", "purple"))
+    look = PALETTE[colour]
+    parts = Parts(world)
+    parts.tub(half, height, 0.005, look)
+    for sign in (-1, 1):  # a rim that juts out
+        parts.box((half[0] + 0.006, 0.005, 0.004), [0, sign * (half[1] + 0.002), height - 0.004], shade(look, 0.75))
+        parts.box((0.005, half[1] + 0.006, 0.004), [sign * (half[0] + 0.002), 0, height - 0.004], shade(look, 0.75))
+    made = parts.build(name, pose, static)
+    x = half[0] / 2
+    made.points, made.colour = points(inside=[0, 0, 0.005], left=[-x, 0, 0.005], right=[x, 0, 0.005]), colour
+    return made

@@ -1,0 +1,47 @@
+"""RoboTwin's blocks_ranking_size: large, medium and small in a row from left to right."""
+
+from __future__ import annotations
+
+from envs.tabletop.blocks import load_row, ranked, row_expert
+from envs.tabletop.scene import Colour
+from envs.tabletop.task import Commands, Task
+
+SIZES = {"large": (0.06, 0.066), "medium": (0.048, 0.054), "small": (0.036, 0.042)}  # m, side
+
+
+class BlocksRankingSize(Task):
+    name = "blocks_ranking_size"
+    step_limit = 1200
+    instructions = (
+        "arrange the blocks from large to small, left to right",
+        "put the largest block on the left, the medium one in the middle and the smallest on the right",
+        "line up the three blocks by size, the biggest at the left end",
+        "sort the blocks by size from left to right",
+        "make a row of blocks that get smaller towards the right",
+        "order the blocks: large, medium, small",
+        "place the medium block between the large one on its left and the small one on its right",
+        "rank the blocks by size in a row, largest first",
+        "set the blocks side by side so that their size falls from left to right",
+        "form a line with the big block left, the middle-sized one next and the little one right",
+    )
+    unseen_instructions = (
+        "from left to right the cubes should shrink",
+        "biggest cube leftmost, smallest cube rightmost",
+        "give me a row of cubes in descending size",
+        "the small cube ends the row on the right and the large one starts it on the left",
+        "tidy the cubes into a line by how big they are",
+    )
+
+    def load(self) -> None:
+        self.sides = [self.rng.uniform(*limits) for limits in SIZES.values()]
+        looks: dict[str, Colour] = {}
+        for size in SIZES:
+            r, g, b = self.rng.uniform(0, 1, 3)
+            looks[f"{size}_block"] = (float(r), float(g), float(b))
+        self.blocks, self.goals = load_row(self.world, self.sides, looks)
+
+    def success(self) -> bool:
+        return ranked(self.world, self.skills, self.blocks)
+
+    def expert(self) -> Commands:
+        return row_expert(self.skills, self.blocks, self.sides, self.goals)
