@@ -52,12 +52,12 @@ def skillet(world: Tabletop, pose: sapien.Pose, name: str = "skillet") -> Body:
 
 
 def bread_basket(world: Tabletop, pose: sapien.Pose, name: str = "bread_basket") -> Body:
-    """A low wicker basket, open above. Point: "inside", on its floor."""
+    """A low wicker basket, open above. Points: "inside", on its floor; "edge", above it at the height of its edge."""
     parts = Parts(world)
-    half = (draw(world, (0.1, 0.115)), draw(world, (0.075, 0.085)))
-    _wicker(parts, half, draw(world, (0.045, 0.055)))
+    half, height = (draw(world, (0.1, 0.115)), draw(world, (0.075, 0.085))), draw(world, (0.045, 0.055))
+    _wicker(parts, half, height)
     made = parts.build(name, pose)
-    made.points, made.colour = points(inside=[0, 0, 0.006]), "brown"
+    made.points, made.colour = points(inside=[0, 0, 0.006], edge=[0, 0, height]), "brown"
     return made
 
 
