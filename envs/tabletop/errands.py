@@ -39,7 +39,7 @@ def in_turn(skills: Skills, errands: Sequence[Errand]) -> Commands:
     commands = {arm: skills.back_to_origin(arm) for arm in kin.ARMS}
     held = {id(e): skills.holds(e.arm, e.grip.point, e.grip.width) for e in errands}
     todo = [e for e in errands if held[id(e)] or not e.done]
-    todo.sort(key=lambda e: e.done)  # what lies there and is still held: let go
+    todo.sort(key=lambda e: not e.done)  # first of all lets go of what is there already
     for errand in reversed(todo):
         commands[errand.arm] = skills.take(errand.arm, errand.grip)
     for arm in kin.ARMS:

@@ -77,11 +77,11 @@ def fries(world: Tabletop, pose: sapien.Pose, name: str = "fries") -> Body:
     parts.box((0.35 * x, y + 0.0008, 0.2 * height), [0, 0, 0.45 * height], band, solid=False)
     for row in (-1, 1):
         for i in range(5):
-            tall = 0.018 + 0.012 * ((3 * i + row + 1) % 4) / 3
+            tall = 0.013 + 0.009 * ((3 * i + row + 1) % 4) / 3
             at = [(i - 2) * 0.38 * x, row * 0.42 * y, height + tall / 2]
             parts.box((0.0035, 0.0035, tall / 2), at, shade(fry, 1 - 0.06 * (i % 2)))
     made = parts.build(name, pose)
-    made.points = points(grip=[0, 0, 0.55 * height], top=[0, 0, height + 0.02])
+    made.points = points(grip=[0, 0, 0.85 * height], top=[0, 0, height + 0.02])
     made.width, made.colour = 2 * y, colour
     return made
 
