@@ -14,6 +14,7 @@ from envs.tabletop.skills import CLOSED, SLOW, UP, Command, Grip, directed
 from envs.tabletop.task import Commands, Task
 
 LIFTED, NEAR = 0.02, 0.15  # m, RoboTwin's: both above where they stood; the sum of offsets to the basket
+OVER = 0.2  # m above the basket's floor, from where the object goes down
 PITCH = 1.1  # rad below the horizon
 
 
@@ -84,8 +85,12 @@ class PlaceCanBasket(Task):
         inside = bool(np.all(np.abs(local[:2]) < 0.07) and local[2] < 0.05)
         commands = {arm: skills.back_to_origin(arm) for arm in kin.ARMS}
         if skills.holds(self.arm, grip.point, grip.width):
-            goal = self.basket.point("inside") + 0.003 * UP
-            commands[self.arm] = skills.place(self.arm, self.object, goal, directed(0.0, 1.25), hover=0.1)
+            goal, turn = self.basket.point("inside") + 0.003 * UP, directed(0.0, 1.25)
+            if np.linalg.norm((self.object.position - goal)[:2]) > 0.02:  # over the arch, then straight down before it
+                over = goal + OVER * UP
+                commands[self.arm] = skills.carry(self.arm, self.object.position, over, turn, hover=0.0)
+            else:
+                commands[self.arm] = skills.place(self.arm, self.object, goal, turn)
         elif not inside:
             commands[self.arm] = skills.take(self.arm, grip)
         elif skills.at_home(self.arm):  # the way is free for the other arm
