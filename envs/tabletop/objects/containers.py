@@ -121,3 +121,18 @@ def plastic_box(world: Tabletop, pose: sapien.Pose, name: str = "plastic_box", s
     x = half[0] / 2
     made.points, made.colour = points(inside=[0, 0, 0.005], left=[-x, 0, 0.005], right=[x, 0, 0.005]), colour
     return made
+
+
+def dustbin(world: Tabletop, pose: sapien.Pose, name: str = "dustbin", static: bool = True) -> Body:
+    """A tall open dustbin, long along y, a little lower than the table. Points: "inside", on its floor; "mouth"."""
+    half, height = (draw(world, (0.13, 0.138)), draw(world, (0.18, 0.2))), draw(world, (0.64, 0.67))
+    colour = draw(world, ("grey", "green", "blue", "black"))
+    look, parts = PALETTE[colour], Parts(world)
+    parts.tub(half, height, 0.01, look)
+    parts.box((half[0] - 0.005, half[1] - 0.005, 0.02), [0, 0, 0.1], shade(look, 0.4))  # the floor
+    for sign in (-1, 1):
+        parts.box((0.006, half[1] + 0.006, 0.012), [sign * half[0], 0, height - 0.012], shade(look, 0.7))
+        parts.box((half[0] + 0.006, 0.006, 0.012), [0, sign * half[1], height - 0.012], shade(look, 0.7))
+    made = parts.build(name, pose, static)
+    made.points, made.colour = points(inside=[0, 0, 0.12], mouth=[0, 0, height], corner=[*half, height]), colour
+    return made
