@@ -42,6 +42,7 @@ class PlaceCanBasket(Task):
     )
     low: ClassVar[tuple[float, float]] = (0.2, 0.0)  # m, the object's range on its side of the table
     high: ClassVar[tuple[float, float]] = (0.25, 0.1)
+    drop: ClassVar[float] = 0.003  # m above the basket's floor, where it is let go
 
     def load(self) -> None:
         side = int(self.rng.choice([-1, 1]))  # the object's
@@ -64,7 +65,7 @@ class PlaceCanBasket(Task):
         return {"object": self.kind, "colour": self.object.colour, "arm": self.arm, "other": self.other}
 
     def success(self) -> bool:
-        """RoboTwin's predicate, and the object is let go."""
+        """RoboTwin's predicate, and the object is let go, the basket held by the other arm."""
         lifted = all(b.position[2] - self.start[b.name] > LIFTED for b in (self.object, self.basket))
         return bool(
             lifted
@@ -73,6 +74,7 @@ class PlaceCanBasket(Task):
             and self.world.touching(self.object.name, self.basket.name)
             and not self.world.touching(self.object.name, "table")
             and not self.world.fingers_on(self.object.name)
+            and self.world.touching(f"{self.other}_finger*", self.basket.name)
         )
 
     def grip(self) -> Grip:
@@ -85,7 +87,7 @@ class PlaceCanBasket(Task):
         inside = bool(np.all(np.abs(local[:2]) < 0.07) and local[2] < 0.05)
         commands = {arm: skills.back_to_origin(arm) for arm in kin.ARMS}
         if skills.holds(self.arm, grip.point, grip.width):
-            goal, turn = self.basket.point("inside") + 0.003 * UP, directed(0.0, 1.25)
+            goal, turn = self.basket.point("inside") + self.drop * UP, directed(0.0, 1.25)
             if np.linalg.norm((self.object.position - goal)[:2]) > 0.02:  # over the arch, then straight down before it
                 over = goal + OVER * UP
                 commands[self.arm] = skills.carry(self.arm, self.object.position, over, turn, hover=0.0)

@@ -37,6 +37,7 @@ class PlaceObjectBasket(PlaceCanBasket):
     )
     low: ClassVar[tuple[float, float]] = (0.2, -0.1)
     high: ClassVar[tuple[float, float]] = (0.25, 0.1)
+    drop: ClassVar[float] = 0.03
 
     def load_object(self, spot: np.ndarray) -> Body:
         self.kind = str(self.rng.choice(["toy car", "tea box"]))
