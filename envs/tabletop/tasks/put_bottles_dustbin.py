@@ -82,7 +82,7 @@ class PutBottlesDustbin(Task):
             goal = np.array([*RELAY, self.world.table_top + 0.003])
         else:
             row = 0.06 * (self.bottles.index(body) - 1)
-            goal = self.dustbin.point("mouth") + [0.0, row, 0.04]
+            goal = self.dustbin.point("mouth") + np.array([0.0, row, 0.04])
         turn = skills.reaching(arm, goal, PITCH)
         commands[arm] = skills.place(arm, body, goal, turn, hover=OVER_BOTTLES)
         return commands
