@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from envs.tabletop import kinematics as kin
+from envs.tabletop.contacts import REST_SPEED
 from envs.tabletop.objects.containers import mug_rack
 from envs.tabletop.objects.tableware import mug
 from envs.tabletop.skills import CLOSED, OPEN, SLOW, UP, Command, Grip, directed, yawed
@@ -55,10 +56,10 @@ class HangingMug(Task):
         return {"colour": self.mug.colour, "rack": self.rack.colour}
 
     def success(self) -> bool:
-        """RoboTwin's predicate in the terms of our rack: the peg runs through the handle, the mug is let go."""
+        """RoboTwin's predicate in the terms of our rack: the peg runs through the handle, the mug hangs still."""
         return bool(
             self.on_peg()
-            and self.mug.speed < 0.2
+            and self.mug.speed < REST_SPEED
             and self.skills.is_open("right")
             and self.world.touching(self.mug.name, self.rack.name)
             and not self.world.fingers_on(self.mug.name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from envs.tabletop.contacts import REST_SPEED
 from envs.tabletop.errands import Errand, in_turn
 from envs.tabletop.objects.containers import bread_basket
 from envs.tabletop.objects.food import bread
@@ -68,7 +69,7 @@ class PlaceBreadBasket(Task):
     def success(self) -> bool:
         """RoboTwin's predicate, and both lie in the basket, let go."""
         at_rest = all(
-            self.inside(b) and b.speed < 0.05 and not self.world.fingers_on(b.name) and self._carried(b)
+            self.inside(b) and b.speed < REST_SPEED and not self.world.fingers_on(b.name) and self._carried(b)
             for b in self.breads
         )
         return bool(at_rest and self.skills.all_open())

@@ -21,12 +21,12 @@ class PlaceCansPlasticbox(Task):
         "put the cans into the plastic box",
         "place both drink cans in the {box} box",
         "use both arms to put the two cans in the box",
-        "pick up the {left} can and the {right} can and stand them in the plastic box",
+        "pick up the {colours} cans and stand them in the plastic box",
         "move the two cans from the table into the box between them",
         "pack the cans into the {box} plastic box",
         "take one can with each arm and place them side by side in the box",
         "lift the cans and lower them into the storage box",
-        "stow the {left} and the {right} can in the box",
+        "stow the {colours} cans in the box",
         "set both cans down inside the open box",
     )
     unseen_instructions = (
@@ -34,7 +34,7 @@ class PlaceCansPlasticbox(Task):
         "no can should be left beside the {box} box",
         "tidy the drinks away into the plastic container",
         "one hand per can: both belong in the box",
-        "get the {right} can and the {left} can into the container",
+        "get the {colours} cans into the container",
     )
 
     def load(self) -> None:
@@ -49,7 +49,8 @@ class PlaceCansPlasticbox(Task):
             self.world.keep_clear(spot, 0.11)
 
     def slots(self) -> dict[str, str]:
-        return {"box": self.box.colour} | {arm: body.colour for arm, body in self.cans.items()}
+        colours = " and ".join(dict.fromkeys(body.colour for body in self.cans.values()))
+        return {"box": self.box.colour, "colours": colours}
 
     def at_place(self, arm: str) -> bool:
         """RoboTwin's predicate for one can, and it stands on the floor of the box."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from envs.tabletop import kinematics as kin
+from envs.tabletop.contacts import REST_SPEED
 from envs.tabletop.dustbin import in_dustbin, load_dustbin
 from envs.tabletop.objects.tableware import bottle
 from envs.tabletop.scene import Body
@@ -60,8 +61,8 @@ class PutBottlesDustbin(Task):
         return {"bin": self.dustbin.colour, "colours": " and ".join(dict.fromkeys(b.colour for b in self.bottles))}
 
     def success(self) -> bool:
-        """RoboTwin's predicate: every bottle is in the dustbin."""
-        return all(in_dustbin(self.dustbin, b) and not self.world.fingers_on(b.name) for b in self.bottles)
+        """RoboTwin's predicate, and every bottle has come to rest in the dustbin."""
+        return all(in_dustbin(self.dustbin, b) and b.speed < REST_SPEED for b in self.bottles)
 
     def expert(self) -> Commands:
         skills = self.skills
