@@ -10,14 +10,15 @@ from numpy.typing import NDArray
 
 from envs.tabletop import kinematics as kin
 from envs.tabletop.scene import Body
-from envs.tabletop.skills import CLOSED, Command, Commands, Grip, Skills
+from envs.tabletop.skills import CLOSED, OPEN, UP, Command, Commands, Grip, Skills
 
 Array = NDArray[np.floating]
 
+CLEAR = 0.06  # m: an open gripper has left what it held
 ASIDE, RAISED = 0.26, 0.22  # m: where an arm waits with what it holds, off the middle and above the table
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Errand:
     """One body that one arm carries: the grip, where its origin belongs (m, world), the tool's rotation there.
 
@@ -37,13 +38,17 @@ class Errand:
 def in_turn(skills: Skills, errands: Sequence[Errand]) -> Commands:
     """Runs errands in their order; the arm whose turn is not yet takes its body and waits aside with it."""
     commands = {arm: skills.back_to_origin(arm) for arm in kin.ARMS}
-    held = {id(e): skills.holds(e.arm, e.grip.point, e.grip.width) for e in errands}
-    todo = [e for e in errands if held[id(e)] or not e.done]
+    held = {e: skills.holds(e.arm, e.grip.point, e.grip.width) for e in errands}
+    todo = [e for e in errands if held[e] or not e.done]
     todo.sort(key=lambda e: not e.done)  # first of all lets go of what is there already
     for errand in reversed(todo):
         commands[errand.arm] = skills.take(errand.arm, errand.grip)
+    for errand in errands:  # first of all straight up from what has just been let go
+        tool = skills.tool(errand.arm)
+        if errand not in todo and np.linalg.norm(tool.position - errand.grip.point) < CLEAR:
+            commands[errand.arm] = Command(tool.position + 0.05 * UP, tool.rotation, OPEN)
     for arm in kin.ARMS:
-        mine = next((e for e in todo if e.arm == arm and held[id(e)]), None)
+        mine = next((e for e in todo if e.arm == arm and held[e]), None)
         other = kin.ARMS[1 - kin.ARMS.index(arm)]
         if mine is None:
             continue
