@@ -33,7 +33,7 @@ class PlaceA2BLeft(Task):
         "lay the {object} beside the {target}, on its left",
         "take the {colour} {object} and put it left of the {target}",
         "set the {object} on the table to the left of the {target}",
-        "use the {arm} arm to place the {object} at the {target}'s left",
+        "use the {arm} arm to place the {object} on the left of the {target}",
         "bring the {object} next to the {target}, on the left-hand side",
         "carry the {object} to the place left of the {target}",
     )

@@ -18,7 +18,7 @@ class PlaceA2BRight(PlaceA2BLeft):
         "lay the {object} beside the {target}, on its right",
         "take the {colour} {object} and put it right of the {target}",
         "set the {object} on the table to the right of the {target}",
-        "use the {arm} arm to place the {object} at the {target}'s right",
+        "use the {arm} arm to place the {object} on the right of the {target}",
         "bring the {object} next to the {target}, on the right-hand side",
         "carry the {object} to the place right of the {target}",
     )
