@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import sapien
 
 from envs.tabletop import kinematics as kin
 from envs.tabletop.contacts import REST_SPEED
@@ -15,6 +18,7 @@ MIDDLE = np.array([0.0, -0.15])  # m, RoboTwin's
 ON_PEG, RAISED = 0.03, 0.1  # m: the handle's hole from the peg; above the table
 FACING = -np.pi / 4  # rad, azimuth in which the handle points when the right arm takes and hangs the mug
 PITCH = 0.9  # rad below the horizon
+SWING_DAMPING = 4.0  # 1/s: a mug on the peg soon hangs still
 LEAD_IN = 0.11  # m, along the peg
 
 
@@ -45,6 +49,8 @@ class HangingMug(Task):
         spot = self.rng.uniform([-0.25, -0.05], [-0.1, 0.05])
         yaw = np.pi / 2 - FACING + self.rng.uniform(-1.3, 1.3)
         self.mug = mug(self.world, self.world.on_table(spot, yaw))
+        dynamic: Any = self.mug.entity.find_component_by_type(sapien.physx.PhysxRigidDynamicComponent)
+        dynamic.angular_damping = SWING_DAMPING
         self.world.keep_clear(spot, 0.13)
         self.world.keep_clear(MIDDLE, 0.13)
         spot = self.rng.uniform([0.1, 0.13], [0.3, 0.17])

@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from envs.tabletop import kinematics as kin
+from envs.tabletop.contacts import REST_SPEED
 from envs.tabletop.objects.food import bread, burger, fries, toy_car
 from envs.tabletop.objects.office import stapler, tea_box
 from envs.tabletop.objects.tools import bell
@@ -83,6 +84,7 @@ class PlaceA2BLeft(Task):
             self.beside()
             and self.skills.all_open()
             and self.object.rotation[2, 2] > 0.95
+            and self.object.speed < REST_SPEED
             and abs(self.object.position[2] - self.world.table_top) < 0.01
             and not self.world.fingers_on(self.object.name)
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from envs.tabletop.contacts import REST_SPEED
 from envs.tabletop.errands import Errand, in_turn
 from envs.tabletop.objects.food import burger, fries, tray
 from envs.tabletop.skills import UP, directed
@@ -56,6 +57,7 @@ class PlaceBurgerFries(Task):
         placed = all(
             np.linalg.norm((body.position - self.tray.point(half))[:2]) < AT_PLACE
             and body.rotation[2, 2] > 0.95
+            and body.speed < REST_SPEED
             and self.world.touching(body.name, self.tray.name)
             and not self.world.fingers_on(body.name)
             for body, half in ((self.burger, "left"), (self.fries, "right"))

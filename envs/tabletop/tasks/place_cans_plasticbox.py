@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from envs.tabletop.contacts import REST_SPEED
 from envs.tabletop.errands import Errand, in_turn
 from envs.tabletop.objects.containers import plastic_box
 from envs.tabletop.objects.tableware import can
@@ -62,7 +63,10 @@ class PlaceCansPlasticbox(Task):
     def success(self) -> bool:
         """RoboTwin's predicate, and both stand in the box, let go."""
         placed = all(
-            self.at_place(arm) and body.rotation[2, 2] > 0.95 and not self.world.fingers_on(body.name)
+            self.at_place(arm)
+            and body.rotation[2, 2] > 0.95
+            and body.speed < REST_SPEED
+            and not self.world.fingers_on(body.name)
             for arm, body in self.cans.items()
         )
         return bool(placed and self.skills.all_open())

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from envs.tabletop.contacts import REST_SPEED
 from envs.tabletop.errands import Errand, in_turn
 from envs.tabletop.objects.tableware import bowl
 from envs.tabletop.scene import Body
@@ -69,6 +70,7 @@ class StackBowlsTwo(Task):
         stacked = all(
             np.all(np.abs(upper.position - lower.point("nested")) < [OFF_AXIS, OFF_AXIS, HEIGHT])
             and upper.rotation[2, 2] > 0.95
+            and upper.speed < REST_SPEED
             and self.world.touching(upper.name, lower.name)
             for lower, upper in itertools.pairwise(bowls)
         )
