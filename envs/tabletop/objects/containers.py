@@ -142,7 +142,7 @@ def dustbin(world: Tabletop, pose: sapien.Pose, name: str = "dustbin", static: b
 def mug_rack(world: Tabletop, pose: sapien.Pose, name: str = "mug_rack", static: bool = True) -> Body:
     """A mug tree with one long peg towards +y of its own frame that rises a little, and a short one the other way.
 
-    Points: "peg", on the long peg's axis where a mug hangs; "tip", the end of that peg.
+    Points: "root" and "tip", the ends of the long peg; "peg", on its axis, where a mug hangs.
     """
     height, length = draw(world, (0.2, 0.215)), 0.1
     colour = draw(world, ("wooden", "black", "white", "brown"))
@@ -155,5 +155,5 @@ def mug_rack(world: Tabletop, pose: sapien.Pose, name: str = "mug_rack", static:
     parts.rod([root, root + length * way], PEG, look)
     parts.rod([root - [0, 0, 0.04], root - [0, 0.035, 0.02]], PEG, look)
     made = parts.build(name, pose, static)
-    made.points, made.colour = points(peg=root + 0.056 * way, tip=root + length * way), colour
+    made.points, made.colour = points(root=root, peg=root + 0.056 * way, tip=root + length * way), colour
     return made

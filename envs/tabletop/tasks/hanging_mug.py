@@ -11,7 +11,7 @@ from envs.tabletop import kinematics as kin
 from envs.tabletop.contacts import REST_SPEED
 from envs.tabletop.objects.containers import mug_rack
 from envs.tabletop.objects.tableware import mug
-from envs.tabletop.skills import CLOSED, OPEN, SLOW, UP, Command, Grip, directed, yawed
+from envs.tabletop.skills import CLOSED, OPEN, SLOW, Command, Grip, directed, yawed
 from envs.tabletop.task import Commands, Task
 
 MIDDLE = np.array([0.0, -0.15])  # m, RoboTwin's
@@ -54,8 +54,8 @@ class HangingMug(Task):
         self.world.keep_clear(spot, 0.13)
         self.world.keep_clear(MIDDLE, 0.13)
         spot = self.rng.uniform([0.1, 0.13], [0.3, 0.17])
-        self.azimuth = FACING + self.rng.uniform(-0.1, 0.1)
-        self.rack = mug_rack(self.world, self.world.on_table(spot, np.pi - self.azimuth - np.pi / 2))
+        self.azimuth = FACING + self.rng.uniform(-0.2, 0.2)
+        self.rack = mug_rack(self.world, self.world.on_table(spot, np.pi / 2 - self.azimuth))
         self.world.keep_clear(spot, 0.16)
 
     def slots(self) -> dict[str, str]:
@@ -74,14 +74,11 @@ class HangingMug(Task):
 
     def on_peg(self) -> bool:
         """Whether the peg runs through the hole of the handle."""
-        hole, tip, root = self.mug.point("hole"), self.rack.point("tip"), self.rack.position
-        root = root + (self.rack.points["tip"][2] - 0.02) * UP
-        way = (tip - root) / np.linalg.norm(tip - root)
-        along = float((hole - root) @ way)
-        off = np.linalg.norm(hole - root - along * way)
-        return bool(
-            0.0 < along < np.linalg.norm(tip - root) and off < ON_PEG and hole[2] > self.world.table_top + RAISED
-        )
+        way = self.rack.point("tip") - self.rack.point("root")
+        hole = self.mug.point("hole") - self.rack.point("root")
+        share = float(hole @ way) / float(way @ way)
+        raised = self.mug.point("hole")[2] > self.world.table_top + RAISED
+        return bool(0.0 < share < 1.0 and np.linalg.norm(hole - share * way) < ON_PEG and raised)
 
     def expert(self) -> Commands:
         skills = self.skills
@@ -112,12 +109,9 @@ class HangingMug(Task):
 
     def _hang(self) -> Command:
         """Slides the handle over the peg, against the peg's direction, and lets go."""
-        skills, hole = self.skills, self.mug.point("hole")
-        tip, peg = self.rack.point("tip"), self.rack.point("peg")
-        out = (tip - peg) / np.linalg.norm(tip - peg)
-        offset = peg - hole
-        turn = directed(self.azimuth, PITCH)
-        tool = skills.tool("right")
+        tool, offset = self.skills.tool("right"), self.rack.point("peg") - self.mug.point("hole")
         if np.linalg.norm(offset) < 0.012:
             return Command(tool.position, tool.rotation, OPEN, SLOW)
-        return skills.approach("right", tool.position + offset, turn, CLOSED, LEAD_IN, along=out)
+        way = self.rack.point("tip") - self.rack.point("root")
+        turn, out = directed(self.azimuth, PITCH), way / np.linalg.norm(way)
+        return self.skills.approach("right", tool.position + offset, turn, CLOSED, LEAD_IN, along=out)
