@@ -10,6 +10,7 @@ from envs.tabletop.scene import Body, Tabletop
 
 EAR = 0.016  # m, thickness of a pot's ears
 WALL = 0.008  # m
+PEG, RISE = 0.005, 0.2  # m, radius of a mug rack's peg; rad, by which it rises towards its tip
 WICKER = ((0.75, 0.55, 0.32), (0.6, 0.4, 0.22), (0.85, 0.7, 0.48))
 
 
@@ -52,12 +53,12 @@ def skillet(world: Tabletop, pose: sapien.Pose, name: str = "skillet") -> Body:
 
 
 def bread_basket(world: Tabletop, pose: sapien.Pose, name: str = "bread_basket") -> Body:
-    """A low wicker basket, open above. Point: "inside", on its floor."""
+    """A low wicker basket, open above. Points: "inside", on its floor; "edge", above it at the height of its edge."""
     parts = Parts(world)
-    half = (draw(world, (0.1, 0.115)), draw(world, (0.075, 0.085)))
-    _wicker(parts, half, draw(world, (0.045, 0.055)))
+    half, height = (draw(world, (0.1, 0.115)), draw(world, (0.075, 0.085))), draw(world, (0.045, 0.055))
+    _wicker(parts, half, height)
     made = parts.build(name, pose)
-    made.points, made.colour = points(inside=[0, 0, 0.006]), "brown"
+    made.points, made.colour = points(inside=[0, 0, 0.006], edge=[0, 0, height]), "brown"
     return made
 
 
@@ -67,13 +68,13 @@ def basket(world: Tabletop, pose: sapien.Pose, name: str = "basket") -> Body:
     Points: "grip", the top of the arch; "inside", on its floor in front of the arch.
     """
     parts = Parts(world)
-    (x, y), height = (draw(world, (0.085, 0.095)), 0.075), draw(world, (0.06, 0.07))
+    (x, y), height = (draw(world, (0.085, 0.095)), 0.08), draw(world, (0.06, 0.07))
     look, top = _wicker(parts, (x, y), height), height + 0.1
     angles = np.linspace(np.pi, 0, 9)
-    arch = [[(x - 0.004) * np.cos(a), 0.02, height - 0.01 + (top - height) * np.sin(a)] for a in angles]
+    arch = [[(x - 0.004) * np.cos(a), 0.035, height - 0.01 + (top - height) * np.sin(a)] for a in angles]
     parts.rod(arch, 0.007, shade(look, 0.8))
     made = parts.build(name, pose)
-    made.points = points(grip=[0, 0.02, top - 0.01], inside=[0, -0.025, 0.006])
+    made.points = points(grip=[0, 0.035, top - 0.01], inside=[0, -0.024, 0.006])
     made.width, made.colour = 0.014, "brown"
     return made
 
@@ -120,4 +121,39 @@ def plastic_box(world: Tabletop, pose: sapien.Pose, name: str = "plastic_box", s
     made = parts.build(name, pose, static)
     x = half[0] / 2
     made.points, made.colour = points(inside=[0, 0, 0.005], left=[-x, 0, 0.005], right=[x, 0, 0.005]), colour
+    return made
+
+
+def dustbin(world: Tabletop, pose: sapien.Pose, name: str = "dustbin", static: bool = True) -> Body:
+    """A tall open dustbin, long along y, a little lower than the table. Points: "inside", on its floor; "mouth"."""
+    half, height = (draw(world, (0.13, 0.138)), draw(world, (0.18, 0.2))), draw(world, (0.64, 0.67))
+    colour = draw(world, ("grey", "green", "blue", "black"))
+    look, parts = PALETTE[colour], Parts(world)
+    parts.tub(half, height, 0.01, look)
+    parts.box((half[0] - 0.005, half[1] - 0.005, 0.02), [0, 0, 0.1], shade(look, 0.4))  # the floor
+    for sign in (-1, 1):
+        parts.box((0.006, half[1] + 0.006, 0.012), [sign * half[0], 0, height - 0.012], shade(look, 0.7))
+        parts.box((half[0] + 0.006, 0.006, 0.012), [0, sign * half[1], height - 0.012], shade(look, 0.7))
+    made = parts.build(name, pose, static)
+    made.points, made.colour = points(inside=[0, 0, 0.12], mouth=[0, 0, height], corner=[*half, height]), colour
+    return made
+
+
+def mug_rack(world: Tabletop, pose: sapien.Pose, name: str = "mug_rack", static: bool = True) -> Body:
+    """A mug tree with one long peg towards +y of its own frame that rises a little, and a short one the other way.
+
+    Points: "root" and "tip", the ends of the long peg; "peg", on its axis, where a mug hangs.
+    """
+    height, length = draw(world, (0.2, 0.215)), 0.1
+    colour = draw(world, ("wooden", "black", "white", "brown"))
+    look, parts = WOOD if colour == "wooden" else PALETTE[colour], Parts(world)
+    parts.disc(0.055, 0.014, 0.0, shade(look, 0.85))
+    parts.cylinder(0.008, height, [0, 0, 0.0], look)
+    parts.sphere(0.011, [0, 0, height], shade(look, 0.8))
+    low, way = height - 0.03, np.array([0, np.cos(RISE), np.sin(RISE)])
+    root = np.array([0, 0, low])
+    parts.rod([root, root + length * way], PEG, look)
+    parts.rod([root - [0, 0, 0.04], root - [0, 0.035, 0.02]], PEG, look)
+    made = parts.build(name, pose, static)
+    made.points, made.colour = points(root=root, peg=root + 0.056 * way, tip=root + length * way), colour
     return made

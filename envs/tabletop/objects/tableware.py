@@ -17,6 +17,7 @@ CUP_COLOURS: tuple[Colour, ...] = (
 COASTER_COLOURS: tuple[Colour, ...] = ((0.45, 0.28, 0.14), (0.2, 0.2, 0.22), (0.15, 0.4, 0.3))
 CUP_COLOUR_NAMES = ("white", "blue", "yellow", "red")
 CUP_SIDES, CUP_WALL = 12, 0.004  # m
+BOWL_RADII, BOWL_HEIGHTS = (0.058, 0.064, 0.07), (0.05, 0.056)  # m
 RIM = 0.008  # m, the thickness of a bowl's and a plate's rim
 
 
@@ -72,9 +73,14 @@ def mug(world: Tabletop, pose: sapien.Pose, name: str = "mug") -> Body:
     return made
 
 
-def bowl(world: Tabletop, pose: sapien.Pose, name: str = "bowl") -> Body:
-    """A round bowl. Points: "rim", on its wall towards +x (`Skills.rim_grip`); "inside", on its floor."""
-    radius, height = draw(world, (0.058, 0.064, 0.07)), draw(world, (0.05, 0.056))
+def bowl(world: Tabletop, pose: sapien.Pose, name: str = "bowl", like: Body | None = None) -> Body:
+    """A round bowl. Points: "rim", on its wall towards +x (`Skills.rim_grip`); "inside", on its floor.
+
+    `like` is a bowl whose size it takes; "nested" is where the origin of such a bowl rests that stands in this one.
+    """
+    radius, height = draw(world, BOWL_RADII), draw(world, BOWL_HEIGHTS)
+    if like is not None:
+        radius, height = (float(v) for v in like.points["size"][[0, 2]])
     colour = draw(world, ("white", "blue", "teal", "orange", "red", "yellow"))
     look = PALETTE[colour]
     foot = 0.5 * radius
@@ -84,6 +90,7 @@ def bowl(world: Tabletop, pose: sapien.Pose, name: str = "bowl") -> Body:
     parts.wall((0.95 * radius, 0.38 * height), (radius, height), RIM, look)
     made = parts.build(name, pose)
     made.points = points(rim=[radius - RIM / 2 - 0.001, 0, height - 0.006], inside=[0, 0, 0.008])
+    made.points |= points(size=[radius, 0, height], nested=[0, 0, 0.7 * height])
     made.width, made.colour = RIM + 0.005, colour  # the wall leans
     return made
 
