@@ -331,6 +331,31 @@ class Skills:
         position = pose.p + kin.TOOL_OFFSET * rotation[:, 0]
         return Command(position, rotation, self.world.arms[arm].gripper)
 
+    def bring(self, arm: str, held: Array, goal: Array, rotation: Array, clear: float = 0.13) -> Command:
+        """Moves a held body in the air so that its point `held` comes to `goal` (both m, world).
+
+        Straight up first, while the tool is lower than `clear` (m) above the table.
+        """
+        tool = self.tool(arm)
+        if tool.position[2] < self.world.table_top + clear and np.linalg.norm((goal - held)[:2]) > 0.02:
+            return Command(tool.position + 0.05 * UP, tool.rotation, CLOSED)
+        return Command(tool.position + goal - held, rotation, CLOSED)
+
+    def turning_grip(self, arm: str, body: Body, goal: Array, yaw: float) -> Grip:
+        """`long_grip` from above, from the side from which the wrist can turn the body to `yaw` (rad) at `goal`."""
+        held, closing = body.point("grip"), body.rotation[:, 1]
+        turn = yaw - np.arctan2(-closing[0], closing[1])
+        grips = []
+        for azimuth in (-np.arctan2(closing[1], closing[0]), np.pi - np.arctan2(closing[1], closing[0])):
+            ahead = [self.reaching(arm, point, 0.0)[:2, 0] for point in (held, goal)]
+            before, after = (
+                (angle - np.arctan2(*way) + np.pi) % (2 * np.pi) - np.pi
+                for angle, way in zip((azimuth, azimuth - turn), ahead, strict=True)
+            )
+            strain = max(abs(before), abs(after)) + (np.pi if abs(before - after) > np.pi else 0.0)
+            grips.append((strain, azimuth))
+        return Grip(held, directed(min(grips)[1], np.pi / 2), body.width)
+
 
 def next_joints(arm: Arm, command: Command) -> Array:
     """One control step towards a command, speed-limited: joint targets [6] (rad).
