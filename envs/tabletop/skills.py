@@ -356,6 +356,16 @@ class Skills:
             grips.append((strain, azimuth))
         return Grip(held, directed(min(grips)[1], np.pi / 2), body.width)
 
+    def unwound(self, arm: str, rotation: Array) -> Array:
+        """`rotation` of a tool that points down; when that is half a turn away, first the middle of the wrist's range.
+
+        So the wrist never turns the short way, which its limit blocks.
+        """
+        tool = self.tool(arm)
+        if angle_between(tool.rotation, rotation) < 2.6:
+            return rotation
+        return self.reaching(arm, tool.position, np.pi / 2)
+
 
 def next_joints(arm: Arm, command: Command) -> Array:
     """One control step towards a command, speed-limited: joint targets [6] (rad).
