@@ -88,7 +88,7 @@ class ShakeBottle(Task):
         commands = {arm: self.skills.back_to_origin(arm) for arm in kin.ARMS}
         grip = self.skills.round_grip(self.arm, self.bottle, PITCH)
         if self.holds():
-            commands[self.arm] = self.shake(-self.heading or 1)
+            commands[self.arm] = self.shake(-self.heading or (1 if self.turning < 0 else -1))
         else:
             commands[self.arm] = self.skills.take(self.arm, grip)
         return commands

@@ -8,7 +8,7 @@ from envs.tabletop.skills import CLOSED, SLOW, Command
 from envs.tabletop.tasks.shake_bottle import ShakeBottle, tilted
 
 LEVEL = 0.35  # largest slope (sine)
-SWAY = 0.05  # m, how far the expert swings to each side
+SWAY = 0.065  # m, how far the expert swings to each side
 
 
 class ShakeBottleHorizontally(ShakeBottle):
@@ -35,17 +35,17 @@ class ShakeBottleHorizontally(ShakeBottle):
     )
 
     def measure(self) -> float:
-        """What swings: the bottle's middle, to the right (m)."""
-        return float(self.bottle.point("grip")[0])
+        """What swings: the bottle's middle, to the right of the expert's place (m)."""
+        return float((self.bottle.point("grip") - self.place())[0])
 
     def in_the_air(self) -> bool:
         """Also level."""
         return super().in_the_air() and bool(abs(self.bottle.rotation[2, 2]) < LEVEL)
 
     def shake(self, way: int) -> Command:
-        """Lifts and lays the bottle level first, its top towards the middle of the table."""
+        """Lifts and lays the bottle level first, its top pointing outwards."""
         held, goal, turn = self.bottle.point("grip"), self.place(), np.pi / 2
-        flat = tilted(turn if self.arm == "left" else -turn)
+        flat = tilted(-turn if self.arm == "left" else turn)
         tool = self.skills.tool(self.arm).position
         if not self.in_the_air():
             return self.skills.bring(self.arm, held, goal, flat, clear=0.16)
