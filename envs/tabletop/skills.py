@@ -344,17 +344,12 @@ class Skills:
     def turning_grip(self, arm: str, body: Body, goal: Array, yaw: float) -> Grip:
         """`long_grip` from above, from the side from which the wrist can turn the body to `yaw` (rad) at `goal`."""
         held, closing = body.point("grip"), body.rotation[:, 1]
-        turn = yaw - np.arctan2(-closing[0], closing[1])
-        grips = []
-        for azimuth in (-np.arctan2(closing[1], closing[0]), np.pi - np.arctan2(closing[1], closing[0])):
-            ahead = [self.reaching(arm, point, 0.0)[:2, 0] for point in (held, goal)]
-            before, after = (
-                (angle - np.arctan2(*way) + np.pi) % (2 * np.pi) - np.pi
-                for angle, way in zip((azimuth, azimuth - turn), ahead, strict=True)
-            )
-            strain = max(abs(before), abs(after)) + (np.pi if abs(before - after) > np.pi else 0.0)
-            grips.append((strain, azimuth))
-        return Grip(held, directed(min(grips)[1], np.pi / 2), body.width)
+        turn = (np.arctan2(-closing[0], closing[1]) - yaw + np.pi) % (2 * np.pi) - np.pi  # the short way, from +y to +x
+        start, end = (np.arctan2(*self.reaching(arm, point, 0.0)[:2, 0]) for point in (held, goal))
+        azimuth = -np.arctan2(closing[1], closing[0])
+        choices = (azimuth - np.pi, azimuth, azimuth + np.pi)
+        best = min(choices, key=lambda choice: max(abs(choice - start), abs(choice + turn - end)))
+        return Grip(held, directed(best, np.pi / 2), body.width)
 
     def unwound(self, arm: str, rotation: Array) -> Array:
         """`rotation` of a tool that points down; when that is half a turn away, first the middle of the wrist's range.
