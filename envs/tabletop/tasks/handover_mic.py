@@ -11,9 +11,9 @@ from envs.tabletop.task import Commands, Task
 
 HEIGHT = 0.18  # m above the table, RoboTwin's 0.92 m
 CLOSED_COMMAND = 0.5
-MIDDLE = np.array([0.0, -0.08, 0.2])  # m, the microphone at the hand-over, above the table
+MIDDLE = np.array([0.0, -0.1, 0.175])  # m, the microphone at the hand-over, above the table
 PREGRASP, ASIDE = 0.1, 0.06  # m
-PITCH = 1.2  # rad below the horizon
+PITCH = 1.5  # rad below the horizon
 
 
 class HandoverMic(Task):

@@ -81,18 +81,20 @@ class ScanObject(Task):
     def expert(self) -> Commands:
         place = PLACE * [-self.side, 1, 1] + self.world.table_top * UP
         yaw = 0.0 if self.object.rotation[0, 0] > 0 else np.pi  # it has a bar code on both ends
-        ready = np.linalg.norm(self.object.point("grip") - place) < 0.02
-        code = self.object.points["right"][0] + (GAP if ready else WAIT)
         beam = np.pi if self.side > 0 else 0.0  # rad, yaw of the scanner, towards the carton
+        aligned = self.scanner.rotation[0, 0] * -self.side > 0.98
+        ready = aligned and np.linalg.norm(self.object.point("grip") - place) < 0.02
+        ends = self.object.points["right"] + self.scanner.points["window"] - self.scanner.points["grip"]
+        away = ends[0] + (GAP if ready else WAIT)  # from the carton's middle to the hand with the scanner
         return {
-            self.holding: self._bring(self.holding, self.object, "grip", place, yaw),
-            self.scanning: self._bring(self.scanning, self.scanner, "window", place + [self.side * code, 0, 0], beam),
+            self.holding: self._bring(self.holding, self.object, place, yaw),
+            self.scanning: self._bring(self.scanning, self.scanner, place + [self.side * away, 0, 0], beam),
         }
 
-    def _bring(self, arm: str, body: Body, point: str, goal: np.ndarray, yaw: float) -> Command:
-        """An arm takes its thing and brings a point of it to a goal in the air, turned to `yaw` (rad)."""
+    def _bring(self, arm: str, body: Body, goal: np.ndarray, yaw: float) -> Command:
+        """An arm takes its thing and brings it to a goal in the air, turned to `yaw` (rad)."""
         grip = self.skills.turning_grip(arm, body, goal, yaw)
         if not self.skills.holds(arm, grip.point, grip.width):
             return self.skills.take(arm, grip)
         rotation = self.skills.unwound(arm, self.skills.turned(arm, body, yawed(yaw, np.eye(3))))
-        return self.skills.bring(arm, body.point(point), goal, rotation)
+        return self.skills.bring(arm, grip.point, goal, rotation)
