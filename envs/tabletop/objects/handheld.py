@@ -1,4 +1,4 @@
-"""Things that one takes in the hand: roller, microphone, shoe and its box, pill bottle, pads, scanner, cartons, bottles."""
+"""Things that one takes in the hand: roller, microphone, shoe and its box, pill bottle, pads, scanner, bottles."""
 
 from __future__ import annotations
 

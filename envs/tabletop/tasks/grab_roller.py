@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from envs.tabletop import kinematics as kin
 from envs.tabletop.objects.handheld import roller
 from envs.tabletop.task import Commands, Task

@@ -11,6 +11,7 @@ from envs.tabletop.task import Commands, Task
 
 HEIGHT = 0.18  # m above the table, RoboTwin's 0.92 m
 CLOSED_COMMAND = 0.5
+RIGHT = np.array([1.0, 0.0, 0.0])
 MIDDLE = np.array([0.0, -0.1, 0.175])  # m, the microphone at the hand-over, above the table
 PREGRASP, ASIDE = 0.1, 0.06  # m
 PITCH = 1.5  # rad below the horizon
@@ -75,7 +76,7 @@ class HandoverMic(Task):
             }
         if held[self.taker]:
             rotation = skills.turned(self.taker, self.mic, yawed(self.yaw, np.eye(3)))
-            aside = middle + [self.way * ASIDE, 0, 0]
+            aside = middle + self.way * ASIDE * RIGHT
             return {
                 self.giver: skills.leave(self.giver, self.mic),
                 self.taker: skills.bring(self.taker, self.mic.position, aside, rotation),
@@ -84,7 +85,7 @@ class HandoverMic(Task):
             rotation = skills.turned(self.giver, self.mic, yawed(self.yaw, np.eye(3)))
             there = np.linalg.norm(self.mic.position - middle) < 0.012
             grip = grips[self.taker]
-            neck = middle + [self.way * self.mic.points["neck"][0], 0, self.mic.points["neck"][2]]
+            neck = middle + self.mic.points["neck"] * [self.way, 0, 1]
             wait = Command(neck - PREGRASP * grip.rotation[:, 0], grip.rotation, OPEN)
             return {
                 self.giver: skills.bring(self.giver, self.mic.position, middle, rotation),

@@ -11,7 +11,7 @@ from envs.tabletop.skills import directed
 from envs.tabletop.task import Commands, Task
 
 BESIDE, ALONG, UPRIGHT = 0.2, 0.035, 0.966  # m, m, cosine of 15 degrees: RoboTwin's
-GAP = 0.185  # m, from the pot's middle to the goal
+GOAL = np.array([0.185, -0.005, 0.001])  # m, from the pot to where the right arm puts the can
 PITCH, AZIMUTH = 0.9, 0.9  # rad: the can is set down from outside, so that open fingers clear the pot's ear
 
 
@@ -69,7 +69,7 @@ class MoveCanPot(Task):
 
     def expert(self) -> Commands:
         commands = {arm: self.skills.back_to_origin(arm) for arm in kin.ARMS}
-        goal = self.pot.position + [self.side * GAP, -0.005, 0.001]
+        goal = self.pot.position + GOAL * [self.side, 1, 1]
         grip = self.skills.round_grip(self.arm, self.can, PITCH)
         rotation = directed(-self.side * AZIMUTH, PITCH)
         commands[self.arm] = self.skills.pick_and_place(self.arm, self.can, grip, goal, rotation)

@@ -82,13 +82,14 @@ class ScanObject(Task):
         place = PLACE * [-self.side, 1, 1] + self.world.table_top * UP
         yaw = 0.0 if self.object.rotation[0, 0] > 0 else np.pi  # it has a bar code on both ends
         beam = np.pi if self.side > 0 else 0.0  # rad, yaw of the scanner, towards the carton
+        side = np.array([self.side, 0.0, 0.0])
         aligned = self.scanner.rotation[0, 0] * -self.side > 0.98
         ready = aligned and np.linalg.norm(self.object.point("grip") - place) < 0.02
         ends = self.object.points["right"] + self.scanner.points["window"] - self.scanner.points["grip"]
         away = ends[0] + (GAP if ready else WAIT)  # from the carton's middle to the hand with the scanner
         return {
             self.holding: self._bring(self.holding, self.object, place, yaw),
-            self.scanning: self._bring(self.scanning, self.scanner, place + [self.side * away, 0, 0], beam),
+            self.scanning: self._bring(self.scanning, self.scanner, place + side * away, beam),
         }
 
     def _bring(self, arm: str, body: Body, goal: np.ndarray, yaw: float) -> Command:
