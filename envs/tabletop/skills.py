@@ -331,6 +331,36 @@ class Skills:
         position = pose.p + kin.TOOL_OFFSET * rotation[:, 0]
         return Command(position, rotation, self.world.arms[arm].gripper)
 
+    def bring(self, arm: str, held: Array, goal: Array, rotation: Array, clear: float = 0.13) -> Command:
+        """Moves a held body in the air so that its point `held` comes to `goal` (both m, world).
+
+        Straight up first, while the tool is lower than `clear` (m) above the table.
+        """
+        tool = self.tool(arm)
+        if tool.position[2] < self.world.table_top + clear and np.linalg.norm((goal - held)[:2]) > 0.02:
+            return Command(tool.position + 0.05 * UP, tool.rotation, CLOSED)
+        return Command(tool.position + goal - held, rotation, CLOSED)
+
+    def turning_grip(self, arm: str, body: Body, goal: Array, yaw: float) -> Grip:
+        """`long_grip` from above, from the side from which the wrist can turn the body to `yaw` (rad) at `goal`."""
+        held, closing = body.point("grip"), body.rotation[:, 1]
+        turn = (np.arctan2(-closing[0], closing[1]) - yaw + np.pi) % (2 * np.pi) - np.pi  # the short way, from +y to +x
+        start, end = (np.arctan2(*self.reaching(arm, point, 0.0)[:2, 0]) for point in (held, goal))
+        azimuth = -np.arctan2(closing[1], closing[0])
+        choices = (azimuth - np.pi, azimuth, azimuth + np.pi)
+        best = min(choices, key=lambda choice: max(abs(choice - start), abs(choice + turn - end)))
+        return Grip(held, directed(best, np.pi / 2), body.width)
+
+    def unwound(self, arm: str, rotation: Array) -> Array:
+        """`rotation` of a tool that points down; when that is half a turn away, first the middle of the wrist's range.
+
+        So the wrist never turns the short way, which its limit blocks.
+        """
+        tool = self.tool(arm)
+        if angle_between(tool.rotation, rotation) < 2.6:
+            return rotation
+        return self.reaching(arm, tool.position, np.pi / 2)
+
 
 def next_joints(arm: Arm, command: Command) -> Array:
     """One control step towards a command, speed-limited: joint targets [6] (rad).

@@ -1,0 +1,43 @@
+"""RoboTwin's pick_diverse_bottles: pick_dual_bottles with bottles of several kinds."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from envs.tabletop.objects.handheld import BOTTLES
+from envs.tabletop.scene import Body
+from envs.tabletop.tasks.pick_dual_bottles import PickDualBottles
+
+
+class PickDiverseBottles(PickDualBottles):
+    name = "pick_diverse_bottles"
+    instructions = (
+        "pick up the {left} with the left arm and the {right} with the right arm",
+        "lift the {left} and the {right} and bring them together",
+        "grab one bottle with each arm and hold them up in front",
+        "take the {left} and the {right} from the table at the same time",
+        "use both arms to raise the two bottles to the middle",
+        "pick up the {left} and the {right} and hold them side by side",
+        "each arm takes one thing: raise the {left} and the {right}",
+        "hold up the two different bottles, one in each gripper",
+        "get the {left} and the {right} off the table with two arms",
+        "lift both bottles and move them towards you",
+    )
+    unseen_instructions = (
+        "the {left} and the {right} should meet in mid-air",
+        "one bottle per hand, and up with them, whatever they look like",
+        "left hand for the {left}, right hand for the {right}, then hold them before you",
+        "bring the {left} and the {right} up to the front",
+        "neither the {left} nor the {right} should remain on the table",
+    )
+
+    def make(self, name: str, spot: np.ndarray) -> Body:
+        """Draws a bottle of any kind."""
+        kinds = sorted(BOTTLES)
+        kind = kinds[int(self.rng.integers(len(kinds)))]
+        body = BOTTLES[kind](self.world, self.world.on_table(spot, self.rng.uniform(-1, 1)), name)
+        self.kinds = {**getattr(self, "kinds", {}), name: f"{body.colour} {kind}"}
+        return body
+
+    def slots(self) -> dict[str, str]:
+        return {arm: self.kinds[body.name] for arm, body in self.bottles.items()}
