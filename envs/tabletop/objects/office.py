@@ -360,7 +360,7 @@ def hand_bell(world: Tabletop, pose: sapien.Pose, name: str = "hand_bell") -> Bo
     for share, low, high in ((1.0, 0.0, 0.006), (0.85, 0.006, 0.018), (0.7, 0.018, 0.03), (0.5, 0.03, 0.036)):
         parts.cylinder(share * radius, high - low, [0, 0, low], shade(look, 0.7 + 0.3 * share))
     parts.density = 150
-    parts.cylinder(handle, 0.036, [0, 0, 0.036], WOOD)
+    parts.cylinder(handle, 0.044, [0, 0, 0.036], WOOD)
     made = parts.build(name, pose)
-    made.points, made.width, made.colour = points(grip=[0, 0, 0.056], top=[0, 0, 0.072]), 2 * handle, colour
+    made.points, made.width, made.colour = points(grip=[0, 0, 0.064], top=[0, 0, 0.08]), 2 * handle, colour
     return made
