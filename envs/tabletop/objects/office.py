@@ -89,6 +89,9 @@ def alarm_clock(world: Tabletop, pose: sapien.Pose, name: str = "alarm_clock", s
     parts.cylinder(0.012, 0.007, [0, 0, top + 0.009], PALETTE["red"] if colour != "red" else PALETTE["yellow"])
     front = -depth / 2
     parts.cylinder(0.84 * radius, 0.001, [0, front, middle], PALETTE["white"], axis=(0, -1, 0), solid=False)
+    parts.cylinder(0.8 * radius, 0.001, [0, -front, middle], shade(look, 0.55), axis=(0, 1, 0), solid=False)
+    for sign in (-1, 1):  # the winders
+        parts.cylinder(0.006, 0.006, [0.4 * sign * radius, -front, middle], STEEL, axis=(0, 1, 0), solid=False)
     for hour in range(12):
         c, s = np.cos(hour * np.pi / 6), np.sin(hour * np.pi / 6)
         mark = sapien.Pose(q=[np.cos(hour * np.pi / 12), 0, np.sin(hour * np.pi / 12), 0])
@@ -160,6 +163,8 @@ def fan(world: Tabletop, pose: sapien.Pose, name: str = "fan") -> Body:
         ends = [0.92 * radius * sign * np.array([np.cos(angle), 0, np.sin(angle)]) for sign in (-1, 1)]
         parts.rod([np.add([0, front - 0.002, middle], end) for end in ends], 0.0008, STEEL, solid=False)
     parts.cylinder(0.2 * radius, 0.003, [0, front, middle], STEEL, axis=(0, -1, 0), solid=False)
+    parts.cylinder(0.85 * radius, 0.001, [0, -front, middle], (0.3, 0.3, 0.32), axis=(0, 1, 0), solid=False)
+    parts.cylinder(0.45 * radius, 0.012, [0, -front, middle], shade(look, 0.7), axis=(0, 1, 0), solid=False)  # motor
     made = parts.build(name, pose)
     made.points = points(grip=[0, 0, middle + radius - 0.014], top=[0, 0, middle + radius])
     made.width, made.colour = depth, colour

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from envs.tabletop import kinematics as kin
+from envs.tabletop.contacts import REST_SPEED
 from envs.tabletop.objects.office import playing_cards
 from envs.tabletop.task import Commands, Task
 
@@ -48,16 +49,20 @@ class MovePlayingcardAway(Task):
         return {"arm": self.arm, "side": self.arm, "colour": self.cards.colour}
 
     def success(self) -> bool:
-        """RoboTwin's predicate, and the cards rest on the table, let go."""
+        """RoboTwin's predicate, and the cards are let go and rest on the table."""
+        touching = self.world.touching(self.cards.name, "table")
+        return bool(self.placed() and touching and self.cards.speed < REST_SPEED)
+
+    def placed(self) -> bool:
+        """RoboTwin's predicate, and no finger touches the cards."""
         return bool(
-            abs(self.cards.position[0]) > AWAY
-            and self.skills.all_open()
-            and self.world.touching(self.cards.name, "table")
-            and not self.world.fingers_on(self.cards.name)
+            abs(self.cards.position[0]) > AWAY and self.skills.all_open() and not self.world.fingers_on(self.cards.name)
         )
 
     def expert(self) -> Commands:
         commands = {arm: self.skills.back_to_origin(arm) for arm in kin.ARMS}
+        if self.placed():
+            return commands
         grip = self.skills.long_grip(self.arm, self.cards, PITCH)
         if self.skills.holds(self.arm, grip.point, grip.width):
             x = SHIFT if self.arm == "right" else -SHIFT

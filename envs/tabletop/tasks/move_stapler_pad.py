@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from envs.tabletop import kinematics as kin
+from envs.tabletop.contacts import REST_SPEED
 from envs.tabletop.objects.office import pad, stapler
 from envs.tabletop.skills import lengthwise, wrapped, yaw_of
 from envs.tabletop.task import Commands, Task
@@ -52,19 +53,25 @@ class MoveStaplerPad(Task):
         return {"arm": self.arm, "colour": self.stapler.colour, "pad": self.pad.colour}
 
     def success(self) -> bool:
-        """RoboTwin's predicate, and the stapler stands on the pad, let go."""
+        """RoboTwin's predicate, and the stapler is let go and rests on the pad."""
+        touching = self.world.touching(self.stapler.name, self.pad.name)
+        return bool(self.placed() and touching and self.stapler.speed < REST_SPEED)
+
+    def placed(self) -> bool:
+        """RoboTwin's predicate, and no finger touches the stapler."""
         offset = np.abs(self.stapler.position - self.pad.point("top"))
         askew = wrapped(lengthwise(self.stapler, 0.0) - yaw_of(self.stapler.rotation))
         return bool(
             np.all(offset < ON_PAD)
             and abs(askew) < ALIGNED
             and self.skills.all_open()
-            and self.world.touching(self.stapler.name, self.pad.name)
             and not self.world.fingers_on(self.stapler.name)
         )
 
     def expert(self) -> Commands:
         commands = {arm: self.skills.back_to_origin(arm) for arm in kin.ARMS}
+        if self.placed():
+            return commands
         yaw = lengthwise(self.stapler, 0.0)
         grip = self.skills.turning_grip(self.stapler, yaw)
         if self.skills.holds(self.arm, grip.point, grip.width):

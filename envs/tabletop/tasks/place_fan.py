@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from envs.tabletop import kinematics as kin
+from envs.tabletop.contacts import REST_SPEED
 from envs.tabletop.objects.office import fan, pad
 from envs.tabletop.skills import yaw_of
 from envs.tabletop.task import Commands, Task
@@ -49,18 +50,24 @@ class PlaceFan(Task):
         return {"arm": self.arm, "colour": self.fan.colour, "pad": self.pad.colour}
 
     def success(self) -> bool:
-        """RoboTwin's predicate, and the fan stands on the mat, let go."""
+        """RoboTwin's predicate, and the fan is let go and rests on the pad."""
+        touching = self.world.touching(self.fan.name, self.pad.name)
+        return bool(self.placed() and touching and self.fan.speed < REST_SPEED)
+
+    def placed(self) -> bool:
+        """RoboTwin's predicate, and no finger touches the fan."""
         return bool(
             np.all(np.abs(self.fan.position - self.pad.point("top")) < ON_PAD)
             and abs(yaw_of(self.fan.rotation)) < ALIGNED
             and self.fan.rotation[2, 2] > np.cos(ALIGNED)
             and self.skills.all_open()
-            and self.world.touching(self.fan.name, self.pad.name)
             and not self.world.fingers_on(self.fan.name)
         )
 
     def expert(self) -> Commands:
         commands = {arm: self.skills.back_to_origin(arm) for arm in kin.ARMS}
+        if self.placed():
+            return commands
         grip = self.skills.turning_grip(self.fan, 0.0)
         if self.skills.holds(self.arm, grip.point, grip.width):
             rotation, goal = self.skills.facing(self.arm, self.fan, 0.0), self.pad.point("top")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from envs.tabletop import kinematics as kin
+from envs.tabletop.contacts import REST_SPEED
 from envs.tabletop.objects.office import mouse, pad
 from envs.tabletop.skills import lengthwise, wrapped, yaw_of
 from envs.tabletop.task import Commands, Task
@@ -52,19 +53,25 @@ class PlaceMousePad(Task):
         return {"arm": self.arm, "colour": self.mouse.colour, "pad": self.pad.colour}
 
     def success(self) -> bool:
-        """RoboTwin's predicate, and the mouse lies on the pad, let go."""
+        """RoboTwin's predicate, and the mouse is let go and rests on the pad."""
+        touching = self.world.touching(self.mouse.name, self.pad.name)
+        return bool(self.placed() and touching and self.mouse.speed < REST_SPEED)
+
+    def placed(self) -> bool:
+        """RoboTwin's predicate, and no finger touches the mouse."""
         offset = np.abs(self.mouse.position - self.pad.point("top"))
         askew = wrapped(lengthwise(self.mouse, ALONG) - yaw_of(self.mouse.rotation))
         return bool(
             np.all(offset[:2] < ON_PAD)
             and abs(askew) < ALIGNED
             and self.skills.all_open()
-            and self.world.touching(self.mouse.name, self.pad.name)
             and not self.world.fingers_on(self.mouse.name)
         )
 
     def expert(self) -> Commands:
         commands = {arm: self.skills.back_to_origin(arm) for arm in kin.ARMS}
+        if self.placed():
+            return commands
         yaw = lengthwise(self.mouse, ALONG)
         grip = self.skills.turning_grip(self.mouse, yaw)
         if self.skills.holds(self.arm, grip.point, grip.width):

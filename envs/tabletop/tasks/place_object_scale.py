@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from envs.tabletop import kinematics as kin
+from envs.tabletop.contacts import REST_SPEED
 from envs.tabletop.objects.office import electronic_scale, hand_bell, mouse, stapler
 from envs.tabletop.task import Commands, Task
 
@@ -54,18 +55,24 @@ class PlaceObjectScale(Task):
         return {"arm": self.arm, "object": self.kind, "colour": self.object.colour, "scale": self.scale.colour}
 
     def success(self) -> bool:
-        """RoboTwin's predicate, and the object rests on the scale, let go."""
+        """RoboTwin's predicate, and the object is let go and rests on the scale."""
+        touching = self.world.touching(self.object.name, self.scale.name)
+        return bool(self.placed() and touching and self.object.speed < REST_SPEED)
+
+    def placed(self) -> bool:
+        """RoboTwin's predicate, and no finger touches the object."""
         offset = self.object.position - self.scale.point("top")
         return bool(
             np.linalg.norm(offset[:2]) < ON_SCALE
             and offset[2] > -BELOW
             and self.skills.is_open(self.arm)
-            and self.world.touching(self.object.name, self.scale.name)
             and not self.world.fingers_on(self.object.name)
         )
 
     def expert(self) -> Commands:
         commands = {arm: self.skills.back_to_origin(arm) for arm in kin.ARMS}
+        if self.placed():
+            return commands
         goal, grip = self.scale.point("top"), self.skills.long_grip(self.arm, self.object, PITCH)
         rotation = self.skills.reaching(self.arm, goal, PITCH)
         commands[self.arm] = self.skills.pick_and_place(self.arm, self.object, grip, goal, rotation)

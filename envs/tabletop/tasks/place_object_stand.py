@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from envs.tabletop import kinematics as kin
+from envs.tabletop.contacts import REST_SPEED
 from envs.tabletop.objects.office import cube, display_stand, hand_bell, mouse, remote_control, stapler, toy_car
 from envs.tabletop.task import Commands, Task
 
@@ -59,16 +60,22 @@ class PlaceObjectStand(Task):
         return {"arm": self.arm, "object": self.kind, "colour": self.object.colour, "stand": self.stand.colour}
 
     def success(self) -> bool:
-        """RoboTwin's predicate, and the object rests on the stand, let go."""
+        """RoboTwin's predicate, and the object is let go and rests on the stand."""
+        touching = self.world.touching(self.object.name, self.stand.name)
+        return bool(self.placed() and touching and self.object.speed < REST_SPEED)
+
+    def placed(self) -> bool:
+        """RoboTwin's predicate, and no finger touches the object."""
         return bool(
             np.all(np.abs(self.object.position - self.stand.position)[:2] < ON_STAND)
             and self.skills.all_open()
-            and self.world.touching(self.object.name, self.stand.name)
             and not self.world.fingers_on(self.object.name)
         )
 
     def expert(self) -> Commands:
         commands = {arm: self.skills.back_to_origin(arm) for arm in kin.ARMS}
+        if self.placed():
+            return commands
         goal, grip = self.stand.point("top"), self.skills.long_grip(self.arm, self.object, PITCH)
         rotation = self.skills.reaching(self.arm, goal, PITCH)
         commands[self.arm] = self.skills.pick_and_place(self.arm, self.object, grip, goal, rotation)

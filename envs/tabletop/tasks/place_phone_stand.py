@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from envs.tabletop import kinematics as kin
+from envs.tabletop.contacts import REST_SPEED
 from envs.tabletop.objects.office import phone, phone_stand
 from envs.tabletop.skills import CLOSED, UP, Array, Command, angle_between
 from envs.tabletop.task import Commands, Task
@@ -53,15 +54,21 @@ class PlacePhoneStand(Task):
         return {"arm": self.arm, "colour": self.phone.colour, "stand": self.stand.colour}
 
     def success(self) -> bool:
-        """RoboTwin's predicate, and the phone leans in the stand, its screen up, let go."""
-        return bool(self.in_stand() and self.skills.all_open() and not self.world.fingers_on(self.phone.name))
+        """RoboTwin's predicate, and the phone is let go and rests in the stand, its screen to the front."""
+        touching = self.world.touching(self.phone.name, self.stand.name)
+        return bool(self.placed() and touching and self.phone.speed < REST_SPEED)
 
-    def in_stand(self) -> bool:
-        """Whether the phone leans in the stand."""
+    def placed(self) -> bool:
+        """RoboTwin's predicate, and the phone leans and no finger touches it."""
         x, z = self.phone.rotation[:, 0], self.phone.rotation[:, 2]
         offset = np.abs(self.phone.point("foot") - self.stand.point("seat"))
-        leans = x[2] > STANDING and z[1] < -STANDING
-        return bool(np.all(offset < IN_STAND) and leans and self.world.touching(self.phone.name, self.stand.name))
+        return bool(
+            np.all(offset < IN_STAND)
+            and x[2] > STANDING
+            and z[1] < -STANDING
+            and self.skills.all_open()
+            and not self.world.fingers_on(self.phone.name)
+        )
 
     def leaning(self) -> Array:
         """Rotation [3, 3] of the phone in the stand: its long axis up the back rest, its screen to the front."""
@@ -73,7 +80,7 @@ class PlacePhoneStand(Task):
     def expert(self) -> Commands:
         commands = {arm: self.skills.back_to_origin(arm) for arm in kin.ARMS}
         grip = self.skills.long_grip(self.arm, self.phone)
-        if self.skills.is_open(self.arm) and self.in_stand():
+        if self.placed():
             commands[self.arm] = self.skills.leave(self.arm, self.phone)
         elif self.skills.holds(self.arm, grip.point, grip.width):
             commands[self.arm] = self._bring()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from envs.tabletop import kinematics as kin
+from envs.tabletop.contacts import REST_SPEED
 from envs.tabletop.objects.office import payment_sign
 from envs.tabletop.skills import yaw_of
 from envs.tabletop.task import Commands, Task
@@ -50,18 +51,24 @@ class RotateQrcode(Task):
         return {"arm": self.arm, "colour": self.sign.colour}
 
     def success(self) -> bool:
-        """RoboTwin's predicate, and the sign stands on the table, let go."""
+        """RoboTwin's predicate, and the sign is let go and rests on the table."""
+        touching = self.world.touching(self.sign.name, "table")
+        return bool(self.placed() and touching and self.sign.speed < REST_SPEED)
+
+    def placed(self) -> bool:
+        """RoboTwin's predicate, and no finger touches the sign."""
         return bool(
             abs(yaw_of(self.sign.rotation)) < ALIGNED
             and self.sign.rotation[2, 2] > np.cos(ALIGNED)
             and self.sign.position[2] < self.world.table_top + LIFTED
             and self.skills.all_open()
-            and self.world.touching(self.sign.name, "table")
             and not self.world.fingers_on(self.sign.name)
         )
 
     def expert(self) -> Commands:
         commands = {arm: self.skills.back_to_origin(arm) for arm in kin.ARMS}
+        if self.placed():
+            return commands
         grip = self.skills.turning_grip(self.sign, 0.0)
         if self.skills.holds(self.arm, grip.point, grip.width):
             rotation = self.skills.facing(self.arm, self.sign, 0.0)

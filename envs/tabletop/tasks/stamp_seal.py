@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from envs.tabletop import kinematics as kin
+from envs.tabletop.contacts import REST_SPEED
 from envs.tabletop.objects.office import pad, seal
 from envs.tabletop.task import Commands, Task
 
@@ -52,18 +53,24 @@ class StampSeal(Task):
         return {"arm": self.arm, "colour": self.seal.colour, "square": self.square.colour}
 
     def success(self) -> bool:
-        """RoboTwin's predicate, and the seal stands on the square, let go."""
+        """RoboTwin's predicate, and the seal is let go and rests on the square."""
+        touching = self.world.touching(self.seal.name, self.square.name)
+        return bool(self.placed() and touching and self.seal.speed < REST_SPEED)
+
+    def placed(self) -> bool:
+        """RoboTwin's predicate, and no finger touches the seal."""
         offset = np.abs(self.seal.position - self.square.point("top"))
         return bool(
             np.all(offset[:2] < ON_SQUARE)
             and self.seal.rotation[2, 2] > 0.95
             and self.skills.all_open()
-            and self.world.touching(self.seal.name, self.square.name)
             and not self.world.fingers_on(self.seal.name)
         )
 
     def expert(self) -> Commands:
         commands = {arm: self.skills.back_to_origin(arm) for arm in kin.ARMS}
+        if self.placed():
+            return commands
         goal, grip = self.square.point("top"), self.skills.round_grip(self.arm, self.seal, PITCH)
         rotation = self.skills.reaching(self.arm, goal, PITCH)
         commands[self.arm] = self.skills.pick_and_place(self.arm, self.seal, grip, goal, rotation)
