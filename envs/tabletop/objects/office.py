@@ -130,7 +130,7 @@ def pad(
     world: Tabletop, pose: sapien.Pose, half: tuple[float, float] = (0.05, 0.05), name: str = "pad", solid: bool = True
 ) -> Body:
     """A thin mat of one colour, fixed to the table, half sizes (m) along x and y. Point "top" is its middle."""
-    colour = draw(world, tuple(PALETTE))
+    colour = draw(world, [name for name in PALETTE if name != "white"])  # the table is white
     parts = Parts(world)
     parts.box((*half, 0.001), [0, 0, 0], PALETTE[colour], solid=solid)
     made = parts.build(name, pose, static=True)
