@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import sapien
@@ -35,7 +37,7 @@ def put(body: Body, position: np.ndarray, rotation: np.ndarray) -> None:
     pose = np.eye(4)
     pose[:3, :3], pose[:3, 3] = rotation, position
     body.entity.set_pose(sapien.Pose(pose))
-    dynamic = body.entity.find_component_by_type(sapien.physx.PhysxRigidDynamicComponent)
+    dynamic: Any = body.entity.find_component_by_type(sapien.physx.PhysxRigidDynamicComponent)
     dynamic.set_linear_velocity([0, 0, 0])
     dynamic.set_angular_velocity([0, 0, 0])
 
