@@ -96,6 +96,27 @@ def box_yaw(body: Body, tool: Tool) -> float:
     return float(own + (np.arctan2(x[1], x[0]) - own + np.pi / 4) % (np.pi / 2) - np.pi / 4)
 
 
+def yaw_of(rotation: Array) -> float:
+    """Yaw (rad) of an upright body."""
+    return float(np.arctan2(rotation[1, 0], rotation[0, 0]))
+
+
+def azimuth_of(rotation: Array) -> float:
+    """Azimuth (rad, as in `directed`) of a tool, or one of the two of a tool that takes this body along its y axis."""
+    return float(-np.arctan2(rotation[1, 1], rotation[0, 1]))
+
+
+def wrapped(angle: float) -> float:
+    """The same angle in [-pi, pi) (rad)."""
+    return float((angle + np.pi) % (2 * np.pi) - np.pi)
+
+
+def lengthwise(body: Body, yaw: float) -> float:
+    """`yaw` (rad) or half a turn from it, whichever the body is nearer to: for long bodies that may lie either way."""
+    own = yaw_of(body.rotation)
+    return float(own + (yaw - own + np.pi / 2) % np.pi - np.pi / 2)
+
+
 class Skills:
     """The skills, bound to one scene."""
 
@@ -360,6 +381,23 @@ class Skills:
         if angle_between(tool.rotation, rotation) < 2.6:
             return rotation
         return self.reaching(arm, tool.position, np.pi / 2)
+
+    def half_turn_grip(self, body: Body, yaw: float, point: str = "grip") -> Grip:
+        """A grip from straight above on a body that will be turned to `yaw` (rad), by up to half a turn.
+
+        Of the two ways to take it, the one that keeps the wrist nearer to the middle of its range.
+        """
+        start = azimuth_of(body.rotation)
+        turn = start - wrapped(yaw - yaw_of(body.rotation))
+        azimuth = min((0.0, np.pi), key=lambda half: max(abs(wrapped(start + half)), abs(wrapped(turn + half))))
+        return Grip(body.point(point), directed(wrapped(start + azimuth), np.pi / 2), body.width)
+
+    def facing(self, arm: str, body: Body, yaw: float) -> Array:
+        """Rotation [3, 3] of a tool that turns its held body upright to `yaw` (rad), by way of the wrist's middle."""
+        tool, now = self.tool(arm), yaw_of(body.rotation)
+        azimuth = azimuth_of(tool.rotation)
+        turn = azimuth - wrapped(azimuth - yaw + now)  # may exceed half a turn
+        return self.turned(arm, body, yawed(now + np.clip(turn, -1.5, 1.5), np.eye(3)))
 
 
 def next_joints(arm: Arm, command: Command) -> Array:

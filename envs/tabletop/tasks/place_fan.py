@@ -1,0 +1,77 @@
+"""RoboTwin's place_fan: put the fan on the coloured mat, facing the robot."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from envs.tabletop import kinematics as kin
+from envs.tabletop.contacts import REST_SPEED
+from envs.tabletop.objects.office import fan, pad
+from envs.tabletop.skills import yaw_of
+from envs.tabletop.task import Commands, Task
+
+ON_PAD, ALIGNED = 0.04, 0.14  # m, rad: RoboTwin's
+HOVER = 0.05  # m
+
+
+class PlaceFan(Task):
+    name = "place_fan"
+    step_limit = 400
+    instructions = (
+        "place the fan on the {pad} mat, facing the robot",
+        "pick up the {colour} fan and put it on the {pad} mat so that it blows at you",
+        "use the {arm} arm to put the fan on the {pad} mat with its front towards you",
+        "move the fan onto the {pad} mat and turn it to face the robot",
+        "grab the fan, turn its blades towards you and set it on the {pad} mat",
+        "take the {colour} fan to the {pad} mat, front side to the robot",
+        "set the fan down on the {pad} mat, its face to the robot",
+        "lift the fan by its top and stand it on the {pad} mat, looking at you",
+        "put the {colour} fan on the mat with the {arm} arm, blowing at the robot",
+        "turn the fan around as needed and place it on the {pad} mat, facing you",
+    )
+    unseen_instructions = (
+        "the fan on the {pad} mat should cool the robot",
+        "the {colour} fan belongs on the {pad} square and must look at you",
+        "with the {arm} hand, stand the fan on its mat so that you see its front",
+        "let the fan blow towards the robot from the {pad} mat",
+        "bring the fan over to the {pad} pad and aim it at the robot",
+    )
+
+    def load(self) -> None:
+        spot = self.rng.uniform([-0.1, -0.15], [0.1, -0.05])
+        self.fan = fan(self.world, self.world.on_table(spot, self.rng.uniform(-np.pi, np.pi)))
+        self.arm = self.skills.side(self.fan)
+        goal = self.rng.uniform([0.15, -0.15], [0.25, -0.05]) * [1 if self.arm == "right" else -1, 1]
+        self.pad = pad(self.world, self.world.on_table(goal))
+        self.world.keep_clear(spot, 0.12)
+        self.world.keep_clear(goal, 0.15)
+
+    def slots(self) -> dict[str, str]:
+        return {"arm": self.arm, "colour": self.fan.colour, "pad": self.pad.colour}
+
+    def success(self) -> bool:
+        """RoboTwin's predicate, and the fan is let go and rests on the pad."""
+        touching = self.world.touching(self.fan.name, self.pad.name)
+        return bool(self.placed() and touching and self.fan.speed < REST_SPEED)
+
+    def placed(self) -> bool:
+        """RoboTwin's predicate, and no finger touches the fan."""
+        return bool(
+            np.all(np.abs(self.fan.position - self.pad.point("top")) < ON_PAD)
+            and abs(yaw_of(self.fan.rotation)) < ALIGNED
+            and self.fan.rotation[2, 2] > np.cos(ALIGNED)
+            and self.skills.all_open()
+            and not self.world.fingers_on(self.fan.name)
+        )
+
+    def expert(self) -> Commands:
+        commands = {arm: self.skills.back_to_origin(arm) for arm in kin.ARMS}
+        if self.placed():
+            return commands
+        grip = self.skills.half_turn_grip(self.fan, 0.0)
+        if self.skills.holds(self.arm, grip.point, grip.width):
+            rotation, goal = self.skills.facing(self.arm, self.fan, 0.0), self.pad.point("top")
+            commands[self.arm] = self.skills.place(self.arm, self.fan, goal, rotation, twist=0.05, hover=HOVER)
+        else:
+            commands[self.arm] = self.skills.take(self.arm, grip, HOVER)
+        return commands
