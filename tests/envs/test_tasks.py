@@ -53,7 +53,7 @@ def test_the_expert_solves_the_task(task: str, setting: str, seed: int) -> None:
     env = start(task, seed, setting)
     assert not env.task.success()
     while not env.control(env.expert_action()):
-        assert env.steps < 250
+        assert env.steps < env.step_limit // 2
 
 
 @pytest.mark.parametrize("task", task_names())
