@@ -147,5 +147,5 @@ def test_robotwins_pictures_are_enlarged_to_the_full_size_and_no_further(make_ep
     focal, centre = episode.head_camera_intrinsic[0, 1, 1] * 256 / 240, (160.0, 128.0)
     np.testing.assert_allclose(resized.head_camera_intrinsic[0, [0, 1], [0, 1]], focal, rtol=1e-6)
     np.testing.assert_allclose(resized.head_camera_intrinsic[0, :2, 2], centre, rtol=1e-6)
-    with pytest.raises(UserError, match="collect again"):
+    with pytest.raises(UserError, match="320 x 288"):
         resize_episode(episode, (288, 320), (128, 160))

@@ -80,8 +80,6 @@ def test_an_interpreter_that_lacks_what_robotwin_imports(make: Make, checkout: F
     (checkout.root / "envs" / "robot" / "planner.py").write_text("import mplib_that_nobody_has")
     assert "is not the interpreter that RoboTwin was installed into" in (words := sentence(make))
     assert "mplib_that_nobody_has" in words
-    (checkout.root / "yaml.py").unlink()
-    assert "No module named 'yaml'" in sentence(make)
 
 
 @pytest.mark.parametrize(("python", "words"), [("/nowhere/python", "cannot run"), ("/bin/false", "exit code 1")])
@@ -101,8 +99,6 @@ def test_gym_make_chooses_the_backend(checkout: FakeCheckout) -> None:
     assert isinstance(env.unwrapped, RoboTwinEnv)
     env.close()
     assert len(envs.robotwin_task_names()) == 50
-    with pytest.raises(UserError, match="backend"):
-        gym.make("RoboTwin/turn_switch-v0")
 
 
 PARENT = """
