@@ -156,7 +156,7 @@ def _worker(config: CollectConfig, seeds: mp.Queue, results: mp.Queue) -> None:
     small = PRESETS["small"]
     sizes = ((240, 320), (240, 320)) if config.full_size else (small.head_size, small.wrist_size)
     try:
-        task = envs.resolve_task(config.task, config.simulator.backend)
+        task = envs.resolve_task(config.task)
         env = config.simulator.make(task, config.setting, *sizes)
         while (seed := seeds.get()) is not None:
             if isinstance(env, TabletopEnv):
@@ -217,7 +217,7 @@ def resume(config: CollectConfig) -> tuple[int, int]:
     if not done:
         return 0, config.seed
     last = read_episode(done[-1])
-    if (last.task, last.setting) != (envs.resolve_task(config.task, config.simulator.backend), config.setting):
+    if (last.task, last.setting) != (envs.resolve_task(config.task), config.setting):
         raise UserError(
             f"{config.out} holds episodes of {last.task} ({last.setting}); choose another folder with --out"
         )
@@ -238,7 +238,7 @@ def _receive(results: mp.Queue, workers: list) -> tuple[int, Episode | None, str
 
 def main() -> None:
     config = tyro.cli(CollectConfig, description=__doc__)
-    task = envs.resolve_task(config.task, config.simulator.backend)
+    task = envs.resolve_task(config.task)
     if config.setting not in SETTINGS:
         raise UserError(f"unknown setting {config.setting!r}; choose one of {', '.join(SETTINGS)}")
     if config.episodes < 1 or config.workers < 1 or config.seed < 0:

@@ -125,7 +125,7 @@ def choose_checkpoint(task: str, path: Path | None) -> Path:
 
 def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     """Runs the evaluation; returns what is written to --json."""
-    task = envs.resolve_task(config.task, config.simulator.backend)
+    task = envs.resolve_task(config.task)
     if config.setting not in SETTINGS:
         raise UserError(f"unknown setting {config.setting!r}; choose one of {', '.join(SETTINGS)}")
     if config.episodes < 1 or config.workers < 1 or config.seed < 0:

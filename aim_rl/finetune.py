@@ -225,7 +225,7 @@ def report(result: dict[str, Any]) -> None:
 
 def main() -> None:
     config = tyro.cli(FinetuneConfig, description=__doc__)
-    task = envs.resolve_task(config.task, config.simulator.backend)
+    task = envs.resolve_task(config.task)
     if config.setting not in SETTINGS:
         raise UserError(f"unknown setting {config.setting!r}; choose one of {', '.join(SETTINGS)}")
     counts = (config.iterations, config.groups, config.evaluation_episodes, config.workers, config.scenes)

@@ -212,7 +212,7 @@ class Log:
 def stage1_card(config: PretrainConfig, data: DemonstrationSet) -> dict[str, Any]:
     """What the checkpoint's card says of this run; `load_checkpoint` accepts it for each of `tasks`."""
     return {
-        "task": config.task if config.task == ALL_TASKS else envs.resolve_task(config.task, "robotwin"),
+        "task": config.task if config.task == ALL_TASKS else envs.resolve_task(config.task),
         "tasks": sorted(data.tasks),
         "stage": 1,
         "steps": config.steps,
@@ -276,7 +276,7 @@ def _last_knot_error(model: AIM, batch: dict[str, Tensor], generator: torch.Gene
 
 def pretrain(config: PretrainConfig, here: Processes = ALONE) -> Path:
     """Loads the data, runs Stage I and returns the folder of the run."""
-    task = None if config.task == ALL_TASKS else envs.resolve_task(config.task, "robotwin")
+    task = None if config.task == ALL_TASKS else envs.resolve_task(config.task)
     check(config, here)
     preset = PRESETS[config.preset]
     data = DemonstrationSet(config.data, preset, task, instruction_tokenizer(preset, config.wan))

@@ -8,32 +8,21 @@ from typing import Any
 import gymnasium as gym
 
 from envs.errors import UserError
-from envs.robotwin.tasks import task_names as robotwin_task_names
 from envs.tabletop.tasks import task_names
 
 ALIASES = {"stack_blocks": "stack_blocks_two"}
 
 
-def resolve_task(name: str, backend: str = "tabletop") -> str:
-    """The task that `name` means: aliases resolved.
-
-    Args:
-        name: RoboTwin's name, or an alias.
-        backend: "tabletop", or "robotwin", which has all of RoboTwin's tasks.
+def resolve_task(name: str) -> str:
+    """The task that `name`, RoboTwin's or an alias, means; both backends have all of them.
 
     Raises:
         UserError: no such task; the sentence names the nearest one.
     """
-    known = task_names() if backend == "tabletop" else robotwin_task_names()
     task = ALIASES.get(name, name)
-    if task in known:
+    if task in task_names():
         return task
-    if task in robotwin_task_names():
-        raise UserError(
-            f"{task} is not among the built-in tasks (`python -m envs --list`); it runs in a RoboTwin checkout, with "
-            "backend robotwin"
-        )
-    near = difflib.get_close_matches(name, [*known, *ALIASES], n=1, cutoff=0.0)
+    near = difflib.get_close_matches(name, [*task_names(), *ALIASES], n=1, cutoff=0.0)
     raise UserError(f"unknown task {name!r}; did you mean {near[0]!r}? `python -m envs --list` lists all tasks")
 
 
@@ -42,11 +31,11 @@ def make_env(task: str, backend: str = "tabletop", **arguments: Any) -> gym.Env[
 
     Raises:
         ValueError: a backend that does not exist.
-        UserError: the backend does not have the task.
+        UserError: no such task.
     """
     if backend not in ("tabletop", "robotwin"):
         raise ValueError(f"backend {backend!r} does not exist; choose one of tabletop, robotwin")
-    task = resolve_task(task, backend)
+    task = resolve_task(task)
     if backend == "robotwin":
         from envs.robotwin.env import RoboTwinEnv
 
@@ -56,5 +45,5 @@ def make_env(task: str, backend: str = "tabletop", **arguments: Any) -> gym.Env[
     return TabletopEnv(task, **arguments)
 
 
-for _name in [*robotwin_task_names(), *ALIASES]:
+for _name in [*task_names(), *ALIASES]:
     gym.register(f"RoboTwin/{_name}-v0", entry_point="envs:make_env", kwargs={"task": _name})

@@ -6,23 +6,17 @@ again, so that the command can be stopped and repeated. Writes results.csv, tabl
 
 from __future__ import annotations
 
-import csv
 import json
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
-import numpy as np
 import tyro
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from aim_rl.statistics import describe, success_rate
 from envs.errors import exit_cleanly
-
-WINDOW = 5  # iterations that the plotted curve averages over
+from experiments.runs import own_and_passed_on, run, scalars, smooth, write_csv, write_table
 
 
 @dataclass
@@ -39,28 +33,19 @@ class SeedsConfig:
 
 def run_seed(config: SeedsConfig, seed: int, arguments: list[str]) -> dict[str, Any]:
     """Runs one seed unless it is done; returns its result.json."""
-    run = config.out / f"seed_{seed}"
-    if not (run / "result.json").exists():
-        command = [sys.executable, "-m", "aim_rl.finetune", "--task", config.task, "--seed", str(seed)]
-        subprocess.run([*command, "--out", str(run), *arguments], check=True)
-    return json.loads((run / "result.json").read_text())
-
-
-def exploratory_success(run: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Environment steps and success of the exploring policy, per iteration."""
-    events = EventAccumulator(str(run / "tensorboard"), size_guidance={"scalars": 0}).Reload()
-    scalars = events.Scalars("stage2/success")
-    return np.array([event.step for event in scalars]), np.array([event.value for event in scalars])
+    folder = config.out / f"seed_{seed}"
+    if not (folder / "result.json").exists():
+        run("aim_rl.finetune", "--task", config.task, "--seed", seed, "--out", folder, *arguments)
+    return json.loads((folder / "result.json").read_text())
 
 
 def plot(config: SeedsConfig, results: list[dict[str, Any]]) -> None:
     """The exploring policy's success against environment steps, and both stages on held-out seeds."""
     figure, (curves, bars) = plt.subplots(1, 2, figsize=(10, 4), width_ratios=(3, 2), sharey=True)
     for seed in range(len(results)):
-        steps, success = exploratory_success(config.out / f"seed_{seed}")
-        window = min(WINDOW, len(success))
-        smooth = np.convolve(success, np.ones(window) / window, "valid")
-        curves.plot(steps[window - 1 :] / 1000, smooth, color=f"C{seed}", label=f"seed {seed}")
+        steps, success = scalars(config.out / f"seed_{seed}", "stage2/success")
+        at, mean = smooth(steps, success)
+        curves.plot(at / 1000, mean, color=f"C{seed}", label=f"seed {seed}")
         curves.plot(steps / 1000, success, ".", color=f"C{seed}", alpha=0.2)
     curves.set(xlabel="environment steps (thousands)", ylabel="success", title="exploring policy, training scenes")
     curves.legend()
@@ -76,8 +61,8 @@ def plot(config: SeedsConfig, results: list[dict[str, Any]]) -> None:
 
 
 def main() -> None:
-    split = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
-    config, arguments = tyro.cli(SeedsConfig, args=sys.argv[1:split], description=__doc__), sys.argv[split + 1 :]
+    own, arguments = own_and_passed_on()
+    config = tyro.cli(SeedsConfig, args=own, description=__doc__)
     results = [run_seed(config, seed, arguments) for seed in range(config.seeds)]
     rows = [("Stage I", results[0]["stage1"], "", "")]
     rows += [
@@ -87,18 +72,20 @@ def main() -> None:
     successes = sum(result["stage2"]["successes"] for result in results)
     episodes = sum(result["stage2"]["episodes"] for result in results)
     rows.append(("Stage II, all seeds", success_rate(successes, episodes), "", ""))
-    with (config.out / "results.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["policy", "successes", "episodes", "ci_low", "ci_high", "environment_steps", "minutes"])
-        for name, rate, steps, minutes in rows:
-            interval = [f"{rate[end]:.4f}" for end in ("ci_low", "ci_high")]
-            writer.writerow([name, rate["successes"], rate["episodes"], *interval, steps, minutes])
-    lines = ["| policy | success (Wilson 95 %) | environment steps | minutes |", "|---|---|---|---|"]
-    lines += [f"| {name} | {describe(rate)} | {steps} | {minutes} |" for name, rate, steps, minutes in rows]
-    command = " ".join(["python -m experiments.stage2_seeds", *sys.argv[1:]])
-    (config.out / "table.md").write_text("\n".join([f"`{command}`", "", *lines, ""]))
+    lines = [
+        {
+            "policy": name,
+            **{key: rate[key] for key in ("successes", "episodes")},
+            **{end: f"{rate[end]:.4f}" for end in ("ci_low", "ci_high")},
+            "environment_steps": steps,
+            "minutes": minutes,
+        }
+        for name, rate, steps, minutes in rows
+    ]
+    write_csv(config.out / "results.csv", lines)
     plot(config, results)
-    print((config.out / "table.md").read_text())
+    columns = ["policy", "success (Wilson 95 %)", "environment steps", "minutes"]
+    write_table(config.out / "table.md", columns, [(name, describe(rate), *rest) for name, rate, *rest in rows])
 
 
 if __name__ == "__main__":

@@ -7,10 +7,7 @@ result is there is not run again, and one that was stopped goes on. Writes resul
 
 from __future__ import annotations
 
-import csv
 import json
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +17,7 @@ import tyro
 from aim_rl.model.visibility import TABLES
 from aim_rl.statistics import describe, success_rate
 from envs.errors import exit_cleanly
+from experiments.runs import own_and_passed_on, run, write_csv, write_table
 
 
 @dataclass
@@ -38,49 +36,44 @@ class VisibilityConfig:
     """Evaluated on the held-out seeds."""
 
 
-def run(config: VisibilityConfig, table: str, seed: int, arguments: list[str]) -> dict[str, Any]:
+def train(config: VisibilityConfig, table: str, seed: int, arguments: list[str]) -> dict[str, Any]:
     """Trains and evaluates one model unless that is done; returns its success, minutes and held-out errors."""
     folder = config.out / f"{table}_{seed}"
     result = folder / "result.json"
     if not result.exists():
         common = ["--task", config.task]
-        train = ["--data", str(config.data), "--out", str(folder), "--visibility", table, "--seed", str(seed)]
+        how = ["--data", config.data, "--out", folder, "--visibility", table, "--seed", seed]
         if (folder / "trainer").exists():
-            train = ["--resume", str(folder)]
-        test = ["--checkpoint", str(folder), "--episodes", str(config.episodes), "--json", str(result)]
-        for module, options in (("aim_rl.pretrain", [*train, *arguments]), ("aim_rl.evaluate", test)):
-            subprocess.run([sys.executable, "-m", module, *common, *options], check=True)
+            how = ["--resume", folder]
+        run("aim_rl.pretrain", *common, *how, *arguments)
+        run("aim_rl.evaluate", *common, "--checkpoint", folder, "--episodes", config.episodes, "--json", result)
     return json.loads((folder / "checkpoint" / "config.json").read_text()) | json.loads(result.read_text())
 
 
 def main() -> None:
-    split = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
-    config, arguments = tyro.cli(VisibilityConfig, args=sys.argv[1:split], description=__doc__), sys.argv[split + 1 :]
+    own, arguments = own_and_passed_on()
+    config = tyro.cli(VisibilityConfig, args=own, description=__doc__)
     results: dict[str, list[dict[str, Any]]] = {table: [] for table in TABLES}
     for seed in range(config.seeds):
         for table, runs in results.items():
-            runs.append(run(config, table, seed, arguments))
-    with (config.out / "results.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["visibility", "seed", "successes", "episodes", "ci_low", "ci_high", "minutes", "peak_px"])
-        for table, runs in results.items():
-            for seed, one in enumerate(runs):
-                counts = [one[key] for key in ("successes", "episodes", "ci_low", "ci_high")]
-                writer.writerow([table, seed, *counts, one["minutes"], one["held_out"]["map_peak_error_px"]])
-    command = " ".join(["python -m experiments.visibility", *sys.argv[1:]])
+            runs.append(train(config, table, seed, arguments))
     lines = [
-        f"`{command}`",
-        "",
-        "| visibility | success (Wilson 95 %) | of each seed | minutes each |",
-        "|---|---|---|---|",
+        {
+            "visibility": table,
+            "seed": seed,
+            **{key: one[key] for key in ("successes", "episodes", "ci_low", "ci_high", "minutes")},
+            "peak_px": one["held_out"]["map_peak_error_px"],
+        }
+        for table, runs in results.items()
+        for seed, one in enumerate(runs)
     ]
+    write_csv(config.out / "results.csv", lines)
+    rows = []
     for table, runs in results.items():
         rate = success_rate(sum(one["successes"] for one in runs), sum(one["episodes"] for one in runs))
         each = ", ".join(str(one["successes"]) for one in runs)
-        minutes = ", ".join(f"{one['minutes']:.1f}" for one in runs)
-        lines.append(f"| {table} | {describe(rate)} | {each} | {minutes} |")
-    (config.out / "table.md").write_text("\n".join([*lines, ""]))
-    print((config.out / "table.md").read_text())
+        rows.append([table, describe(rate), each, ", ".join(f"{one['minutes']:.1f}" for one in runs)])
+    write_table(config.out / "table.md", ["visibility", "success (Wilson 95 %)", "of each seed", "minutes each"], rows)
 
 
 if __name__ == "__main__":

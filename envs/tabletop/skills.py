@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.tabletop import kinematics as kin
+from envs.tabletop.contacts import REST_SPEED
 from envs.tabletop.robot import OPEN_COMMAND, Arm, Tool, make_pose, quat_from_matrix
 from envs.tabletop.scene import Articulated, Body, Tabletop, rotation_about
 
@@ -153,6 +154,10 @@ class Skills:
             and gap > width - 0.006
             and gap < width + 0.006
         )
+
+    def rests_on(self, body: Body, support: Body) -> bool:
+        """Whether a body lies still on another."""
+        return bool(self.world.touching(body.name, support.name)) and body.speed < REST_SPEED
 
     def at_home(self, arm: str) -> bool:
         """Whether a tool is far enough from the middle of the table to leave it to the other arm."""

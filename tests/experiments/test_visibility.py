@@ -26,20 +26,20 @@ def test_finished_runs_become_a_table_and_a_missing_one_is_trained(
         (folder / "checkpoint" / "config.json").write_text(json.dumps(card))
         (folder / "result.json").write_text(json.dumps(success_rate(successes[table][seed], 100)))
 
-    def fake_run(command: list[str], check: bool) -> None:
-        commands.append(command)
+    def fake_run(*command: object) -> None:
+        commands.append([str(word) for word in command])
         if "aim_rl.evaluate" in command:
             finish("no_map", 1)
 
-    def resume(command: list[str], check: bool) -> None:
-        commands.append(command)
+    def resume(*command: object) -> None:
+        commands.append([str(word) for word in command])
         (tmp_path / "no_map_1" / "result.json").write_text(json.dumps(success_rate(20, 100)))
 
     for table in successes:
         for seed in range(2):
             if (table, seed) != ("no_map", 1):
                 finish(table, seed)
-    monkeypatch.setattr(visibility.subprocess, "run", fake_run)
+    monkeypatch.setattr(visibility, "run", fake_run)
     arguments = ["--task", "click_bell", "--data", "D", "--out", str(tmp_path), "--seeds", "2", "--", "--steps", "7"]
     monkeypatch.setattr(sys, "argv", ["visibility", *arguments])
     visibility.main()
@@ -50,7 +50,7 @@ def test_finished_runs_become_a_table_and_a_missing_one_is_trained(
     (tmp_path / "no_map_1" / "result.json").unlink()  # stopped before it was evaluated
     (tmp_path / "no_map_1" / "trainer").mkdir()
     commands.clear()
-    monkeypatch.setattr(visibility.subprocess, "run", resume)
+    monkeypatch.setattr(visibility, "run", resume)
     visibility.main()
     assert commands[0][commands[0].index("--resume") + 1] == str(tmp_path / "no_map_1")
     assert "--out" not in commands[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import sapien
 
-from envs.tabletop.objects.parts import DARK, PALETTE, STEEL, Parts, draw, points, shade
+from envs.tabletop.objects.parts import PALETTE, Parts, draw, points, shade
 from envs.tabletop.scene import Body, Colour, Tabletop
 
 LIGHT = 120.0  # kg/m3
@@ -96,25 +96,4 @@ def tray(world: Tabletop, pose: sapien.Pose, name: str = "tray", static: bool = 
     made = parts.build(name, pose, static)
     made.points = points(left=[-half[0] / 2, 0, 0.006], right=[half[0] / 2, 0, 0.006], inside=[0, 0, 0.006])
     made.colour = colour
-    return made
-
-
-def toy_car(world: Tabletop, pose: sapien.Pose, name: str = "toy_car") -> Body:
-    """A toy car on its wheels, its bonnet towards +x. Points: "grip", in its middle; "top"."""
-    length, width = draw(world, (0.072, 0.08)), draw(world, (0.034, 0.04))
-    colour = draw(world, ("red", "blue", "yellow", "green", "orange", "purple"))
-    look, parts = PALETTE[colour], Parts(world, density=LIGHT)
-    x, y, wheel = length / 2, width / 2, 0.009
-    parts.box((x, y, 0.009), [0, 0, 0.015], look)
-    parts.box((0.5 * x, 0.86 * y, 0.008), [-0.12 * x, 0, 0.032], shade(look, 0.9))
-    parts.box((0.42 * x, 0.87 * y, 0.0045), [-0.12 * x, 0, 0.033], (0.55, 0.75, 0.88), solid=False)
-    parts.box((0.51 * x, 0.7 * y, 0.0045), [-0.12 * x, 0, 0.033], (0.55, 0.75, 0.88), solid=False)
-    for sign in (-1, 1):
-        parts.box((0.002, 0.004, 0.003), [x, sign * 0.6 * y, 0.017], (1.0, 0.97, 0.75), solid=False)
-        for place in (-0.58 * x, 0.58 * x):
-            parts.cylinder(wheel, 0.006, [place, sign * (y - 0.003) - 0.003, wheel], DARK, axis=(0, 1, 0))
-            parts.cylinder(0.4 * wheel, 0.008, [place, sign * (y - 0.003) - 0.004, wheel], STEEL, (0, 1, 0), False)
-    made = parts.build(name, pose)
-    made.points = points(grip=[0, 0, 0.021], top=[0, 0, 0.04])
-    made.width, made.colour = width, colour
     return made

@@ -134,7 +134,7 @@ def pill_bottle(world: Tabletop, pose: sapien.Pose, name: str = "pill_bottle") -
 PAD_COLOURS = ("blue", "green", "black", "purple", "red")
 
 
-def pad(world: Tabletop, pose: sapien.Pose, name: str = "pad") -> Body:
+def square_pad(world: Tabletop, pose: sapien.Pose, name: str = "pad") -> Body:
     """A thin square pad, fixed to the table. Point: "top", the middle of its upper side."""
     return _sheet((draw(world, (0.04, 0.044)),) * 2, world, pose, name)
 

@@ -321,22 +321,23 @@ def cube(world: Tabletop, pose: sapien.Pose, name: str = "cube") -> Body:
 
 
 def toy_car(world: Tabletop, pose: sapien.Pose, name: str = "toy_car") -> Body:
-    """A toy car, long along x, driving towards +x. Points: "grip", across its cabin; "top"."""
-    half, width = draw(world, (0.042, 0.048)), draw(world, (0.036, 0.042))
-    colour = draw(world, ("red", "blue", "yellow", "green", "orange", "pink"))
-    look = PALETTE[colour]
-    parts = Parts(world)
-    for x in (-0.58 * half, 0.58 * half):
-        parts.cylinder(0.009, width + 0.004, [x, width / 2 + 0.002, 0.009], DARK, axis=(0, -1, 0))
-        parts.cylinder(0.004, width + 0.005, [x, width / 2 + 0.0025, 0.009], STEEL, axis=(0, -1, 0), solid=False)
-    parts.box((half, width / 2, 0.008), [0, 0, 0.016], look)
-    parts.box((0.5 * half, width / 2, 0.009), [-0.1 * half, 0, 0.033], look)
-    parts.box((0.42 * half, width / 2 + 0.0004, 0.005), [-0.1 * half, 0, 0.033], (0.6, 0.8, 0.92), solid=False)
-    parts.box((0.5 * half + 0.0004, 0.42 * width, 0.005), [-0.1 * half, 0, 0.033], (0.6, 0.8, 0.92), solid=False)
+    """A toy car on its wheels, its bonnet towards +x. Points: "grip", in its middle; "top"."""
+    length, width = draw(world, (0.072, 0.08)), draw(world, (0.034, 0.04))
+    colour = draw(world, ("red", "blue", "yellow", "green", "orange", "purple"))
+    look, parts = PALETTE[colour], Parts(world, density=120.0)
+    x, y, wheel = length / 2, width / 2, 0.009
+    parts.box((x, y, 0.009), [0, 0, 0.015], look)
+    parts.box((0.5 * x, 0.86 * y, 0.008), [-0.12 * x, 0, 0.032], shade(look, 0.9))
+    parts.box((0.42 * x, 0.87 * y, 0.0045), [-0.12 * x, 0, 0.033], (0.55, 0.75, 0.88), solid=False)
+    parts.box((0.51 * x, 0.7 * y, 0.0045), [-0.12 * x, 0, 0.033], (0.55, 0.75, 0.88), solid=False)
     for sign in (-1, 1):
-        parts.cylinder(0.004, 0.001, [half, sign * 0.32 * width, 0.018], PALETTE["yellow"], axis=(1, 0, 0), solid=False)
+        parts.box((0.002, 0.004, 0.003), [x, sign * 0.6 * y, 0.017], (1.0, 0.97, 0.75), solid=False)
+        for place in (-0.58 * x, 0.58 * x):
+            parts.cylinder(wheel, 0.006, [place, sign * (y - 0.003) - 0.003, wheel], DARK, axis=(0, 1, 0))
+            parts.cylinder(0.4 * wheel, 0.008, [place, sign * (y - 0.003) - 0.004, wheel], STEEL, (0, 1, 0), False)
     made = parts.build(name, pose)
-    made.points, made.width, made.colour = points(grip=[-0.1 * half, 0, 0.031], top=[0, 0, 0.042]), width, colour
+    made.points = points(grip=[0, 0, 0.021], top=[0, 0, 0.04])
+    made.width, made.colour = width, colour
     return made
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from envs.tabletop import kinematics as kin
-from envs.tabletop.objects.handheld import pad, pill_bottle
+from envs.tabletop.objects.handheld import pill_bottle, square_pad
 from envs.tabletop.scene import upright
 from envs.tabletop.task import Commands, Task
 
@@ -43,7 +43,7 @@ class MovePillbottlePad(Task):
         while np.linalg.norm(goal - spot) < 0.1:
             goal = self.rng.uniform([0.05, -0.2], [0.25, 0.1]) * [side, 1]
         self.bottle = pill_bottle(self.world, self.world.on_table(spot, self.rng.uniform(-0.5, 0.5)))
-        self.pad = pad(self.world, upright([*goal, self.world.table_top]))
+        self.pad = square_pad(self.world, upright([*goal, self.world.table_top]))
         self.arm = self.skills.side(self.bottle)
         self.world.keep_clear(spot, 0.1)
         self.world.keep_clear(goal, 0.1)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from envs.tabletop import kinematics as kin
-from envs.tabletop.contacts import REST_SPEED
 from envs.tabletop.objects.office import playing_cards
 from envs.tabletop.task import Commands, Task
 
@@ -50,8 +49,7 @@ class MovePlayingcardAway(Task):
 
     def success(self) -> bool:
         """RoboTwin's predicate, and the cards are let go and rest on the table."""
-        touching = self.world.touching(self.cards.name, "table")
-        return bool(self.placed() and touching and self.cards.speed < REST_SPEED)
+        return self.placed() and self.skills.rests_on(self.cards, self.world.bodies["table"])
 
     def placed(self) -> bool:
         """RoboTwin's predicate, and no finger touches the cards."""

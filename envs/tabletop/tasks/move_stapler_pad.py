@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from envs.tabletop import kinematics as kin
-from envs.tabletop.contacts import REST_SPEED
 from envs.tabletop.objects.office import pad, stapler
 from envs.tabletop.skills import lengthwise, wrapped, yaw_of
 from envs.tabletop.task import Commands, Task
@@ -54,8 +53,7 @@ class MoveStaplerPad(Task):
 
     def success(self) -> bool:
         """RoboTwin's predicate, and the stapler is let go and rests on the pad."""
-        touching = self.world.touching(self.stapler.name, self.pad.name)
-        return bool(self.placed() and touching and self.stapler.speed < REST_SPEED)
+        return self.placed() and self.skills.rests_on(self.stapler, self.pad)
 
     def placed(self) -> bool:
         """RoboTwin's predicate, and no finger touches the stapler."""

@@ -9,8 +9,8 @@ import numpy as np
 
 from envs.tabletop import kinematics as kin
 from envs.tabletop.contacts import REST_SPEED
-from envs.tabletop.objects.food import bread, burger, fries, toy_car
-from envs.tabletop.objects.office import stapler, tea_box
+from envs.tabletop.objects.food import bread, burger, fries
+from envs.tabletop.objects.office import stapler, tea_box, toy_car
 from envs.tabletop.objects.tools import bell
 from envs.tabletop.scene import Body
 from envs.tabletop.skills import UP, directed

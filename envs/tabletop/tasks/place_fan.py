@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from envs.tabletop import kinematics as kin
-from envs.tabletop.contacts import REST_SPEED
 from envs.tabletop.objects.office import fan, pad
 from envs.tabletop.skills import yaw_of
 from envs.tabletop.task import Commands, Task
@@ -51,8 +50,7 @@ class PlaceFan(Task):
 
     def success(self) -> bool:
         """RoboTwin's predicate, and the fan is let go and rests on the pad."""
-        touching = self.world.touching(self.fan.name, self.pad.name)
-        return bool(self.placed() and touching and self.fan.speed < REST_SPEED)
+        return self.placed() and self.skills.rests_on(self.fan, self.pad)
 
     def placed(self) -> bool:
         """RoboTwin's predicate, and no finger touches the fan."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from envs.tabletop import kinematics as kin
-from envs.tabletop.contacts import REST_SPEED
 from envs.tabletop.objects.office import mouse, pad
 from envs.tabletop.skills import lengthwise, wrapped, yaw_of
 from envs.tabletop.task import Commands, Task
@@ -54,8 +53,7 @@ class PlaceMousePad(Task):
 
     def success(self) -> bool:
         """RoboTwin's predicate, and the mouse is let go and rests on the pad."""
-        touching = self.world.touching(self.mouse.name, self.pad.name)
-        return bool(self.placed() and touching and self.mouse.speed < REST_SPEED)
+        return self.placed() and self.skills.rests_on(self.mouse, self.pad)
 
     def placed(self) -> bool:
         """RoboTwin's predicate, and no finger touches the mouse."""

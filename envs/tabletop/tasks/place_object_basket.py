@@ -6,8 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from envs.tabletop.objects.food import toy_car
-from envs.tabletop.objects.office import tea_box
+from envs.tabletop.objects.office import tea_box, toy_car
 from envs.tabletop.scene import Body
 from envs.tabletop.skills import Grip
 from envs.tabletop.tasks.place_can_basket import PlaceCanBasket

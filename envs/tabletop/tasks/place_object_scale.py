@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from envs.tabletop import kinematics as kin
-from envs.tabletop.contacts import REST_SPEED
 from envs.tabletop.objects.office import electronic_scale, hand_bell, mouse, stapler
 from envs.tabletop.task import Commands, Task
 
@@ -56,8 +55,7 @@ class PlaceObjectScale(Task):
 
     def success(self) -> bool:
         """RoboTwin's predicate, and the object is let go and rests on the scale."""
-        touching = self.world.touching(self.object.name, self.scale.name)
-        return bool(self.placed() and touching and self.object.speed < REST_SPEED)
+        return self.placed() and self.skills.rests_on(self.object, self.scale)
 
     def placed(self) -> bool:
         """RoboTwin's predicate, and no finger touches the object."""

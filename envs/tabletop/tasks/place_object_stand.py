@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from envs.tabletop import kinematics as kin
-from envs.tabletop.contacts import REST_SPEED
 from envs.tabletop.objects.office import cube, display_stand, hand_bell, mouse, remote_control, stapler, toy_car
 from envs.tabletop.task import Commands, Task
 
@@ -61,8 +60,7 @@ class PlaceObjectStand(Task):
 
     def success(self) -> bool:
         """RoboTwin's predicate, and the object is let go and rests on the stand."""
-        touching = self.world.touching(self.object.name, self.stand.name)
-        return bool(self.placed() and touching and self.object.speed < REST_SPEED)
+        return self.placed() and self.skills.rests_on(self.object, self.stand)
 
     def placed(self) -> bool:
         """RoboTwin's predicate, and no finger touches the object."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from envs.tabletop import kinematics as kin
-from envs.tabletop.contacts import REST_SPEED
 from envs.tabletop.objects.office import phone, phone_stand
 from envs.tabletop.skills import CLOSED, UP, Array, Command, angle_between
 from envs.tabletop.task import Commands, Task
@@ -55,8 +54,7 @@ class PlacePhoneStand(Task):
 
     def success(self) -> bool:
         """RoboTwin's predicate, and the phone is let go and rests in the stand, its screen to the front."""
-        touching = self.world.touching(self.phone.name, self.stand.name)
-        return bool(self.placed() and touching and self.phone.speed < REST_SPEED)
+        return self.placed() and self.skills.rests_on(self.phone, self.stand)
 
     def placed(self) -> bool:
         """RoboTwin's predicate, and the phone leans and no finger touches it."""

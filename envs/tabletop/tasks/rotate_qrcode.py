@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from envs.tabletop import kinematics as kin
-from envs.tabletop.contacts import REST_SPEED
 from envs.tabletop.objects.office import payment_sign
 from envs.tabletop.skills import yaw_of
 from envs.tabletop.task import Commands, Task
@@ -52,8 +51,7 @@ class RotateQrcode(Task):
 
     def success(self) -> bool:
         """RoboTwin's predicate, and the sign is let go and rests on the table."""
-        touching = self.world.touching(self.sign.name, "table")
-        return bool(self.placed() and touching and self.sign.speed < REST_SPEED)
+        return self.placed() and self.skills.rests_on(self.sign, self.world.bodies["table"])
 
     def placed(self) -> bool:
         """RoboTwin's predicate, and no finger touches the sign."""

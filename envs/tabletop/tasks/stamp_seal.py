@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from envs.tabletop import kinematics as kin
-from envs.tabletop.contacts import REST_SPEED
 from envs.tabletop.objects.office import pad, seal
 from envs.tabletop.task import Commands, Task
 
@@ -54,8 +53,7 @@ class StampSeal(Task):
 
     def success(self) -> bool:
         """RoboTwin's predicate, and the seal is let go and rests on the square."""
-        touching = self.world.touching(self.seal.name, self.square.name)
-        return bool(self.placed() and touching and self.seal.speed < REST_SPEED)
+        return self.placed() and self.skills.rests_on(self.seal, self.square)
 
     def placed(self) -> bool:
         """RoboTwin's predicate, and no finger touches the seal."""

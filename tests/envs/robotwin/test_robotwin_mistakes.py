@@ -98,7 +98,7 @@ def test_gym_make_chooses_the_backend(checkout: FakeCheckout) -> None:
     env = gym.make("RoboTwin/stack_blocks_two-v0", **arguments)
     assert isinstance(env.unwrapped, RoboTwinEnv)
     env.close()
-    assert len(envs.robotwin_task_names()) == 50
+    assert len(envs.task_names()) == 50
 
 
 PARENT = """
