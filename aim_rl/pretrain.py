@@ -22,6 +22,7 @@ import envs
 from aim_rl.checkpoint import save_checkpoint
 from aim_rl.data.dataset import DemonstrationSet
 from aim_rl.model import AIM, instruction_tokenizer, load_frozen, load_wan, map_peak_error, proprio, sample_chain
+from aim_rl.model.compiling import check_compiler, compile_blocks
 from aim_rl.model.presets import PRESETS
 from aim_rl.model.wan import Frozen
 from aim_rl.parallel import ALONE, Processes, SharedState, Whole, place, processes, release
@@ -58,6 +59,8 @@ class PretrainConfig:
     """Matrix products in bfloat16 (autocast); weights, averages and optimizer stay in float32."""
     recompute: bool = False
     """Gradient checkpointing: computes blocks again in the backward pass instead of keeping what they computed."""
+    compile: bool = False
+    """torch.compile of the blocks, for GPUs; needs a C++ compiler."""
     learning_rate: float = 1e-3
     weight_decay: float = 0.01
     ema: float = 0.998
@@ -89,6 +92,8 @@ def train(config: PretrainConfig, data: DemonstrationSet, run: Path, here: Proce
     )
     average.n_averaged = average.n_averaged.to(here.device)
     averaged = cast(AIM, average.module)
+    if config.compile:
+        compile_blocks(model)  # not its average, which only validates
     for part in (model, averaged):
         place(part, here)
     model.recompute = config.recompute
@@ -303,6 +308,8 @@ def check(config: PretrainConfig, here: Processes) -> None:
             f"--batch-size {config.batch_size} cannot be shared out: it must be a multiple of {unit}, --micro-batch "
             f"times the {here.count} processes"
         )
+    if config.compile:
+        check_compiler()
     if config.wan is not None and PRESETS[config.preset].text == "words":
         raise UserError(f"--wan is for the preset wan2.2-5b; {config.preset} starts from random weights")
 

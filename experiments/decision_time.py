@@ -20,6 +20,7 @@ from torch import Tensor
 from aim_rl.model import AIM, PRESETS, PROPRIO_DIM, WorldContext, sample_chain
 from aim_rl.model.__main__ import action_flops, context_tokens, world_flops
 from aim_rl.model.aim import Observed
+from aim_rl.model.compiling import check_compiler, compile_blocks
 from aim_rl.model.history import History, empty_history
 from aim_rl.model.visibility import READS_TEXT
 from envs.errors import UserError, exit_cleanly
@@ -32,6 +33,8 @@ class DecisionTimeConfig:
     preset: str = "wan2.2-5b"
     """tiny, small or wan2.2-5b; the full size needs 24 GB of GPU memory while it is built."""
     repeats: int = 20
+    compile: bool = False
+    """torch.compile of the blocks; needs a C++ compiler."""
 
 
 @dataclass
@@ -110,6 +113,8 @@ def decision_time(config: DecisionTimeConfig) -> str:
     """The table, in milliseconds."""
     if config.preset not in PRESETS:
         raise UserError(f"unknown preset {config.preset!r}; choose one of {', '.join(PRESETS)}")
+    if config.compile:
+        check_compiler()
     preset = PRESETS[config.preset]
     with torch.device("meta"):
         shapes = AIM(preset)
@@ -117,6 +122,8 @@ def decision_time(config: DecisionTimeConfig) -> str:
     machine = measure_machine(config.repeats)
     with machine.device:
         model = AIM(preset).to(machine.dtype).eval()
+    if config.compile:
+        compile_blocks(model)
     decision = Decision(model, machine)
     context = decision.world()
     size = machine.dtype.itemsize
@@ -130,8 +137,9 @@ def decision_time(config: DecisionTimeConfig) -> str:
         "world": seconds(decision.world, machine.device, config.repeats),
         "action": seconds(lambda: decision.action(context), machine.device, config.repeats),
     }
+    compiled = " compiled" if config.compile else ""
     lines = [
-        f"{config.preset} on {machine.name}, {machine.dtype}: {machine.flops / 1e12:.2f} TFLOP/s, "
+        f"{config.preset}{compiled} on {machine.name}, {machine.dtype}: {machine.flops / 1e12:.2f} TFLOP/s, "
         f"{machine.bytes / 1e9:.1f} GB/s measured",
         "",
         "| part | measured ms | floor ms | by FLOPs ms | by bytes ms |",

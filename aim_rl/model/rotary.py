@@ -62,5 +62,10 @@ def rotation(positions: Tensor, heads: int, head_dim: int) -> Tensor:
 
 def rotate(z: Tensor, by: Tensor) -> Tensor:
     """Queries or keys [B, n, heads, head_dim], turned by the rotation [n, heads, head_dim / 2]."""
-    pairs = torch.view_as_complex(z.to(by.real.dtype).unflatten(-1, (-1, 2)))
-    return torch.view_as_real(pairs * by).flatten(-2).to(z.dtype)
+    pairs = z.to(by.real.dtype).unflatten(-1, (-1, 2))
+    if torch.compiler.is_compiling():  # which generates no code for complex numbers; without it, they are faster
+        (a, b), (c, s) = pairs.unbind(-1), torch.view_as_real(by).unbind(-1)
+        turned = torch.stack([a * c - b * s, a * s + b * c], -1)
+    else:
+        turned = torch.view_as_real(torch.view_as_complex(pairs) * by)
+    return turned.flatten(-2).to(z.dtype)

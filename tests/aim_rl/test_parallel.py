@@ -49,10 +49,10 @@ def alone(data: Path, out: Path, steps: int, resume: bool = False) -> None:
         pretrain.pretrain(config)
 
 
-def two_processes(*arguments: str) -> None:
+def two_processes(*arguments: str, command: tuple[str, ...] = ("-m", "aim_rl.pretrain")) -> None:
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    subprocess.run([*launch, "-m", "aim_rl.pretrain", *arguments], check=True, env=environment, capture_output=True)
+    subprocess.run([*launch, *command, *arguments], check=True, env=environment, capture_output=True)
 
 
 def curve(run: Path, name: str) -> dict[int, float]:
@@ -73,9 +73,10 @@ def test_two_processes_take_the_steps_of_one_and_either_resumes_the_other(tmp_pa
         ours, theirs = curve(two, name), curve(one, name)
         assert ours[0] == pytest.approx(theirs[0], rel=1e-5)
         assert ours[2] == pytest.approx(theirs[2], rel=0.01) and theirs[2] != pytest.approx(theirs[0], rel=0.05)
-    # What one process left goes on with two, and the other way round.
+    # What one process left goes on with two, compiled and with gradient checkpointing, and the other way round.
     alone(data, two, 5, resume=True)
-    two_processes("--resume", str(one), "--steps", "5", *SIZES)
+    compiled = ["--resume", str(one), "--steps", "5", "--compile", "--recompute"]
+    two_processes(*compiled, *SIZES, command=(str(Path(__file__).with_name("compiled_pretrain.py")),))
     assert curve(two, "loss")[4] == pytest.approx(curve(one, "loss")[4], rel=0.01)
     for name, tensor in weights(two).items():
         torch.testing.assert_close(tensor, weights(one)[name], atol=1e-4, rtol=0, msg=lambda m, n=name: f"{n}: {m}")

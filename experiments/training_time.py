@@ -1,0 +1,150 @@
+"""How long a Stage I step takes against what the machine allows: `python -m experiments.training_time`.
+
+Random weights and chunks, no download: random latents and embeddings stand in for Wan's VAE and UMT5, which a step runs
+besides. On an NVIDIA GPU, weights, gradients and AdamW are in bfloat16, so that the full size fits on one card of 80 GB
+(`pretrain` keeps them and an average in float32 and shares them out); else float32. The floor is as in `decision_time`:
+the FLOPs of forward and backward pass, nothing computed twice; or the bytes of the weights (read twice), of their
+gradients (written once) and of AdamW (four numbers read and three written for each weight).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import torch
+import tyro
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from aim_rl.data.dataset import DemonstrationSet
+from aim_rl.model import AIM, CAMERAS, PRESETS, Preset
+from aim_rl.model.compiling import check_compiler, compile_blocks
+from aim_rl.model.tokenizer import PixelTokenizer
+from aim_rl.parallel import Processes
+from aim_rl.pretrain import PretrainConfig, accumulate_gradients
+from envs.errors import UserError, exit_cleanly
+from experiments.decision_time import measure_machine, seconds
+
+
+@dataclass
+class TrainingTimeConfig:
+    """Times one training step of a preset."""
+
+    preset: str = "wan2.2-5b"
+    """tiny, small or wan2.2-5b."""
+    batch_size: int = 1
+    """Chunks per step."""
+    recompute: bool = True
+    """Gradient checkpointing."""
+    compile: bool = False
+    """torch.compile of the blocks; needs a C++ compiler."""
+    repeats: int = 5
+    """Steps that are timed, after two that are not."""
+
+
+class RandomChunks:
+    """Stands in for the demonstrations, and for the model's pretrained parts: noise of their shapes and dtypes."""
+
+    def __init__(self, model: AIM) -> None:
+        self.preset, self.train = model.preset, torch.arange(1)
+        weight = model.x.head.weight
+        self._like = {"device": weight.device, "dtype": weight.dtype}
+        if not isinstance(model.tokenizer, PixelTokenizer):
+            model.tokenizer = self  # pyright: ignore[reportAttributeAccessIssue]
+            model.text = self._text  # pyright: ignore[reportAttributeAccessIssue]
+
+    def batch(self, indices: Tensor, wordings: torch.Generator | None = None) -> dict[str, Tensor]:
+        """As `DemonstrationSet.batch`."""
+        preset, past = self.preset, (self.preset.history,) if self.preset.history else ()
+        sizes = (preset.head_size, preset.wrist_size, preset.wrist_size)
+
+        def normal(*shape: int) -> Tensor:
+            return torch.randn(len(indices), *shape, **self._like)
+
+        def picture(*shape: int) -> Tensor:
+            return torch.zeros(len(indices), *shape, dtype=torch.uint8, device=self._like["device"])
+
+        batch = {name: picture(*size, 3) for name, size in zip(CAMERAS, sizes, strict=True)}
+        batch |= {"qpos": normal(14), "qpos_measured": normal(14)}
+        batch |= {f"{arm}_endpose": normal(7) for arm in ("left", "right")}
+        batch["text"] = torch.zeros(len(indices), preset.text_length, dtype=torch.long, device=self._like["device"])
+        batch["future_rgb"] = batch["future_maps"] = normal(preset.frames, 3, *preset.canvas)
+        batch["knots"] = normal(preset.n_knots, preset.action_dim)
+        if past:
+            batch |= {f"past_{name}": picture(*past, *size, 3) for name, size in zip(CAMERAS, sizes, strict=True)}
+            batch["past_knots"] = normal(*past, preset.n_past, preset.action_dim)
+            batch["past_happened"] = picture(*past) == 0
+        return batch
+
+    def encode_now(self, cameras: list[Tensor]) -> Tensor:
+        return self._latents(len(cameras[0]), 1)
+
+    def encode(self, video: Tensor, before: list[Tensor] | None) -> Tensor:
+        return self._latents(len(video), self.preset.frames // self.preset.temporal_stride)
+
+    def heights(self, maps: Tensor) -> Tensor:
+        return self.encode(maps, None).sigmoid()
+
+    def _latents(self, batch: int, frames: int) -> Tensor:
+        rows, cols = (side // self.preset.spatial_stride for side in self.preset.canvas)
+        return torch.randn(batch, frames, self.preset.latent_channels, rows, cols, **self._like)
+
+    def _text(self, ids: Tensor) -> Tensor:
+        return torch.randn(*ids.shape, self.preset.text_dim, **self._like)
+
+
+def training_flops(preset: Preset, batch_size: int) -> int:
+    """Of the forward and backward pass, counted on the meta device."""
+    with torch.device("meta"):
+        model = AIM(preset)
+        batch = RandomChunks(model).batch(torch.empty(batch_size))
+        with FlopCounterMode(display=False) as counter:
+            model.loss(batch)["loss"].backward()
+    return counter.get_total_flops()
+
+
+def training_time(config: TrainingTimeConfig) -> str:
+    """One line: milliseconds of a step and of its floors, and the memory it took."""
+    if config.preset not in PRESETS:
+        raise UserError(f"unknown preset {config.preset!r}; choose one of {', '.join(PRESETS)}")
+    if config.compile:
+        check_compiler()
+    preset = PRESETS[config.preset]
+    flops = training_flops(preset, config.batch_size)
+    machine = measure_machine(config.repeats)
+    cuda = machine.device.type == "cuda"
+    with machine.device:
+        model = AIM(preset).to(machine.dtype)
+    model.recompute = config.recompute
+    if config.compile:
+        compile_blocks(model)
+    data = cast(DemonstrationSet, RandomChunks(model))
+    optimizer = torch.optim.AdamW(model.parameters(), 1e-5, fused=True)
+    recipe = PretrainConfig("", Path(), batch_size=config.batch_size, bf16=cuda)
+    here = Processes(0, 1, machine.device)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        accumulate_gradients(model, data, recipe, 0, here)
+        optimizer.step()
+
+    taken = seconds(step, machine.device, config.repeats)
+    weights = machine.dtype.itemsize * sum(p.numel() for p in model.parameters())
+    by_flops, by_bytes = flops / machine.flops, 10 * weights / machine.bytes
+    how = [name for name in ("recompute", "compile") if getattr(config, name)]
+    line = (
+        f"{config.preset}, batch {config.batch_size} {' '.join(how)} on {machine.name}, {machine.dtype}: step "
+        f"{1000 * taken:.2f} ms, floor {1000 * max(by_flops, by_bytes):.2f} ms (by FLOPs {1000 * by_flops:.2f}, "
+        f"by bytes {1000 * by_bytes:.2f})"
+    )
+    return line + (f", {torch.cuda.max_memory_allocated() / 1e9:.1f} GB" if cuda else "")
+
+
+def main() -> None:
+    print(training_time(tyro.cli(TrainingTimeConfig, description=__doc__)))
+
+
+if __name__ == "__main__":
+    exit_cleanly(main)
