@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 import tyro
@@ -50,7 +50,7 @@ class RandomChunks:
     def __init__(self, model: AIM) -> None:
         self.preset, self.train = model.preset, torch.arange(1)
         weight = model.x.head.weight
-        self._like = {"device": weight.device, "dtype": weight.dtype}
+        self._like: dict[str, Any] = {"device": weight.device, "dtype": weight.dtype}
         if not isinstance(model.tokenizer, PixelTokenizer):
             model.tokenizer = self  # pyright: ignore[reportAttributeAccessIssue]
             model.text = self._text  # pyright: ignore[reportAttributeAccessIssue]
