@@ -24,7 +24,9 @@ def compile_blocks(model: nn.Module) -> None:
     for block in model.modules():
         if isinstance(block, StreamBlock):
             for name in COMPILED:
-                setattr(block, name, torch.compile(getattr(block, name), dynamic=False, recompile_limit=VARIANTS))
+                method = getattr(block, name)
+                compiled = torch.compile(method, dynamic=False, recompile_limit=VARIANTS)  # pyright: ignore[reportCallIssue]
+                setattr(block, name, compiled)
 
 
 def check_compiler() -> None:
