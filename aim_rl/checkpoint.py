@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.distributed.tensor import DTensor
@@ -107,13 +107,15 @@ def load_checkpoint(path: Path, task: str | None = None) -> tuple[AIM, dict[str,
         raise UserError(
             f"{directory} was trained for {', '.join(trained_for)}, not for {task}; choose another checkpoint"
         )
-    model = AIM(_preset(card.get("preset"), directory))
-    expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    preset = _preset(card.get("preset"), directory)
+    with torch.device("meta"):  # sizes only: nothing is allocated for what the file does not hold
+        expected = {name: tensor.shape for name, tensor in AIM(preset).state_dict().items()}
     try:
-        weights = load_file(directory / "model.safetensors")
+        with safe_open(directory / "model.safetensors", "pt") as file:
+            found = {name: torch.Size(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+        weights = load_file(directory / "model.safetensors") if found == expected else {}
     except (SafetensorError, OSError) as error:
         raise UserError(f"{directory}/model.safetensors is damaged ({error}); copy or train it again") from error
-    found = {name: tensor.shape for name, tensor in weights.items()}
     if found != expected:
         wrong = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
         raise UserError(
@@ -122,6 +124,7 @@ def load_checkpoint(path: Path, task: str | None = None) -> tuple[AIM, dict[str,
         )
     if not all(torch.isfinite(tensor).all() for tensor in weights.values()):
         raise UserError(f"{directory}/model.safetensors holds NaN or infinity; take an earlier checkpoint")
+    model = AIM(preset)
     model.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
     if card.get("wan") is not None:
         load_frozen(model, Path(card["wan"]))

@@ -25,13 +25,14 @@ from aim_rl import collect, pretrain, seeds
 from aim_rl.backend import TABLETOP, BackendOptions
 from aim_rl.checkpoint import load_checkpoint, save_checkpoint, shipped_checkpoint
 from aim_rl.evaluate import run_episodes
-from aim_rl.groups import whole_groups
+from aim_rl.groups import training_batches
 from aim_rl.grpo import Grpo, GrpoConfig
 from aim_rl.model import AIM
 from aim_rl.policy import AimPolicy
 from aim_rl.progress import progress
-from aim_rl.rollout import RolloutConfig, make_collector
+from aim_rl.rollout import RolloutConfig
 from aim_rl.runs import new_run, tensorboard, use_all_cores, write_json
+from aim_rl.simulators import Simulators
 from aim_rl.statistics import SuccessRate, describe, success_rate
 from aim_rl.videos import draw_decision
 from aim_rl.watch import ALARM, HackingWatch
@@ -117,13 +118,13 @@ def reinforce(config: FinetuneConfig, task: str, model: AIM, run: Path) -> dict[
     lambdas = config.lambda_dense, config.lambda_sparse
     weights = RewardConfig(*lambdas, config.shaping, config.grpo.gamma, config.maps, config.anneal)
     reward = ValueMapRewardTransform(weights, preset.head_size)
-    collector = make_collector(rollout, policy, config.seed)
+    simulators = Simulators(rollout, policy, config.seed, learner.observed)
     writer, card = tensorboard(run), {"task": task, "stage": 2, "setting": config.setting}
     totals = {"episodes": 0, "environment_steps": 0, "decisions": 0}
     started = clock = time.monotonic()
     try:
         with progress(f"Stage II {task}", config.iterations, "iterations") as bar:
-            stream = whole_groups(collector, config.group, config.groups, learner.observed)
+            stream = training_batches(simulators, config.group * config.groups)
             for iteration, rollouts in enumerate(stream):
                 reward.trained = iteration / config.iterations
                 metrics = learner.assign_advantages(reward(rollouts))
@@ -136,7 +137,8 @@ def reinforce(config: FinetuneConfig, task: str, model: AIM, run: Path) -> dict[
                 metrics["speed/episodes_per_s"] = counts["episodes"] / seconds
                 metrics["speed/decisions_per_s"] = counts["decisions"] / seconds
                 metrics["noise_level"] = config.noise_level
-                metrics["simulator_restarts"] = float(rollouts["next", "restarts"].amax(1).sum())
+                metrics["simulator_restarts"] = float(rollouts["next", "restarts"].amax(1).sum()) + simulators.restarts
+                simulators.restarts = 0
                 totals = {key: totals[key] + counts[key] for key in totals}
                 for name, value in metrics.items():
                     writer.add_scalar(f"stage2/{name}", value, totals["environment_steps"])
@@ -153,7 +155,7 @@ def reinforce(config: FinetuneConfig, task: str, model: AIM, run: Path) -> dict[
                 if iteration + 1 == config.iterations:
                     break
     finally:
-        collector.shutdown()
+        simulators.shutdown()
     policy.trained.load_state_dict(average.module.state_dict())
     save_checkpoint(run / "checkpoint", model, card | totals)
     writer.close()

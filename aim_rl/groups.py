@@ -1,7 +1,8 @@
-"""Gathers TorchRL's stream of trajectories into whole same-seed groups."""
+"""Gathers what the scenes do into rollouts, whole same-seed groups and batches to train on."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import cast
 
@@ -23,38 +24,62 @@ KEPT = (  # what the update and the pictures read
     ),
     *(("next", "step_success"), ("next", "executed"), ("next", "terminated"), ("next", "restarts")),
     ("next", "progress"),
-    ("collector", "mask"),
 )
 
 
-def whole_groups(
-    batches: Iterable[TensorDictBase], group: int, groups: int, more: Iterable[str] = ()
-) -> Iterator[TensorDictBase]:
-    """Yields `groups` complete groups at a time: [groups * group, T], padded in time, `("collector", "mask")` true
-    where a decision was taken.
+def whole_rollouts(batches: Iterable[TensorDictBase], more: Iterable[str] = ()) -> Iterator[list[TensorDictBase]]:
+    """The rollouts [T] that end in each of a collector's batches [scenes, decisions]; `more` keys beside `KEPT`."""
+    under_way: dict[int, list[TensorDictBase]] = defaultdict(list)
+    for batch in batches:
+        ended = []
+        done, kept = batch["next", "done"][..., 0], batch.select(*KEPT, *more)
+        for scene in range(len(batch)):
+            start = 0
+            for end in (done[scene].nonzero()[:, 0] + 1).tolist():
+                ended.append(torch.cat([*under_way.pop(scene, []), kept[scene, start:end]]))
+                start = end
+            if start < batch.shape[1]:
+                under_way[scene].append(kept[scene, start:])
+        yield ended
 
-    Rollouts of a group end at different times; those that wait for the others are kept until the group is whole, and
-    rollouts under way when the policy is updated go on with the new weights. Each decision keeps the likelihood it
-    was drawn with and the version of its weights. What was yielded is overwritten by the next batch: it is hundreds of
-    megabytes, and fresh memory of that size costs seconds. `more` keys are kept beside `KEPT`.
+
+def whole_groups(rounds: Iterable[list[TensorDictBase]], group: int) -> Iterator[list[TensorDictBase]]:
+    """Of each round, the rollouts of the groups that it completes, group by group.
+
+    Rollouts of a group end at different times; those that wait for the others are kept until the group is whole.
     """
-    waiting: dict[int, list[TensorDictBase]] = {}
+    waiting: dict[int, list[TensorDictBase]] = defaultdict(list)
+    for rollouts in rounds:
+        whole = []
+        for rollout in rollouts:
+            seed = int(rollout["seed"][0])
+            waiting[seed].append(rollout)
+            if len(waiting[seed]) == group:
+                whole += waiting.pop(seed)
+        yield whole
+
+
+def training_batches(rounds: Iterable[list[TensorDictBase]], rollouts: int) -> Iterator[TensorDictBase]:
+    """Yields so many rollouts at a time: [rollouts, T], padded in time, `("collector", "mask")` true where a decision
+    was taken.
+
+    Rollouts under way when the policy is updated go on with the new weights. Each decision keeps the likelihood it
+    was drawn with and the version of its weights. What was yielded is overwritten by the next batch: it is hundreds of
+    megabytes, and fresh memory of that size costs seconds.
+    """
     ready: list[TensorDictBase] = []
     storage: TensorDictBase | None = None
-    for batch in batches:
-        for trajectory in batch.select(*KEPT, *more).unbind(0):
-            length = int(trajectory["collector", "mask"].sum())
-            seed = int(trajectory["seed"][0])
-            waiting.setdefault(seed, []).append(trajectory[:length].clone())
-            if len(waiting[seed]) == group:
-                ready += waiting.pop(seed)
-        while len(ready) >= groups * group:
-            chosen = ready[: groups * group]
-            del ready[: groups * group]
-            longest = max(len(trajectory) for trajectory in chosen)
+    for more in rounds:
+        ready += more
+        while len(ready) >= rollouts:
+            chosen = ready[:rollouts]
+            del ready[:rollouts]
+            longest = max(len(rollout) for rollout in chosen)
             if storage is None or longest > storage.shape[1]:
-                storage = cast(TensorDictBase, chosen[0].new_zeros(torch.Size([len(chosen), longest])))
+                storage = cast(TensorDictBase, chosen[0].new_zeros(torch.Size([rollouts, longest])))
+                storage["collector", "mask"] = torch.zeros(rollouts, longest, dtype=torch.bool)
             storage["collector", "mask"].zero_()
-            for row, trajectory in enumerate(chosen):
-                storage[row, : len(trajectory)] = trajectory
+            for row, rollout in enumerate(chosen):
+                storage[row, : len(rollout)].update_(rollout)
+                storage["collector", "mask"][row, : len(rollout)] = True
             yield storage[:, :longest]

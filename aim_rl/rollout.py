@@ -1,4 +1,4 @@
-"""Parallel environments for TorchRL: seeded, chunked, in worker processes that each hold several scenes."""
+"""Environments for TorchRL: seeded, chunked, several in a process."""
 
 from __future__ import annotations
 
@@ -10,16 +10,13 @@ from dataclasses import dataclass
 
 import gymnasium as gym
 import numpy as np
-import torch
-from torchrl.collectors import BaseCollector, Collector
 from torchrl.envs import GymWrapper, ParallelEnv, SerialEnv
 
 from aim_rl.backend import TABLETOP, Backend
 from aim_rl.model import Tokenize
 from aim_rl.model.presets import Preset
-from aim_rl.policy import AimPolicy
 from envs.tabletop.env import Observation
-from envs.wrappers import ChunkEnv, SeedSchedule, extend_space
+from envs.wrappers import ChunkEnv, FiniteObservations, SeedSchedule, extend_space
 
 
 @dataclass(frozen=True)
@@ -66,47 +63,20 @@ def make_scene(config: RolloutConfig, schedule: Iterator[int]) -> GymWrapper:
     sizes = (preset.head_size, preset.wrist_size)
     options = ("ee", config.evaluation, config.instructions)
     env = config.simulator.make(config.task, config.setting, *sizes, *options)
-    chunked = ChunkEnv(env, config.execute, config.step_limit)
+    chunked = FiniteObservations(ChunkEnv(env, config.execute, config.step_limit))
     return GymWrapper(InstructionTokens(SeedSchedule(chunked, schedule), preset, config.tokenize))
 
 
-def make_worker(config: RolloutConfig, worker: int) -> SerialEnv:
+def make_worker(config: RolloutConfig, worker: int, seeds: Iterator[int] | None = None) -> SerialEnv:
     """The scenes of one process. They share a schedule: worker w takes seeds first + w, first + w + workers and so on.
 
     A group is rolled out by the first `group` scenes that are free, so its rollouts start close together and
     are whole before the policy has moved far; with a schedule for each scene, lucky scenes ran ever further ahead.
+    `seeds` stand in for the worker's own.
     """
-    mine = itertools.count(config.first_seed + worker, config.workers)
+    mine = itertools.count(config.first_seed + worker, config.workers) if seeds is None else seeds
     schedule = (seed for seed in mine for _ in range(config.group))
     return SerialEnv(config.scenes, [functools.partial(make_scene, config, schedule)] * config.scenes)
-
-
-def make_seeded_worker(config: RolloutConfig, worker: int, torch_seed: int) -> SerialEnv:
-    """The scenes of one collector process, which explores with the noise of its own seed."""
-    torch.manual_seed(torch_seed)
-    return make_worker(config, worker)
-
-
-def make_collector(config: RolloutConfig, policy: AimPolicy, torch_seed: int) -> BaseCollector:
-    """Whole trajectories from one collector process per worker, each with the policy beside its scenes.
-
-    A process that renders, simulates and decides keeps its core busy and sends whole batches; with the policy in the
-    main process the cores waited for each other at every decision. Collection is synchronous: the processes rest
-    during an update, whose weights they share, so what they do depends on the seeds alone.
-    """
-    seeds = range(torch_seed * config.workers, (torch_seed + 1) * config.workers)
-    workers = [functools.partial(make_seeded_worker, config, worker, seed) for worker, seed in enumerate(seeds)]
-    return Collector(
-        workers,
-        policy,
-        num_collectors=config.workers,
-        sync=True,
-        frames_per_batch=4 * config.pool,
-        trajs_per_batch=config.group,
-        traj_format="padded",
-        auto_register_policy_transforms=False,
-        num_threads=torch.get_num_threads(),  # of this process, which TorchRL would set to 1
-    )
 
 
 def make_pool(config: RolloutConfig) -> ParallelEnv:

@@ -42,7 +42,7 @@ from aim_rl.xpolicylab import (
 from envs.errors import UserError, exit_cleanly
 from envs.tabletop.robot import joint_targets
 
-LARGEST = 64 * 2**20  # bytes of a message; an observation of four 480x640 cameras is 4 MB
+LARGEST = 16 * 2**20  # bytes of a message; an observation of four 480x640 cameras is 4 MB
 MOST_TRIALS = 64  # that are under way at the same time
 
 

@@ -77,6 +77,19 @@ class ChunkEnv(gym.Wrapper[Observation, NDArray[np.float32], Observation, NDArra
         return self.scene.progress() if isinstance(self.scene, TabletopEnv) else 0.0
 
 
+class FiniteObservations(gym.ObservationWrapper[Observation, NDArray[np.float32], Observation]):
+    """Lets no NaN and no infinity out of a simulation that has gone wrong.
+
+    Raises FloatingPointError instead: the simulation cannot go on, and what was learned from it would spread.
+    """
+
+    def observation(self, observation: Observation) -> Observation:
+        for key, value in observation.items():
+            if value.dtype.kind == "f" and not np.isfinite(value).all():
+                raise FloatingPointError(f"the simulator observed {key} as NaN or infinity")
+        return observation
+
+
 class SeedSchedule(gym.Wrapper[Observation, NDArray[np.float32], Observation, NDArray[np.float32]]):
     """Decides the seed of every reset, so that groups of environments roll out the same scenes.
 

@@ -16,6 +16,8 @@ from envs.errors import UserError
 
 # OpenCV looks along +z with y down, OpenGL along -z with y up.
 _OPENCV_FROM_OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
+_LARGEST_FIELD = 2**28  # bytes; the joints of 100 000 frames are 6 MB
+_LARGEST_IMAGE = 2**22  # px; RoboTwin's are 76 800
 _HEAP = b"GCOL\x01\x00\x00\x00"  # signature and version of a global heap collection
 
 
@@ -24,6 +26,7 @@ class EpisodeFile:
 
     def __init__(self, file: h5py.File, path: Path) -> None:
         self._file = file
+        self._bytes = path.stat().st_size
         self.path = path
 
     def __contains__(self, name: str) -> bool:
@@ -48,7 +51,10 @@ class EpisodeFile:
         """
         images = []
         for jpeg in self.array(name):
-            image = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR) if len(jpeg) else None
+            data = bytes(jpeg) if len(jpeg) else b""
+            # A few bytes may say that they are an image of gigabytes, which OpenCV would allocate.
+            fits = 0 < jpeg_pixels(data) <= _LARGEST_IMAGE
+            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if fits else None
             if image is None:
                 raise UserError(f"{self.path} holds an image that cannot be decoded; record or copy it again.")
             images.append(image)
@@ -69,6 +75,9 @@ class EpisodeFile:
         dataset = self._file.get(name)
         if not isinstance(dataset, h5py.Dataset):
             raise UserError(f"{self.path} has no field {name}; it is damaged or was recorded without it.")
+        # A field takes no space in the file until it is written, whatever it says of its shape.
+        if dataset.nbytes > _LARGEST_FIELD or (dataset.ndim and len(dataset) > self._bytes):
+            raise UserError(f"{self.path} says that its {name} has shape {dataset.shape}, which no episode has.")
         return dataset
 
 
@@ -117,6 +126,18 @@ def _check_heaps(path: Path) -> None:
                 raise OSError("an object is larger than its heap")
             position += length
         start = data.find(_HEAP, start + 8)
+
+
+def jpeg_pixels(data: bytes) -> int:
+    """Width times height that a JPEG says it has, without decoding it; 0 if it is none."""
+    position = 2
+    while data[:2] == b"\xff\xd8" and position + 9 <= len(data) and data[position] == 0xFF:
+        marker, length = data[position + 1], int.from_bytes(data[position + 2 : position + 4], "big")
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # a frame header: the others are tables
+            height, width = struct.unpack_from(">HH", data, position + 5)
+            return height * width
+        position += 2 + length
+    return 0
 
 
 def camera_to_world_opengl(extrinsic: np.ndarray) -> np.ndarray:

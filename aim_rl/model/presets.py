@@ -1,11 +1,19 @@
 """Model sizes. A preset is data: nothing in the model branches on its name."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, fields
 from typing import Literal
+
+from typeguard import TypeCheckError, check_type
 
 from aim_rl.model.visibility import TABLES
 
 STEM_CELL = 4  # px of a camera image folded into one cell of the observation stem
+MAY_BE_ZERO = ("stem_channels", "keypoints", "history")
+MOST = {"depth": 256, "horizon": 4096, "history": 64, "head_size": 4096, "wrist_size": 4096}
+"""The largest whole numbers there may be. A preset may come from a stranger's checkpoint, and sizes the model."""
+MOST_OTHERS = 2**20
+MOST_TOKENS, WIDEST = 4096, 8192
 
 
 @dataclass(frozen=True)
@@ -14,7 +22,8 @@ class Preset:
 
     The prediction canvas is the T-pose of the three cameras shrunk by `shrink`: head on top, left and right wrist
     side by side below. A video tokenizer turns it into latent cells, and a token is a block of latent cells.
-    Raises ValueError if the cameras do not tile the canvas or the tokens do not tile the chunk.
+    Raises ValueError if a field is of another type, not finite or out of all proportion, the cameras do not tile the
+    canvas or the tokens do not tile the chunk.
     """
 
     name: str
@@ -65,6 +74,7 @@ class Preset:
     visibility: str = "intent_causal"  # one of visibility.TABLES
 
     def __post_init__(self) -> None:
+        self._check_fields()
         tiles = (*self.head_tile, *self.wrist_tile)
         if self.head_size[1] != 2 * self.wrist_size[1]:
             raise ValueError("The head camera must be as wide as both wrist cameras together.")
@@ -80,10 +90,29 @@ class Preset:
             )
         if self.history and self.execute % self.stride:
             raise ValueError("A remembered decision must have executed whole knots.")
+        if self.n_future + (1 + self.history) * (self.n_obs + self.n_past) > MOST_TOKENS:
+            raise ValueError(f"More than {MOST_TOKENS} tokens do not fit in memory.")
+        if self.heads * self.head_dim > WIDEST:
+            raise ValueError(f"heads * head_dim is {self.heads * self.head_dim}; it must be at most {WIDEST}.")
         if self.head_dim % 2:
             raise ValueError("Rotary positions turn pairs of numbers: head_dim must be even.")
         if self.visibility not in TABLES:
             raise ValueError(f"There is no visibility table {self.visibility!r}; choose one of {', '.join(TABLES)}.")
+
+    def _check_fields(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            try:
+                check_type(value, field.type)
+            except TypeCheckError as error:
+                raise ValueError(f"{field.name} is {value!r:.40}, which it cannot be.") from error
+            least = 0 if field.name in MAY_BE_ZERO else 1
+            for number in value if isinstance(value, tuple) else (value,):
+                most = MOST.get(field.name, MOST_OTHERS)
+                if type(number) is int and field.type is not float and not least <= number <= most:
+                    raise ValueError(f"{field.name} is {number}; it must lie in {least} .. {most}.")
+                if isinstance(number, float) and not math.isfinite(number):
+                    raise ValueError(f"{field.name} is not finite.")
 
     @property
     def head_tile(self) -> tuple[int, int]:

@@ -115,11 +115,10 @@ class Worker:
             raise
         self._asked.add(name)
         if answer == "refused":
-            raise UserError(f"{fields['text']} (log: {self._log})")
+            raise UserError(f"{fields.get('text')} (log: {self._log})")
         if answer == "failed":
-            raise TaskFailed(
-                fields["kind"], f"RoboTwin failed at {name}: {fields['kind']}: {fields['text']} (log: {self._log})"
-            )
+            kind, text = str(fields.get("kind")), fields.get("text")
+            raise TaskFailed(kind, f"RoboTwin failed at {name}: {kind}: {text} (log: {self._log})")
         return fields, arrays
 
     def _lost(self, how: str, name: str) -> WorkerLost:

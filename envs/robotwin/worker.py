@@ -15,6 +15,7 @@ import ctypes
 import gc
 import importlib
 import json
+import math
 import os
 import random
 import select
@@ -33,7 +34,7 @@ import numpy as np
 
 MAGIC = b"RTW1"
 HEADER = struct.Struct("<4sIQ")
-LARGEST = 1 << 30  # bytes
+LARGEST = 1 << 28  # bytes; an observation of three 480x640 cameras is 3 MB
 REQUESTS = ("expert", "reset", "observe", "act", "demonstrate")  # after "hello"
 DTYPES = ("bool", "uint8", "int32", "int64", "float32", "float64")
 
@@ -66,14 +67,20 @@ def receive(channel: socket.socket) -> tuple[str, dict[str, Any], Arrays]:
     magic, described_bytes, array_bytes = HEADER.unpack(_read(channel, HEADER.size))
     if magic != MAGIC or described_bytes > LARGEST or array_bytes > LARGEST:
         raise ProtocolError(f"no message starts with {magic!r}")
-    name, fields, described = json.loads(_read(channel, described_bytes))
-    data, arrays, start = _read(channel, array_bytes), {}, 0
-    for key, dtype, shape in described:
-        if dtype not in DTYPES:
-            raise ProtocolError(f"array {key} has dtype {dtype}")
-        count = int(np.prod(shape, dtype=np.int64))
-        arrays[key] = np.frombuffer(data, dtype, count, start).reshape(shape)
-        start += arrays[key].nbytes
+    text, data = _read(channel, described_bytes), _read(channel, array_bytes)
+    try:
+        name, fields, described = json.loads(text)
+        if not isinstance(name, str) or not isinstance(fields, dict):
+            raise ProtocolError("a message has a name and fields")
+        arrays, start = {}, 0
+        for key, dtype, shape in described:
+            if dtype not in DTYPES or min(shape, default=0) < 0:
+                raise ProtocolError(f"array {key} has dtype {dtype} and shape {shape}")
+            count = math.prod(shape)
+            arrays[str(key)] = np.frombuffer(data, dtype, count, start).reshape(shape)
+            start += arrays[str(key)].nbytes
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
+        raise ProtocolError(f"its description cannot be read: {error}") from error
     return name, fields, arrays
 
 

@@ -10,7 +10,7 @@ from tensordict import TensorDict, TensorDictBase
 from torchrl.collectors import Collector
 from torchrl.envs import SerialEnv
 
-from aim_rl.groups import KEPT, whole_groups
+from aim_rl.groups import training_batches, whole_groups, whole_rollouts
 from aim_rl.model import AIM, PRESETS
 from aim_rl.model.text import word_tokenizer
 from aim_rl.policy import OBSERVATION, AimPolicy
@@ -103,15 +103,9 @@ def test_the_collector_and_whole_groups(scenes: SerialEnv, tiny_model: AIM) -> N
     """Real rollouts with exploration: complete same-seed groups, and the reward of what was executed."""
     policy = AimPolicy(tiny_model, CONFIG.execute, "initial_noise", 0.5)
     reward = ValueMapRewardTransform(RewardConfig(0.5, 1.0, "settled"), TINY.head_size)
-    collector = Collector(
-        scenes,
-        policy,
-        frames_per_batch=16,
-        trajs_per_batch=2,
-        traj_format="padded",
-        auto_register_policy_transforms=False,
-    )
-    stream = whole_groups(collector, group=2, groups=2)
+    # Batches of 3 decisions, in which episodes of 4 end anywhere.
+    collector = Collector(scenes, policy, frames_per_batch=12, auto_register_policy_transforms=False)
+    stream = training_batches(whole_groups(whole_rollouts(collector), group=2), rollouts=4)
     seen: list[int] = []
     for batch in (reward(next(stream)) for _ in range(2)):  # one at a time: the storage is used again
         seeds = batch["seed"][:, 0, 0].tolist()
@@ -122,6 +116,9 @@ def test_the_collector_and_whole_groups(scenes: SerialEnv, tiny_model: AIM) -> N
         torch.testing.assert_close(batch["next", "reward"][..., 0], (0.5 * dense + sparse).sum(-1))
         assert not dense[~batch["next", "executed"]].any()
         steps = (batch["next", "executed"].sum(-1) * mask).sum(1)
+        for row, length in enumerate(mask.sum(1).tolist()):
+            assert mask[row, :length].all()
+            assert batch["decision"][row, :length, 0].tolist() == list(range(length))
         assert (steps <= 32).all() and (steps[~batch["next", "terminated"].any(1)[:, 0]] == 32).all()
         for seed in set(seeds):
             a, b = (batch[row] for row, other in enumerate(seeds) if other == seed)
@@ -131,19 +128,13 @@ def test_the_collector_and_whole_groups(scenes: SerialEnv, tiny_model: AIM) -> N
     assert max(seen.count(seed) for seed in seen) == 2
 
 
+def rollout(seed: int, length: int) -> TensorDictBase:
+    return TensorDict({"seed": torch.full((length, 1), seed), "decision": torch.arange(length)[:, None]}, [length])
+
+
 def test_incomplete_groups_wait() -> None:
-    """Without a simulator: partners come in later batches, and lengths differ."""
-
-    def batch(*rollouts: tuple[int, int]) -> TensorDictBase:
-        longest = max(length for _, length in rollouts)
-        result = TensorDict(
-            {"seed": torch.tensor([[[seed]] * longest for seed, _ in rollouts])}, [len(rollouts), longest]
-        )
-        for key in set(KEPT) - {"seed"}:
-            result[key] = torch.zeros(len(rollouts), longest, 1)
-        result["collector", "mask"] = torch.arange(longest) < torch.tensor([[length] for _, length in rollouts])
-        return result
-
-    stream = whole_groups(iter([batch((1, 2), (2, 4)), batch((3, 3), (1, 1)), batch((2, 2), (9, 1))]), 2, 1)  # pyright: ignore[reportArgumentType]
+    """Without a simulator: partners come in later rounds, and lengths differ."""
+    rounds = [[rollout(1, 2), rollout(2, 4)], [rollout(3, 3), rollout(1, 1)], [rollout(2, 2), rollout(9, 1)]]
+    stream = training_batches(whole_groups(rounds, group=2), rollouts=2)
     found = [(group["seed"][:, 0, 0].tolist(), group["collector", "mask"].sum(1).tolist()) for group in stream]
     assert found == [([1, 1], [2, 1]), ([2, 2], [4, 2])]

@@ -20,15 +20,18 @@ TINY, DECISIONS = PRESETS["tiny"], 3
 
 
 class MadeUp:
-    """Batches of two rollouts of one seed, of which the first succeeds with its last control step."""
+    """Two rollouts of one seed at a time, of which the first succeeds with its last control step; then a fault."""
 
     def __init__(self, policy: AimPolicy, observations: Callable[..., TensorDict]) -> None:
         self._policy, self._observations = policy, observations
 
-    def __iter__(self) -> Iterator[TensorDictBase]:
+        self.restarts = 0
+
+    def __iter__(self) -> Iterator[list[TensorDictBase]]:
         seed = 0
         while True:
-            yield self._batch(seed)
+            yield list(self._batch(seed).unbind(0))
+            self.restarts += 1
             seed += 1
 
     def _batch(self, seed: int) -> TensorDictBase:
@@ -47,7 +50,6 @@ class MadeUp:
         batch["next", "progress"] = torch.rand(2, DECISIONS, TINY.execute)
         batch["next", "step_success"], batch["next", "executed"] = success, ~flags
         batch["next", "terminated"], batch["next", "restarts"] = success.any(-1, keepdim=True), 0 * number
-        batch["collector", "mask"] = torch.ones(2, DECISIONS, dtype=torch.bool)
         return batch
 
     def shutdown(self) -> None:
@@ -57,7 +59,7 @@ class MadeUp:
 def test_the_ablation_and_the_controls_run_through_the_loop(
     tmp_path: Path, tiny_model: AIM, observations: Callable[..., TensorDict], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(finetune, "make_collector", lambda _, policy, __: MadeUp(policy, observations))
+    monkeypatch.setattr(finetune, "Simulators", lambda _, policy, *__: MadeUp(policy, observations))
     world = tiny_model.m.embedding.weight.detach().clone()
     head = tiny_model.action.stream.head.weight.detach().clone()
     config = FinetuneConfig(
@@ -83,6 +85,7 @@ def test_the_ablation_and_the_controls_run_through_the_loop(
         return [event.value for event in events.Scalars(f"stage2/{name}")]
 
     assert logged("watch/alarm") == [0, 0] and len(logged("watch/hovering")) == 2
+    assert logged("simulator_restarts") == [1, 2]  # between two batches, not since the beginning
     first, second = zip(logged("return"), logged("return_dense"), logged("return_sparse"), strict=True)
     assert first[0] == pytest.approx(first[1] + first[2], abs=1e-4)
     assert second[0] == pytest.approx(0.5 * second[1] + second[2], abs=1e-4)  # half way, half the weight

@@ -7,16 +7,14 @@ the response at a landing point is the map's value where the point is in view an
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 from tensordict import TensorDict, TensorDictBase
-from torchrl.collectors import Collector
 
-from aim_rl.groups import KEPT, whole_groups
+from aim_rl.groups import KEPT, training_batches, whole_groups
 from aim_rl.grpo import Grpo, GrpoConfig
 from aim_rl.model import AIM, PRESETS
 from aim_rl.policy import AimPolicy
@@ -122,18 +120,17 @@ def record(execute: int) -> list[Recorded]:
     ]
 
 
-def as_collected(rollout: Recorded, padding: int) -> TensorDictBase:
-    """The rollout as the collector hands it over, with `padding` decisions behind its end."""
-    taken = -(-rollout.steps // rollout.execute)
-    length = taken + padding
+def as_collected(rollout: Recorded) -> TensorDictBase:
+    """The rollout as the collector hands it over."""
+    length = -(-rollout.steps // rollout.execute)
     step = np.arange(length)[:, None] * rollout.execute + np.arange(rollout.execute)
     points = np.array([IN_VIEW, OUTSIDE, BEHIND], np.float32)
     maps = np.ones((length, FRAMES, 3, 6, 8), np.float32)  # channel 2 is not to be read
     landing = np.zeros((length, HORIZON, 2, 3), np.float32)
-    maps[:taken, :, :2] = rollout.height[:taken, :, :, None, None]
-    landing[:taken] = points[rollout.point[:taken]]
+    maps[:, :, :2] = rollout.height[:length, :, :, None, None]
+    landing[:] = points[rollout.point[:length]]
     camera = np.array([[8, 0, 4], [0, 8, 3], [0, 0, 1]], np.float32), np.eye(3, 4, dtype=np.float32)
-    last = np.arange(length) == taken - 1
+    last = np.arange(length) == length - 1
     flags = {"step_success": step == rollout.end, "executed": step < rollout.steps, "terminated": last[:, None]}
     flags["terminated"] = flags["terminated"] & (rollout.end is not None)
     told = rollout.progress[np.minimum(step + 1, rollout.steps)]
@@ -145,7 +142,6 @@ def as_collected(rollout: Recorded, padding: int) -> TensorDictBase:
         "head_camera_intrinsic": np.repeat(camera[0][None], length, 0),
         "head_camera_extrinsic": np.repeat(camera[1][None], length, 0),
         "seed": np.full((length, 1), rollout.seed),
-        ("collector", "mask"): np.arange(length) < taken,
         **{("next", key): value for key, value in flags.items()},
     }
     tensordict = TensorDict({}, [length])
@@ -166,14 +162,11 @@ def learner(tiny_model: AIM) -> Grpo:
 def through_the_project(
     recorded: list[Recorded], weights: RewardConfig, learner: Grpo
 ) -> tuple[TensorDictBase, dict[str, float]]:
-    """Collector batches of two -> whole groups -> rewards -> advantages."""
+    """Rounds of two rollouts -> whole groups -> rewards -> advantages."""
     transform = ValueMapRewardTransform(weights, (6, 8))
-    batches = []
-    for pair in ((0, 2), (4, 3), (1, 5)):  # torn apart: no batch holds a group
-        longest = max(-(-recorded[i].steps // recorded[i].execute) for i in pair)
-        padded = [as_collected(recorded[i], longest - -(-recorded[i].steps // recorded[i].execute)) for i in pair]
-        batches.append(cast(TensorDictBase, torch.stack(padded)))
-    (rollouts,) = whole_groups(cast(Collector, batches), group=2, groups=3)
+    pairs = ((0, 2), (4, 3), (1, 5))  # torn apart: no round holds a group
+    rounds = [[as_collected(recorded[i]) for i in pair] for pair in pairs]
+    (rollouts,) = training_batches(whole_groups(rounds, group=2), rollouts=6)
     return rollouts, learner.assign_advantages(transform(rollouts))
 
 

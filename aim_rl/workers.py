@@ -1,0 +1,102 @@
+"""Worker processes that may die or hang: asked over a pipe, noticed when they are lost, ended without a trace."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing as mp
+import signal
+import threading
+import traceback
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from typing import Any
+
+from envs.errors import UserError
+
+
+class WorkerLost(Exception):
+    """A worker died, hung or raised an exception; it has been ended. The message says which."""
+
+
+class Worker:
+    """A process of its own that runs `target(channel, *args)`.
+
+    The target receives requests from `channel` and sends each answer by `send_answer`. It ends with the main process.
+
+    Args:
+        target: a function of a module.
+        args: for the target; may be sent to other processes.
+    """
+
+    def __init__(self, target: Callable[..., None], *args: Any) -> None:
+        context = mp.get_context("spawn")
+        self._channel, theirs = context.Pipe()
+        self._process = context.Process(target=_run, args=(target, theirs, *args), daemon=True)
+        self._process.start()
+        theirs.close()  # so that its end is the channel's end
+        self._exit_code: int | None = None
+
+    def ask(self, request: Any) -> None:
+        """Sends a request; that the worker is lost shows at `answer`."""
+        with contextlib.suppress(OSError):
+            self._channel.send(request)
+
+    def answer(self, patience: float) -> Any:
+        """The next answer.
+
+        Args:
+            patience: seconds after which the worker counts as hung.
+
+        Raises:
+            WorkerLost: there is none.
+            UserError: what the worker says that the user should mend.
+        """
+        watchdog = threading.Timer(patience, self._process.kill)  # ends the wait even amid a message
+        watchdog.start()
+        try:
+            outcome, value = self._channel.recv()
+        except (EOFError, OSError) as error:
+            waiting = watchdog.is_alive()
+            self.close()
+            raise WorkerLost(self._ending() if waiting else f"did not answer within {patience:.0f} s") from error
+        finally:
+            watchdog.cancel()
+            watchdog.join()
+        if outcome == "answer":
+            return value
+        self.close()
+        raise UserError(value) if outcome == "refused" else WorkerLost(f"failed: {value}")
+
+    def close(self) -> None:
+        """Ends the process, stopped or not, and waits for it; a second call does nothing."""
+        self._channel.close()
+        if self._exit_code is None:
+            self._process.kill()
+            self._process.join()
+            self._exit_code = self._process.exitcode
+            self._process.close()
+
+    def _ending(self) -> str:
+        code = self._exit_code
+        if code is not None and code < 0:
+            return f"was killed by {signal.Signals(-code).name}"  # by the kernel, when memory runs out
+        return f"ended with exit code {code}"
+
+
+def send_answer(channel: Connection, value: Any) -> None:
+    """Answers the main process's request."""
+    channel.send(("answer", value))
+
+
+def _run(target: Callable[..., None], channel: Connection, *args: Any) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the main process, which ends this one
+    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the main process is gone
+        try:
+            target(channel, *args)
+        except (EOFError, BrokenPipeError, ConnectionResetError):
+            raise
+        except UserError as error:
+            channel.send(("refused", str(error)))
+        except Exception as error:
+            traceback.print_exc()
+            channel.send(("failed", f"{type(error).__name__}: {error}"))

@@ -1,0 +1,357 @@
+"""What strangers and broken disks hand over: whatever it is, it is used or ends in one typed sentence.
+
+Hundreds of cases each; `-m slow` thousands.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import h5py
+import msgpack
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, Verbosity, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+
+from aim_rl import pretrain
+from aim_rl.checkpoint import load_checkpoint, save_checkpoint
+from aim_rl.data.files import episode_path, read_episode, read_header, write_episode
+from aim_rl.model import AIM
+from aim_rl.resume import load_config
+from aim_rl.runs import new_run
+from aim_rl.serve import PolicyServer
+from aim_rl.xpolicylab import REPLIES
+from envs.errors import UserError
+from envs.robotwin.env import RoboTwinEnv
+from envs.tabletop.env import TabletopEnv
+
+from .data.conftest import episode_of
+from .test_serve import envelope, observed, pack_array, unpack_array
+
+NUMBERS = st.none() | st.booleans() | st.integers() | st.floats() | st.sampled_from([0, -1, 1, 2**31, 2**63, 1e308])
+JSON = st.recursive(
+    NUMBERS | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+DAMAGE = st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=6)
+
+
+def fuzz(cases: int, **given_: st.SearchStrategy[Any]) -> Callable[[Callable[..., None]], None]:
+    """Runs a function on so many cases."""
+    quiet = list(HealthCheck)
+    chosen = settings(max_examples=cases, deadline=None, database=None, suppress_health_check=quiet)
+
+    def run(function: Callable[..., None]) -> None:
+        settings(chosen, verbosity=Verbosity.normal)(given(**given_)(function))()
+
+    return run
+
+
+def cases(few: int, many: int) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("cases", [few, pytest.param(many, marks=pytest.mark.slow)])
+
+
+def one_sentence(error: Exception) -> None:
+    assert str(error) and "\n" not in str(error), str(error)
+
+
+def damaged(data: bytes, keep: float, changes: list[tuple[float, int]]) -> bytes:
+    """The first part of the bytes, some of them changed."""
+    broken = bytearray(data[: round(keep * len(data))])
+    for place, value in changes:
+        if broken:
+            broken[int(place * len(broken))] = value
+    return bytes(broken)
+
+
+KEEP = st.just(1.0) | st.floats(0, 1)
+
+# -- checkpoints --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path, tiny_model: AIM) -> Path:
+    save_checkpoint(tmp_path / "model", tiny_model, {"task": "click_bell", "stage": 1})
+    return tmp_path / "model"
+
+
+@cases(100, 2000)
+def test_checkpoints_with_damaged_weights(checkpoint: Path, cases: int) -> None:
+    file = checkpoint / "model.safetensors"
+    data = file.read_bytes()
+    header = 8 + int.from_bytes(data[:8], "little")
+
+    @fuzz(cases, keep=KEEP, changes=DAMAGE, among=st.sampled_from([header, len(data)]))
+    def check(keep: float, changes: list[tuple[float, int]], among: int) -> None:
+        file.write_bytes(damaged(data[:among], 1.0, changes) + damaged(data[among:], keep, []))
+        try:
+            load_checkpoint(checkpoint)
+        except UserError as error:
+            one_sentence(error)
+
+
+@cases(100, 2000)
+def test_checkpoints_with_other_cards(checkpoint: Path, cases: int) -> None:
+    file = checkpoint / "config.json"
+    card = json.loads(file.read_text())
+
+    @fuzz(cases, name=st.sampled_from([*card["preset"], "", "task", "tasks", "wan", "preset"]), value=JSON)
+    def check(name: str, value: Any) -> None:
+        changed = card | {"preset": card["preset"] | {name: value}} if name in card["preset"] else card | {name: value}
+        file.write_text(json.dumps(changed))
+        try:
+            load_checkpoint(checkpoint, "click_bell")
+        except UserError as error:
+            one_sentence(error)
+
+
+def test_a_checkpoint_that_says_it_is_huge_allocates_nothing(checkpoint: Path) -> None:
+    file = checkpoint / "config.json"
+    card = json.loads(file.read_text())
+    file.write_text(json.dumps(card | {"preset": card["preset"] | {"ffn_x": 2**20, "width_x": 2**20}}))  # terabytes
+    with pytest.raises(UserError, match="holds a model of another size than its config"):
+        load_checkpoint(checkpoint)
+
+
+# -- configurations of runs ---------------------------------------------------------------------------------------
+
+
+@cases(200, 3000)
+def test_configurations_of_runs(tmp_path: Path, cases: int) -> None:
+    config = pretrain.PretrainConfig("click_bell", Path("data"), tmp_path)
+    new_run("click_bell", tmp_path, config)
+    file = tmp_path / "config.json"
+    whole = json.loads(file.read_text())
+
+    @fuzz(cases, name=st.sampled_from([*whole, "more"]), value=JSON, drop=st.booleans())
+    def check(name: str, value: Any, drop: bool) -> None:
+        changed = {**whole, name: value}
+        if drop:
+            del changed[name]
+        file.write_text(json.dumps(changed))
+        try:
+            read = load_config(pretrain.PretrainConfig, tmp_path)
+        except UserError as error:
+            one_sentence(error)
+            return
+        for field, kind in (("steps", int), ("ema", float | int), ("task", str), ("data", Path), ("preset", str)):
+            assert isinstance(getattr(read, field), kind), field
+
+
+# -- episodes -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def episode(tmp_path: Path) -> Path:
+    path = episode_path(tmp_path / "dataset", 0)
+    write_episode(path, episode_of(frames=3, head=(48, 64), wrist=(32, 32)))
+    return path
+
+
+def read(path: Path) -> None:
+    for reader in (read_header, read_episode):
+        try:
+            reader(path)
+        except UserError as error:
+            one_sentence(error)
+
+
+@cases(200, 5000)
+def test_episodes_with_damaged_bytes(episode: Path, cases: int) -> None:
+    data = episode.read_bytes()
+
+    @fuzz(cases, keep=KEEP, changes=DAMAGE)
+    def check(keep: float, changes: list[tuple[float, int]]) -> None:
+        episode.write_bytes(damaged(data, keep, changes))
+        read(episode)
+
+
+FIELDS: list[str] = []
+with h5py.File(io.BytesIO(), "w") as _file:
+    from aim_rl.data.files import _fill
+
+    _fill(_file, episode_of(frames=1))
+    _file.visititems(lambda name, item: FIELDS.append(name) if isinstance(item, h5py.Dataset) else None)
+VALUES = npst.arrays(
+    st.sampled_from(["u1", "i8", "f4", "f8", "?", "S3", "c8"]), npst.array_shapes(min_dims=0, max_dims=4, max_side=4)
+)
+
+
+@cases(100, 3000)
+def test_episodes_with_other_fields(episode: Path, cases: int) -> None:
+    data = episode.read_bytes()
+
+    @fuzz(
+        cases, name=st.sampled_from(FIELDS), value=VALUES | st.text(max_size=9).map(lambda text: text.replace("\0", ""))
+    )
+    def check(name: str, value: Any) -> None:
+        episode.write_bytes(data)
+        with h5py.File(episode, "r+") as file:
+            del file[name]
+            file[name] = value
+        read(episode)
+
+
+@pytest.mark.parametrize("name", ["state/left_arm_joint_states", "vision/cam_head/colors", "contacts/body_poses"])
+def test_an_episode_that_says_it_is_huge_allocates_nothing(episode: Path, name: str) -> None:
+    with h5py.File(episode, "r+") as file:
+        del file[name]
+        file.create_dataset(name, (2**40, 6), "f4", chunks=(1, 6))  # 24 TB, of which nothing is in the file
+    for reader in (read_header, read_episode):
+        if reader is read_episode or name.startswith("state"):
+            with pytest.raises(UserError, match=rf"says that its {name} has shape \(1099511627776, 6\)"):
+                reader(episode)
+
+
+def test_an_image_that_says_it_is_huge_allocates_nothing(episode: Path) -> None:
+    with h5py.File(episode, "r+") as file:
+        images: Any = file["vision/cam_head/colors"]
+        jpeg = bytearray(images[1].tobytes())
+        start = jpeg.index(b"\xff\xc0")
+        jpeg[start + 5 : start + 9] = (60_000).to_bytes(2, "big") * 2  # 10 GB when decoded
+        images[1] = np.frombuffer(bytes(jpeg), np.uint8)
+    with pytest.raises(UserError, match="holds an image that cannot be decoded"):
+        read_episode(episode)
+
+
+# -- the served protocol ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def server(tiny_model: AIM) -> PolicyServer:
+    return PolicyServer(tiny_model, ["stack_blocks_two"])
+
+
+ANY = st.recursive(
+    NUMBERS.filter(lambda value: not isinstance(value, int) or -(2**63) <= value < 2**64)
+    | st.text(max_size=8)
+    | st.binary(max_size=8)
+    | VALUES.map(pack_array),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8) | st.binary(max_size=4), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+HALF_ARRAYS = st.fixed_dictionaries(
+    {b"nd": ANY},
+    optional={
+        b"type": st.sampled_from(["f4", "(f4", "O", "V8", "U0", "f4,f4", "(3,)f4", "<f4"]) | ANY,
+        b"kind": ANY,
+        b"shape": st.lists(st.integers(-1, 2**62), max_size=4) | ANY,
+        b"data": st.binary(max_size=16) | ANY,
+    },
+)
+
+
+def answered(server: PolicyServer, frame: bytes) -> None:
+    """An answer that the client can read, and never one that says that the server did not see it coming."""
+    answer = server.answer(frame)
+    if answer is None:
+        return
+    reply = msgpack.unpackb(answer, object_hook=unpack_array)
+    if reply["message_type"] == "error":
+        assert reply["payload"]["code"] != "internal", reply["payload"]["message"]
+        assert reply["payload"]["message"]
+    else:
+        assert reply["message_type"] in REPLIES.values()
+
+
+@cases(200, 5000)
+def test_frames_of_any_bytes(server: PolicyServer, cases: int) -> None:
+    whole = msgpack.packb(envelope("infer", {"observation": observed(0)}), default=pack_array)
+    edge = st.binary(max_size=64) | st.binary(max_size=6).map(lambda head: head + whole[6:])
+    fuzz(cases, frame=edge)(lambda frame: answered(server, frame))
+    fuzz(cases, keep=KEEP, changes=DAMAGE)(
+        lambda keep, changes: answered(server, damaged(whole[:2000], keep, changes) + whole[2000:])
+    )
+
+
+@cases(200, 5000)
+def test_messages_of_any_content(server: PolicyServer, cases: int) -> None:
+    @fuzz(cases, kind=st.sampled_from(list(REPLIES)) | ANY, name=st.sampled_from(list(envelope("", {}))), value=ANY)
+    def check(kind: Any, name: str, value: Any) -> None:
+        answered(server, msgpack.packb({**envelope(kind, {}), name: value}))
+
+    paths = [("vision", "cam_head", "color"), ("state", "left_arm_joint_state"), ("state", "right_ee_pose")]
+    paths += [("vision",), ("state",), ("instruction",), ("vision", "cam_left_wrist")]
+
+    @fuzz(cases, path=st.sampled_from(paths), value=ANY | HALF_ARRAYS)
+    def check_observation(path: tuple[str, ...], value: Any) -> None:
+        message = observed(0)
+        part = message
+        for name in path[:-1]:
+            part = part[name]
+        part[path[-1]] = value
+        answered(server, msgpack.packb(envelope("infer", {"observation": message}), default=pack_array))
+
+    @fuzz(cases, payload=st.dictionaries(st.sampled_from(["action_type", "task_name", "seed", "success"]), ANY))
+    def check_trial(payload: dict[str, Any]) -> None:
+        for kind in ("reset", "trial_end", "hello", "prepare_case"):
+            answered(server, msgpack.packb(envelope(kind, payload)))
+
+
+# -- actions ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def scenes() -> dict[str, TabletopEnv]:
+    made = {}
+    for mode in ("joint", "ee", "delta_ee"):
+        made[mode] = TabletopEnv("click_bell", head_size=(16, 16), wrist_size=(16, 16), action_mode=mode)
+        made[mode].restart(0)
+    return made
+
+
+def actions(size: int) -> st.SearchStrategy[Any]:
+    value = st.floats(width=64) | st.floats(-2, 2) | st.sampled_from([0.0, 1e38, -1e38, 1e308, 1e-320])
+    right = npst.arrays(np.float64, size, elements=value)
+    return right | right.map(np.nan_to_num) | npst.arrays(np.float32, npst.array_shapes(max_dims=2, max_side=20))
+
+
+@pytest.mark.parametrize("mode", ["joint", "ee", "delta_ee"])
+@cases(30, 1000)
+def test_actions_move_the_robot_or_say_why_not(scenes: dict[str, TabletopEnv], mode: str, cases: int) -> None:
+    env = scenes[mode]
+
+    @fuzz(cases, action=actions(env.action_space.shape[0]))
+    def check(action: Any) -> None:
+        try:
+            env.control(action)
+        except ValueError as error:
+            one_sentence(error)
+        for name, value in env.proprioception().items():
+            assert np.isfinite(value).all(), name
+
+    check_robotwin(mode, cases)
+
+
+def check_robotwin(mode: str, cases: int) -> None:
+    """RoboTwin's process gets finite actions alone."""
+    robotwin = cast(RoboTwinEnv, SimpleNamespace(action_mode=mode))
+    size = 16 if mode == "ee" else 14
+
+    @fuzz(cases, action=actions(size))
+    def check(action: Any) -> None:
+        try:
+            sent = RoboTwinEnv.checked(robotwin, action)
+        except ValueError as error:
+            one_sentence(error)
+        else:
+            assert sent.shape == (size,) and np.isfinite(sent).all()
+
+
+def test_tensors_are_data(tmp_path: Path) -> None:
+    """A pickle under a checkpoint's name is not loaded."""
+    torch.save({"a": torch.zeros(1)}, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(UserError):
+        load_checkpoint(tmp_path)

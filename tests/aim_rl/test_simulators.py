@@ -1,0 +1,203 @@
+"""Stage II's processes when they die, hang or simulate nonsense: replaced, counted, and nothing of them stays."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, cast
+
+import gymnasium as gym
+import numpy as np
+import psutil
+import pytest
+import torch
+from tensordict import TensorDictBase
+
+from aim_rl import simulators
+from aim_rl.model import AIM, PRESETS
+from aim_rl.model.text import word_tokenizer
+from aim_rl.policy import AimPolicy
+from aim_rl.rollout import RolloutConfig
+from aim_rl.simulators import Simulators
+from aim_rl.workers import Worker, WorkerLost
+from envs.errors import UserError
+from envs.wrappers import FiniteObservations
+
+from . import faulty_worker
+
+TINY = PRESETS["tiny"]
+CONFIG = RolloutConfig(
+    task="click_bell",
+    setting="clean",
+    preset=TINY,
+    tokenize=word_tokenizer(TINY),
+    execute=TINY.execute,
+    step_limit=16,
+    workers=2,
+    scenes=2,
+    group=2,
+    first_seed=40,
+)
+
+
+def seeds_of(rollouts: list[TensorDictBase]) -> list[int]:
+    return [int(rollout["seed"][0]) for rollout in rollouts]
+
+
+# -- which seeds come when processes are lost, without processes ---------------------------------------------------
+
+
+class Toy:
+    """Stands in for `Worker`: each round ends one group; the faults asked for are in place of the policy's keys."""
+
+    def __init__(self, _: Any, config: RolloutConfig, __: Any, worker: int, faults: Any, *place: Any) -> None:
+        self._faults, (_, self._lost, first, through) = faults, place
+        self._seeds = (seed for seed in itertools.count(first, config.workers) if seed not in through)
+
+    def ask(self, request: str) -> None:
+        assert request == "go on"
+
+    def answer(self, patience: float) -> Any:
+        seed = next(self._seeds)
+        if seed in self._faults["dies"] or (seed in self._faults["dies once"] and not self._lost):
+            raise WorkerLost("was killed by SIGKILL")
+        return [{"seed": np.full((1, 1), seed)}] * 2
+
+    def close(self) -> None:
+        pass
+
+
+class Nobody:
+    def share_memory(self) -> None:
+        pass
+
+
+@pytest.fixture
+def rounds(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[list[int], int]]:
+    """`rounds(count, ...)`: the seeds that `count` rounds of two processes deliver, and how many were replaced."""
+    monkeypatch.setattr(simulators, "Worker", Toy)
+    monkeypatch.setattr(simulators, "tuple", lambda faults: faults, raising=False)
+
+    def run(count: int, dies: Any = (), dies_once: Any = ()) -> tuple[list[int], int]:
+        pool: Any = Simulators(CONFIG, cast(Any, Nobody()), 0, cast(Any, {"dies": dies, "dies once": dies_once}))
+        delivered = [seed for some in itertools.islice(pool, count) for seed in seeds_of(some)]
+        assert delivered[::2] == delivered[1::2]
+        return delivered[::2], pool.restarts
+
+    return run
+
+
+def test_a_lost_process_is_replaced_at_its_seed(rounds: Callable[..., Any]) -> None:
+    with pytest.warns(UserWarning, match=r"a simulator process was killed by SIGKILL; another one goes on at seed 42$"):
+        assert rounds(4, dies_once=[42]) == ([40, 41, 43, 42, 45, 44, 47], 1)  # none is missing
+
+
+@pytest.mark.filterwarnings("ignore:a simulator process")
+def test_a_seed_that_kills_is_given_up(rounds: Callable[..., Any]) -> None:
+    assert rounds(5, dies=[42]) == ([40, 41, 43, 45, 44, 47, 46, 49], 2)
+
+
+@pytest.mark.filterwarnings("ignore:a simulator process")
+def test_a_machine_that_kills_everything_ends_the_run(rounds: Callable[..., Any]) -> None:
+    with pytest.raises(UserError, match=r"was killed by SIGKILL, the third in a row.*fewer --scenes or --workers"):
+        rounds(9, dies=range(40, 60))
+
+
+# -- processes, without a simulator -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fault", "how"),
+    [
+        ("die", "was killed by SIGKILL"),
+        ("leave", "ended with exit code 3"),
+        ("stop", "did not answer within 0 s"),
+        ("tear", "did not answer within 0 s"),
+        ("raise", "failed: FloatingPointError: the simulator observed qpos as NaN"),
+    ],
+)
+def test_a_worker_is_lost(fault: str, how: str) -> None:
+    worker = Worker(faulty_worker.answer)
+    worker.ask("hello")
+    assert worker.answer(60.0) == "hello"
+    worker.ask(fault)
+    with pytest.raises(WorkerLost, match=how):
+        worker.answer(0.4 if how.startswith("did not") else 60.0)
+    worker.close()
+
+
+def test_what_a_worker_wants_mended_is_for_the_user() -> None:
+    worker = Worker(faulty_worker.answer)
+    worker.ask("refuse")
+    with pytest.raises(UserError, match="install RoboTwin's assets"):
+        worker.answer(60.0)
+
+
+@pytest.mark.parametrize("faults", [6, pytest.param(100, marks=pytest.mark.slow)])
+def test_lost_workers_leave_nothing_behind(faults: int) -> None:
+    """Neither processes, nor descriptors, nor threads."""
+    here = psutil.Process()
+    Worker(faulty_worker.answer).close()  # multiprocessing's resource tracker starts with the first
+
+    def held() -> tuple[int, int, int]:
+        return len(here.children(recursive=True)), here.num_fds(), threading.active_count()
+
+    before = held()
+    for number in range(faults):
+        worker = Worker(faulty_worker.answer)
+        worker.ask(np.zeros(1000))
+        assert len(worker.answer(60.0)) == 1000
+        worker.ask(("die", "stop", "raise")[number % 3])
+        with pytest.raises(WorkerLost):
+            worker.answer(0.3)
+    assert held() == before
+
+
+def test_a_simulation_gone_wrong_is_noticed_where_it_happens() -> None:
+    class Broken(gym.Env[Any, Any]):
+        observation_space: Any = gym.spaces.Dict({"qpos": gym.spaces.Box(-1, 1, (14,), np.float32)})
+        action_space = gym.spaces.Box(-1, 1, (14,), np.float32)
+
+        def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+            return {"qpos": np.zeros(14, np.float32)}, {}
+
+        def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+            return {"qpos": np.full(14, np.inf, np.float32)}, 0.0, False, False, {}
+
+    env: Any = FiniteObservations(Broken())
+    env.reset()
+    with pytest.raises(FloatingPointError, match="qpos as NaN or infinity"):
+        env.step(np.zeros(14))
+
+
+# -- with one -----------------------------------------------------------------------------------------------------
+
+
+def test_real_processes_share_weights_and_survive_a_kill(tiny_model: AIM) -> None:
+    policy = AimPolicy(tiny_model, CONFIG.execute, "initial_noise", 0.5)
+    pool = Simulators(replace(CONFIG, workers=1), policy, 0)
+    try:
+        stream = iter(pool)
+        first = next(stream) + next(stream)
+        assert seeds_of(first)[:2] == [40, 40]
+        for rollout in first:
+            assert rollout["decision"][:, 0].tolist() == list(range(len(rollout)))
+        assert not torch.equal(first[0]["sample"][0], first[1]["sample"][0])
+        policy.version += 1  # in place, as the optimizer does
+        with torch.no_grad():
+            next(policy.trained_parameters()).add_(0.1)
+        more = next(stream)
+        assert more[-1]["version"].flatten().tolist()[-1] == 1
+        stale = policy.get_dist(more[-1]).log_prob(more[-1]["sample"])
+        torch.testing.assert_close(stale[-1], more[-1]["sample_log_prob"][-1], atol=1e-3, rtol=1e-3)
+        (process,) = (child for child in psutil.Process().children() if "spawn_main" in " ".join(child.cmdline()))
+        expected = max(seeds_of(first + more)) + 1
+        process.kill()
+        with pytest.warns(UserWarning, match="was killed by SIGKILL"):
+            assert next(stream) == [] and pool.restarts == 1
+        again = next(stream) + next(stream)
+        assert seeds_of(again)[:2] == [expected] * 2
+    finally:
+        pool.shutdown()
