@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -42,10 +41,13 @@ def save_checkpoint(directory: Path, model: AIM, card: dict[str, Any], half: boo
         return
     if half:
         weights = {name: tensor.half() for name, tensor in weights.items()}
-    aside = directory.with_name(f".{directory.name}.{os.getpid()}.tmp")
-    old = directory.with_name(f".{directory.name}.{os.getpid()}.old")
+    aside, old = (directory.with_name(f".{directory.name}.{end}") for end in ("tmp", "old"))
     try:
-        aside.mkdir(parents=True, exist_ok=True)
+        if old.exists() and not directory.exists():
+            old.rename(directory)
+        for leftover in (aside, old):  # of a process that was killed while it wrote
+            shutil.rmtree(leftover, ignore_errors=True)
+        aside.mkdir(parents=True)
         save_file(weights, aside / "model.safetensors")
         config = {"format": FORMAT, "preset": dataclasses.asdict(model.preset), **card}
         (aside / "config.json").write_text(json.dumps(config, indent=2) + "\n")

@@ -1,20 +1,20 @@
 """Records demonstrations of the scripted expert: `python -m aim_rl.collect --task T --episodes N --out DIR`.
 
 The expert is disturbed on purpose, so that the data shows recoveries; only successful episodes are kept. Seeds
-are consecutive from `--seed`; a run that was interrupted goes on where it stopped. With `--backend robotwin` it is
-RoboTwin's own expert, which plans whole motions and is therefore left undisturbed.
+are consecutive from `--seed`; the same command, or `--resume DIR`, goes on where an interrupted run stopped. With
+`--backend robotwin` it is RoboTwin's own expert, which plans whole motions and is therefore left undisturbed.
 """
 
 from __future__ import annotations
 
 import multiprocessing as mp
 import os
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tyro
 from numpy.typing import NDArray
 
 import envs
@@ -24,7 +24,8 @@ from aim_rl.data.episode import Contacts, Episode
 from aim_rl.data.files import episode_path, read_episode, write_episode
 from aim_rl.model.presets import PRESETS
 from aim_rl.progress import progress
-from aim_rl.runs import check_writable
+from aim_rl.resume import children_ignore_ctrl_c, ctrl_c_finishes_the_step, parse, says_how_to_resume
+from aim_rl.runs import check_writable, new_run
 from envs.errors import UserError, exit_cleanly
 from envs.robotwin.client import TaskFailed
 from envs.robotwin.contacts import watch
@@ -47,6 +48,8 @@ class CollectConfig:
     """RoboTwin's task name; `python -m envs --list` lists them."""
     out: Path
     """Directory of the dataset."""
+    resume: Path | None = None
+    """Dataset to go on with, by its own configuration."""
     episodes: int = 300
     """Successful episodes to record."""
     workers: int = 2
@@ -153,6 +156,7 @@ def gather_contacts(events: list[Event], recorder: ContactRecorder, frames: int)
 def _worker(config: CollectConfig, seeds: mp.Queue, results: mp.Queue) -> None:
     """Records the seeds it is handed; answers (seed, episode or None, error sentence or None)."""
     os.environ["LP_NUM_THREADS"] = "1"  # one rasteriser thread per process: the processes are the parallelism
+    threading.Thread(target=_end_with_the_main_process, daemon=True).start()
     small = PRESETS["small"]
     sizes = ((240, 320), (240, 320)) if config.full_size else (small.head_size, small.wrist_size)
     try:
@@ -168,23 +172,39 @@ def _worker(config: CollectConfig, seeds: mp.Queue, results: mp.Queue) -> None:
         results.put((None, None, str(error)))
 
 
+def _end_with_the_main_process() -> None:
+    """A killed one cannot end its workers, which would wait for its seeds for ever."""
+    main = mp.parent_process()
+    assert main is not None
+    main.join()
+    os._exit(1)
+
+
 def collect(config: CollectConfig) -> int:
     """Records until the dataset holds `config.episodes` episodes; returns how many seeds the expert failed.
 
-    Episodes are written in the order of their seeds, so the dataset does not depend on the number of workers.
+    Episodes are written in the order of their seeds, so the dataset depends neither on the number of workers nor on
+    interruptions.
     """
     written, next_seed = resume(config)
+    new_run(config.task, config.out, config)
     context = mp.get_context("spawn")
     seeds, results = context.Queue(), context.Queue()
     workers = [
         context.Process(target=_worker, args=(config, seeds, results), daemon=True) for _ in range(config.workers)
     ]
-    for worker in workers:
-        worker.start()
-    failed, handed, pending = 0, next_seed, {}
+    with children_ignore_ctrl_c():
+        for worker in workers:
+            worker.start()
+    handed, pending = next_seed, {}
     try:
-        with progress(f"collect {config.task}", config.episodes, "episodes", written) as bar:
+        with (
+            progress(f"collect {config.task}", config.episodes, "episodes", written) as bar,
+            ctrl_c_finishes_the_step() as interrupt,
+        ):
             while written < config.episodes:
+                if interrupt.pressed:
+                    raise KeyboardInterrupt(f"stopped after {written} episodes; go on with --resume {config.out}")
                 while handed < next_seed + 2 * config.workers:
                     seeds.put(handed)
                     handed += 1
@@ -196,23 +216,24 @@ def collect(config: CollectConfig) -> int:
                     episode = pending.pop(next_seed)
                     next_seed += 1
                     if episode is None:
-                        failed += 1
                         continue
                     write_episode(episode_path(config.out, written), episode)
                     written += 1
-                    bar.update(written, f"{failed} failed seeds dropped")
+                    bar.update(written, f"{next_seed - config.seed - written} failed seeds dropped")
     finally:
         for worker in workers:
             worker.kill()
-    return failed
+    return next_seed - config.seed - written
 
 
 def resume(config: CollectConfig) -> tuple[int, int]:
     """How many episodes an earlier run has left in `config.out`, and the seed to go on with.
 
     Raises:
-        UserError: they are of another task or setting, or the last one is damaged.
+        UserError: they are of another task, setting or of lower seeds, or the last one is damaged.
     """
+    for leftover in Path(config.out).glob("data/.episode_*.tmp"):  # of a process that was killed while it wrote
+        leftover.unlink()
     done = sorted(Path(config.out).glob("data/episode_*.hdf5"))
     if not done:
         return 0, config.seed
@@ -220,6 +241,11 @@ def resume(config: CollectConfig) -> tuple[int, int]:
     if (last.task, last.setting) != (envs.resolve_task(config.task), config.setting):
         raise UserError(
             f"{config.out} holds episodes of {last.task} ({last.setting}); choose another folder with --out"
+        )
+    if last.seed < config.seed:
+        raise UserError(
+            f"{config.out} holds episodes of seeds up to {last.seed}; go on with the --seed that it began with, or "
+            "choose another folder with --out"
         )
     return len(done), last.seed + 1
 
@@ -237,7 +263,8 @@ def _receive(results: mp.Queue, workers: list) -> tuple[int, Episode | None, str
 
 
 def main() -> None:
-    config = tyro.cli(CollectConfig, description=__doc__)
+    config = parse(CollectConfig, __doc__)
+    config.out = config.resume or config.out
     task = envs.resolve_task(config.task)
     if config.setting not in SETTINGS:
         raise UserError(f"unknown setting {config.setting!r}; choose one of {', '.join(SETTINGS)}")
@@ -249,7 +276,8 @@ def main() -> None:
         )
     config.simulator.require(task, config.setting)
     check_writable(episode_path(config.out, 0))
-    failed = collect(config)
+    with says_how_to_resume(config.out):
+        failed = collect(config)
     print(f"{config.episodes} episodes of {task} ({config.setting}) in {config.out}; {failed} seeds dropped")
 
 

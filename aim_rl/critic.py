@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
+from typing import Any
 
 import torch
 from tensordict import TensorDictBase
 from torch import Tensor, nn
 
 from aim_rl.model import AIM, PROPRIO_DIM
+from aim_rl.resume import FiniteUpdates
 
 STEPS, BATCH = 300, 512  # of every fit
 MEMORY = 16  # batches of rollouts that a fit sees
@@ -21,11 +23,15 @@ class Critic(nn.Module):
     """V(s), the discounted return to come, from keypoints, proprioception and the decision's number.
 
     Nothing of the world model runs for it: keypoints come with the stored world context.
+
+    Args:
+        model: whose keypoints and proprioception it reads.
+        updates: those of the run.
     """
 
-    def __init__(self, model: AIM) -> None:
+    def __init__(self, model: AIM, updates: FiniteUpdates) -> None:
         super().__init__()
-        self._stats = model.proprio_stats
+        self._stats, self._updates = model.proprio_stats, updates
         self.network = nn.Sequential(
             nn.Linear(9 * model.preset.keypoints + PROPRIO_DIM + 1, WIDTH),
             nn.SiLU(),
@@ -55,9 +61,19 @@ class Critic(nn.Module):
             loss = (self.network(features[chosen])[:, 0] - targets[chosen]).square().mean()
             self._optimizer.zero_grad()
             loss.backward()
-            self._optimizer.step()
+            gradients = [parameter.grad for parameter in self.network.parameters() if parameter.grad is not None]
+            if self._updates.allow(loss, torch.nn.utils.get_total_norm(gradients)):
+                self._optimizer.step()
             total += loss.item()
         return total / STEPS
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """What `state_dict` holds beside the network: the optimizer, and the rollouts of the coming fits."""
+        return {"optimizer": self._optimizer.state_dict(), "memory": list(self._memory)}
+
+    def set_extra_state(self, state: Any) -> None:
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._memory = deque(state["memory"], MEMORY)
 
     def _features(self, rollouts: TensorDictBase) -> Tensor:
         state = self._stats.normalise(rollouts["proprio"])

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import torch
 from tensordict import TensorDictBase
@@ -15,6 +16,7 @@ from torchrl.objectives import ClipPPOLoss
 from aim_rl.advantage import gae_advantage, group_advantage, mixed_groups, returns_to_go, trajectory_advantage
 from aim_rl.critic import Critic
 from aim_rl.policy import OBSERVATION, AimPolicy
+from aim_rl.resume import Counters, FiniteUpdates
 from aim_rl.statistics import rank_correlation
 
 REPLAYED = (
@@ -62,6 +64,7 @@ class Grpo:
         config: settings.
 
     Attributes:
+        updates: which were made and which skipped, the critic's included.
         observed: keys that the update reads beside `REPLAYED`: none while the world streams are frozen.
     """
 
@@ -77,9 +80,30 @@ class Grpo:
         parameters = list(policy.trained_parameters())
         self.optimizer = torch.optim.AdamW(parameters, config.learning_rate, betas=(0.9, 0.99), weight_decay=0.0)
         self._parameters = parameters
-        self.critic = Critic(policy.model) if config.advantage == "gae" else None
+        self.counters = Counters()
+        self.updates = FiniteUpdates(self.counters)
+        self.critic = Critic(policy.model, self.updates) if config.advantage == "gae" else None
         self._stage1 = copy.deepcopy(policy.trained).requires_grad_(False)
         self.observed = (*OBSERVATION, "text") if policy.train_world else ()
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that training changes: weights, how many updates they had seen, optimizers, the critic, counters."""
+        parts = {name: part.state_dict() for name, part in self._parts().items()}
+        return parts | {"version": self.policy.version}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Raises ValueError if the state is of another model or another kind of advantage."""
+        try:
+            for name, part in self._parts().items():
+                part.load_state_dict(state[name])
+        except RuntimeError as error:
+            raise ValueError(str(error).split("\n")[0]) from error
+        self.policy.version.copy_(state["version"])
+
+    def _parts(self) -> dict[str, Any]:
+        parts = {"trained": self.policy.trained, "noise": self.policy.noise, "critic": self.critic}
+        parts |= {"optimizer": self.optimizer, "counters": self.counters}
+        return {name: part for name, part in parts.items() if part is not None}
 
     def assign_advantages(self, rollouts: TensorDictBase) -> dict[str, float]:
         """Writes `advantage` [N, T, 1] from ("next", "reward") and returns what is worth logging.
@@ -139,7 +163,10 @@ class Grpo:
         return advantage, metrics
 
     def update(self, rollouts: TensorDictBase) -> dict[str, float]:
-        """Runs the update epochs over the decisions that carry an advantage; returns means of the loss's metrics."""
+        """Runs the update epochs over the decisions that carry an advantage; returns means of the loss's metrics.
+
+        Updates whose loss or gradient is not finite are skipped (`updates`).
+        """
         replayed = rollouts.select(*REPLAYED, *self.observed)
         counted = rollouts["collector", "mask"] & (rollouts["advantage"][..., 0] != 0)
         rows = counted.nonzero()  # minibatches are gathered one by one: a copy of everything costs seconds
@@ -156,8 +183,9 @@ class Grpo:
                 self.optimizer.zero_grad()
                 losses["loss_objective"].backward()
                 norm = torch.nn.utils.clip_grad_norm_(self._parameters, self.config.max_gradient)
-                if torch.isfinite(norm):
-                    self.optimizer.step()
+                if not self.updates.allow(losses["loss_objective"], norm):
+                    continue
+                self.optimizer.step()
                 metrics["gradient_norm"].append(norm.item())
                 for key in ("loss_objective", "clip_fraction", "kl_approx", "ESS", "max_ratio", "mean_ratio"):
                     metrics[key].append(losses[key].mean().item())

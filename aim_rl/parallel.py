@@ -166,7 +166,9 @@ class SharedState:
                 part.state_dict()
 
     def restore(self) -> None:
-        """As `RunState.restore`."""
+        """As `RunState.restore`; does nothing where there is no state yet."""
+        if not self._here.any(self._state is not None and self._state.exists()):
+            return
         if self._state is not None:
             self._state.restore()
         else:

@@ -28,7 +28,7 @@ from aim_rl.model.wan import Frozen
 from aim_rl.parallel import ALONE, Processes, SharedState, Whole, place, processes, release
 from aim_rl.pictures import Image, stage1_picture
 from aim_rl.progress import progress
-from aim_rl.resume import Counters, ctrl_c_finishes_the_step, parse
+from aim_rl.resume import Counters, FiniteUpdates, ctrl_c_finishes_the_step, parse, says_how_to_resume
 from aim_rl.runs import new_run, tensorboard, use_all_cores
 from envs.errors import UserError, exit_cleanly
 
@@ -84,7 +84,7 @@ def learning_rate_factor(step: int, steps: int) -> float:
 
 
 def train(config: PretrainConfig, data: DemonstrationSet, run: Path, here: Processes = ALONE) -> AIM:
-    """Runs Stage I and leaves `<run>/checkpoint`; returns the averaged model."""
+    """Runs Stage I and returns the averaged model; leaves `<run>/checkpoint` and, of lowest held-out loss, `<run>/best`."""
     model = new_model(config, here)
     fit_normalisers(model, data)
     average = torch.optim.swa_utils.AveragedModel(
@@ -104,14 +104,15 @@ def train(config: PretrainConfig, data: DemonstrationSet, run: Path, here: Proce
         weight_decay=config.weight_decay,
         fused=True,
     )
-    counters = Counters(step=0, seconds=0.0)
+    counters = Counters(step=0, seconds=0.0, best=math.inf)
+    updates = FiniteUpdates(counters)
     parts = {"model": Whole(model), "average": Whole(average), "optimizer": Whole(model, optimizer)}
     state = SharedState(run, parts, counters, here)
     if config.resume is not None:
         state.restore()
     first = int(counters["step"])
     started = time.monotonic() - counters["seconds"]
-    log = Log(run, first) if here.is_first else None
+    log = Log(run, None if config.resume is None else first) if here.is_first else None
     with (
         progress(f"Stage I {config.task}", config.steps, "steps", first) as bar,
         ctrl_c_finishes_the_step() as interrupt,
@@ -123,25 +124,33 @@ def train(config: PretrainConfig, data: DemonstrationSet, run: Path, here: Proce
             losses = accumulate_gradients(model, data, config, step, here)
             norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
-            if not torch.isfinite(norm):
-                raise UserError(f"the loss is not finite at step {step}; lower --learning-rate and start again")
-            optimizer.step()
-            average.update_parameters(model)
+            if updates.allow(norm, torch.tensor(losses["loss"])):
+                optimizer.step()
+                average.update_parameters(model)
+            updates.check(run, "--learning-rate")
             done, is_last = step + 1, step + 1 == config.steps
             if log is not None and (step % 20 == 0 or is_last):
-                log.scalars(losses | {"gradient_norm": norm.item()}, step)
+                log.scalars(
+                    losses | {"gradient_norm": norm.item(), "skipped_updates": counters["skipped_updates"]}, step
+                )
                 bar.update(done, " ".join(f"{name} {value:.3f}" for name, value in losses.items()))
+            counters.update(step=done, seconds=time.monotonic() - started)
             if done % 500 == 0 or is_last:
                 metrics, picture = validate(averaged, data, config, here)
                 release(averaged)
                 if log is not None:
                     log.held_out(metrics, picture, step)
-                card = stage1_card(config, data)
-                card |= {"minutes": (time.monotonic() - started) / 60, "held_out": metrics}
+                card = stage1_card(config, data) | {"held_out": metrics, "minutes": counters["seconds"] / 60}
+                card |= {"skipped_updates": int(counters["skipped_updates"])}
                 save_checkpoint(run / "checkpoint", averaged, card, write=here.is_first)
+                if metrics["loss"] < counters["best"]:
+                    counters["best"] = metrics["loss"]
+                    best = {"steps": done, "best_by": "the lowest held-out loss"}
+                    save_checkpoint(run / "best", averaged, card | best, write=here.is_first)
             stopped = here.any(interrupt.pressed)
             if done % SAVE_EVERY == 0 or is_last or stopped:
-                counters.update(step=done, seconds=time.monotonic() - started)
+                if log is not None:
+                    log.flush()  # else a killed run's curve would end before its state
                 state.save(done)
             if stopped and not is_last:
                 raise KeyboardInterrupt(f"stopped after {done} steps; go on with --resume {run}")
@@ -199,8 +208,8 @@ def to_device(batch: dict[str, Tensor], here: Processes) -> dict[str, Tensor]:
 class Log:
     """The TensorBoard events of a run."""
 
-    def __init__(self, run: Path, first: int) -> None:
-        self._writer = tensorboard(run, first or None)
+    def __init__(self, run: Path, resumed_at: int | None) -> None:
+        self._writer = tensorboard(run, resumed_at)
 
     def scalars(self, values: Mapping[str, float], step: int, prefix: str = "stage1") -> None:
         for name, value in values.items():
@@ -209,6 +218,9 @@ class Log:
     def held_out(self, metrics: Mapping[str, float], picture: Image, step: int) -> None:
         self.scalars(metrics, step, "stage1/held_out")
         self._writer.add_image("stage1/predicted_and_true", picture, step, dataformats="HWC")
+
+    def flush(self) -> None:
+        self._writer.flush()
 
     def close(self) -> None:
         self._writer.close()
@@ -292,8 +304,10 @@ def pretrain(config: PretrainConfig, here: Processes = ALONE) -> Path:
     run = config.resume or config.out
     if config.resume is None and here.is_first:
         run = new_run(task or "all_tasks", config.out, config)
-    train(config, data, run or Path(), here)
-    return run or Path()
+    run = run or Path()
+    with says_how_to_resume(run):
+        train(config, data, run, here)
+    return run
 
 
 def check(config: PretrainConfig, here: Processes) -> None:

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import shutil
 import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
+import torch
 import tyro
+from torch import Tensor
 from torchrl.checkpoint import Checkpoint, CheckpointError, CheckpointRotation, GlobalRNGState
 
 from envs.errors import UserError
 
 Config = TypeVar("Config")
 KEPT = 2  # states; a new one is written beside the last before the oldest goes
+IN_A_ROW = 3  # updates without a finite gradient that end a run
 
 
 class Counters(dict[str, float]):
@@ -32,6 +36,39 @@ class Counters(dict[str, float]):
         self.update(state)
 
 
+class FiniteUpdates:
+    """Says which updates may be made: those whose loss and gradient are finite. Counts the others.
+
+    Args:
+        counters: gain `skipped_updates` and `skipped_in_a_row`.
+    """
+
+    def __init__(self, counters: Counters) -> None:
+        self._counters = counters
+        counters.update(skipped_updates=0, skipped_in_a_row=0)
+
+    def allow(self, *numbers: Tensor) -> bool:
+        finite = all(bool(torch.isfinite(number).all()) for number in numbers)
+        self._counters["skipped_updates"] += not finite
+        self._counters["skipped_in_a_row"] = 0 if finite else self._counters["skipped_in_a_row"] + 1
+        return finite
+
+    def check(self, run: Path, flag: str) -> None:
+        """Raises UserError, which names the last good state, once `IN_A_ROW` updates in a row were skipped."""
+        if self._counters["skipped_in_a_row"] < IN_A_ROW:
+            return
+        latest = rotation(run).latest()
+        way_out = "start again" if latest is None else f"go on from {latest}, the last good state, by --resume {run}"
+        raise UserError(
+            f"the loss or its gradient was not finite {IN_A_ROW} times in a row; {way_out} with a lower {flag}"
+        )
+
+
+def rotation(run: Path) -> CheckpointRotation:
+    """The states of a run."""
+    return CheckpointRotation(run / "trainer", keep_last=KEPT, prefix="step")
+
+
 class RunState:
     """What a run needs to go on where it stopped: TorchRL's rotated checkpoints, tensors and JSON without pickle.
 
@@ -42,7 +79,7 @@ class RunState:
 
     def __init__(self, run: Path, **parts: Any) -> None:
         self.run = run
-        self._rotation = CheckpointRotation(run / "trainer", keep_last=KEPT, prefix="step")
+        self._rotation = rotation(run)
         self._checkpoint = Checkpoint(**parts, rng=GlobalRNGState())
 
     def save(self, step: int) -> None:
@@ -54,13 +91,15 @@ class RunState:
                 f"cannot save {self.run}/trainer: {error.strerror}; free some space and go on with --resume {self.run}"
             ) from error
 
+    def exists(self) -> bool:
+        """Whether there is a state; a run that was stopped before its first one starts again at its beginning."""
+        return self._rotation.latest() is not None
+
     def restore(self) -> None:
-        """Loads the newest state. Raises UserError if there is none, or if it does not fit this run's configuration."""
+        """Loads the newest state. Raises UserError if it is damaged or does not fit this run's configuration."""
         folder = self.run / "trainer"
         for leftover in folder.glob(".*.stage-*"):  # of a process that was killed while it saved
             shutil.rmtree(leftover, ignore_errors=True)
-        if self._rotation.latest() is None:
-            raise UserError(f"{self.run} holds no state to go on from (trainer/); start a new run without --resume")
         pickles = [path for path in folder.rglob("*") if path.suffix in (".pt", ".pkl", ".pickle")]
         if pickles:
             raise UserError(f"{pickles[0]} is a pickle, which may run any code; such a state is not loaded")
@@ -70,14 +109,17 @@ class RunState:
             raise UserError(f"the state in {folder} is damaged or of another configuration ({error})") from error
 
 
-def parse(config_class: type[Config], description: str | None) -> Config:
-    """The command line's configuration; with `--resume RUN` that of the run, which other flags may still change."""
+def parse(config_class: type[Config], description: str | None, arguments: Sequence[str] | None = None) -> Config:
+    """The command line's configuration; with `--resume RUN` that of the run, which other flags may still change.
+
+    `arguments` stand in for the command line.
+    """
     first_look = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     first_look.add_argument("--resume", type=Path)
-    run = first_look.parse_known_args()[0].resume
+    run = first_look.parse_known_args(arguments)[0].resume
     if run is None:
-        return tyro.cli(config_class, description=description)
-    return tyro.cli(config_class, default=load_config(config_class, run), description=description)
+        return tyro.cli(config_class, args=arguments, description=description)
+    return tyro.cli(config_class, args=arguments, default=load_config(config_class, run), description=description)
 
 
 def load_config(config_class: type[Config], run: Path) -> Config:
@@ -85,15 +127,23 @@ def load_config(config_class: type[Config], run: Path) -> Config:
     try:
         values = json.loads((run / "config.json").read_text())
         del values["command"]
-        hints = get_type_hints(config_class)
-        for key, value in values.items():
-            if value is not None and Path in (hints[key], *get_args(hints[key])):
-                values[key] = Path(value)
-        return config_class(**values)
+        return _as_written(config_class, values)
     except OSError as error:
         raise UserError(f"{run} is not the folder of a run: it has no config.json that can be read") from error
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise UserError(f"{run}/config.json is not of a run of this command ({error})") from error
+
+
+def _as_written(hint: Any, value: Any) -> Any:
+    """JSON's value as the type that it was written from: a path, a tuple, a dataclass."""
+    if value is None:
+        return None
+    if dataclasses.is_dataclass(hint):
+        hints = get_type_hints(hint)
+        return cast(Any, hint)(**{key: _as_written(hints[key], part) for key, part in value.items()})
+    if Path in (hint, *get_args(hint)):
+        return Path(value)
+    return tuple(value) if get_origin(hint) is tuple else value
 
 
 class Interrupt:
@@ -117,3 +167,25 @@ def ctrl_c_finishes_the_step() -> Iterator[Interrupt]:
         yield interrupt
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def says_how_to_resume(run: Path) -> Iterator[None]:
+    """Ctrl-C in it ends in a sentence that names the run; of several, the outermost."""
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        what = str(interrupt).partition(";")[0] or "interrupted"
+        raise KeyboardInterrupt(f"{what}; go on with --resume {run}") from interrupt
+
+
+@contextmanager
+def children_ignore_ctrl_c() -> Iterator[None]:
+    """Processes that are started in it never see Ctrl-C, which a terminal sends to all of them: they end with this one,
+    in whose time.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -35,14 +35,21 @@ def new_run(task: str, out: Path | None, config: Any) -> Path:
     return run
 
 
-def write_json(path: Path, value: dict[str, Any]) -> None:
-    """Writes JSON so that the file is either complete or untouched."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+@contextmanager
+def complete_or_untouched(path: Path) -> Iterator[Path]:
+    """A file to write aside, which then takes the place of `path`; of the same ending."""
+    aside = path.with_name(f".{os.getpid()}.{path.name}")
     try:
-        aside.write_text(json.dumps(value, indent=2, default=str) + "\n")
+        yield aside
         os.replace(aside, path)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: dict[str, Any]) -> None:
+    """Writes JSON so that the file is either complete or untouched."""
+    with complete_or_untouched(path) as aside:
+        aside.write_text(json.dumps(value, indent=2, default=str) + "\n")
 
 
 def tensorboard(run: Path, resumed_at: int | None = None) -> SummaryWriter:

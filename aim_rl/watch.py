@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 
 import torch
 from tensordict import TensorDictBase
@@ -60,6 +61,13 @@ class HackingWatch:
         raised = self.alarm(metrics["return_dense"], metrics["success"])
         self.raised_now, self._raised = raised and not self._raised, raised
         return {"watch/hovering": hovering(rollouts["next", "response"], executed), "watch/alarm": float(raised)}
+
+    def state_dict(self) -> dict[str, list[float]]:
+        return {"dense": list(self._dense), "success": list(self._success), "raised": [float(self._raised)]}
+
+    def load_state_dict(self, state: Mapping[str, list[float]]) -> None:
+        self._dense, self._success = (deque(state[key], 2 * WINDOW) for key in ("dense", "success"))
+        self._raised = bool(state["raised"][0])
 
     def alarm(self, dense: float, success: float) -> bool:
         """Takes in one iteration's means; returns whether the alarm is raised."""

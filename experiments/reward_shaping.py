@@ -1,15 +1,14 @@
 """Which reward learns fastest? `python -m experiments.reward_shaping --task T --out DIR [-- --iterations 60]`.
 
 Runs Stage II for every variant of the reward, weight and training seed; arguments after `--` go to `aim_rl.finetune`.
-A run whose result is there is not run again, and one that was stopped starts anew, so that the command can be stopped
-and repeated; runs know nothing of each other, so that machines can share a grid, each with its own `--variants` or
-`--seeds`. Writes results.csv, curves.csv, table.md and success.png into DIR, anew after every run.
+The command can be stopped and repeated, also as `--resume DIR`: a run whose result is there is not run again, and one
+that was stopped goes on. Runs know nothing of each other, so that machines can share a grid, each with its own
+`--variants` or `--seeds`. Writes results.csv, curves.csv, table.md and success.png into DIR, anew after every run.
 """
 
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,9 +17,11 @@ import matplotlib.pyplot as plt
 import tyro
 
 from aim_rl.finetune import FinetuneConfig
+from aim_rl.resume import says_how_to_resume
+from aim_rl.runs import complete_or_untouched, new_run
 from aim_rl.statistics import describe, success_rate
 from envs.errors import UserError, exit_cleanly
-from experiments.runs import band, own_and_passed_on, run, scalars, steps_to, write_csv, write_table
+from experiments.runs import band, own_and_passed_on, run, run_or_go_on, scalars, steps_to, write_csv, write_table
 
 PER_STEP = 1 / FinetuneConfig.step_limit
 """Scale of rewards that are paid on every control step: an episode spent at a peak earns at most λ."""
@@ -90,7 +91,7 @@ class ShapingConfig:
 
 def measure(config: ShapingConfig, arguments: list[str]) -> None:
     """Runs what is missing and reports, after every run, on all that are there."""
-    config.out.mkdir(parents=True, exist_ok=True)
+    new_run(config.task, config.out, config)
     common, stage1 = ["--task", config.task], config.out / "stage1.json"
     if not stage1.exists():
         checkpoint = [] if config.stage1 is None else ["--checkpoint", config.stage1]
@@ -103,12 +104,11 @@ def measure(config: ShapingConfig, arguments: list[str]) -> None:
                 folder = config.out / f"{name}-{weight:g}-{seed}"
                 fresh = not (folder / "result.json").exists()
                 if fresh:
-                    shutil.rmtree(folder, ignore_errors=True)  # of a run that was stopped: its curve would stay
-                    options = ["--out", folder, "--seed", seed, *variant.flags]
+                    options = [*common, "--seed", seed, *variant.flags]
                     options += [variant.weight, f"{variant.scale * weight:g}", "--no-measure-stage1"]
                     options += [] if config.stage1 is None else ["--stage1", config.stage1]
                     options += ["--evaluation-episodes", config.episodes]
-                    run("aim_rl.finetune", *common, *options, *arguments)
+                    run_or_go_on("aim_rl.finetune", folder, options, arguments)
                 result = json.loads((folder / "result.json").read_text())
                 place = {"variant": name, "lambda": weight, "seed": seed}
                 runs.append({**place, "folder": folder, "result": result})
@@ -164,7 +164,8 @@ def plot(config: ShapingConfig, stage1: dict[str, Any], runs: list[dict[str, Any
     axes.set(xlabel="environment steps (thousands)", ylabel="success, exploring", ylim=(0, 1), title=config.task)
     axes.legend(fontsize="small")
     figure.tight_layout()
-    figure.savefig(config.out / "success.png", dpi=120)
+    with complete_or_untouched(config.out / "success.png") as aside:
+        figure.savefig(aside, dpi=120)
     plt.close(figure)
 
 
@@ -200,7 +201,8 @@ def main() -> None:
     unknown = [name for name in config.variants if name not in VARIANTS]
     if unknown:
         raise UserError(f"unknown variant {unknown[0]!r}; choose from {', '.join(VARIANTS)}")
-    measure(config, arguments)
+    with says_how_to_resume(config.out):
+        measure(config, arguments)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import csv
+import ctypes
+import json
+import signal
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
@@ -14,6 +17,7 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from aim_rl.runs import complete_or_untouched
 from envs.errors import UserError
 
 Array = NDArray[np.float64]
@@ -21,19 +25,60 @@ WINDOW = 5  # iterations that a curve is averaged over
 
 
 def own_and_passed_on() -> tuple[list[str], list[str]]:
-    """The command line's arguments before and after `--`."""
+    """The command line's arguments before and after `--`; `--resume OUT` stands for those that OUT was begun with.
+
+    Raises:
+        UserError: OUT is not the folder of an experiment.
+    """
+    if sys.argv[1:2] == ["--resume"]:
+        sys.argv[1:] = _arguments_of(*map(Path, sys.argv[2:]))
     split = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
     return sys.argv[1:split], sys.argv[split + 1 :]
 
 
+def _arguments_of(out: Path | None = None, *others: Path) -> list[str]:
+    if out is None or others:
+        raise UserError("--resume takes the folder of the experiment, and nothing else")
+    try:
+        arguments = [str(argument) for argument in json.loads((out / "config.json").read_text())["command"][1:]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{out} is not the folder of an experiment: it has no config.json with its command") from error
+    split = arguments.index("--") if "--" in arguments else len(arguments)
+    moved = [] if str(out) in arguments else ["--out", str(out)]  # the last one counts
+    return [*arguments[:split], *moved, *arguments[split:]]
+
+
 def run(module: str, *options: object) -> None:
-    """Runs `python -m module options`.
+    """Runs `python -m module options`. Ctrl-C is passed on to it, and it ends with this process.
 
     Raises:
         UserError: it failed; what it printed is above.
+        KeyboardInterrupt: it stopped because of Ctrl-C.
     """
-    if subprocess.run([sys.executable, "-m", module, *map(str, options)]).returncode:
+    command = [sys.executable, "-m", module, *map(str, options)]
+    process = subprocess.Popen(command, process_group=0, preexec_fn=_end_with_parent)
+    before = signal.signal(signal.SIGINT, lambda *_: process.send_signal(signal.SIGINT))
+    try:
+        code = process.wait()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if code == 130:
+        raise KeyboardInterrupt
+    if code:
         raise UserError(f"{module} failed (see above); mend it and repeat the command: finished runs are kept")
+
+
+def _end_with_parent() -> None:
+    """Linux's prctl(PR_SET_PDEATHSIG): a run that outlived its experiment would be at work beside its successor."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
+
+def run_or_go_on(module: str, folder: Path, options: Sequence[object], passed_on: Sequence[str]) -> None:
+    """Runs `python -m module options passed_on --out folder`, or goes on with the run that was stopped there."""
+    if (folder / "config.json").exists():
+        run(module, *passed_on, "--resume", folder)
+    else:
+        run(module, *options, *passed_on, "--out", folder)
 
 
 def scalars(run: Path, tag: str) -> tuple[Array, Array]:
@@ -69,7 +114,7 @@ def band(axes: Axes, curves: Sequence[tuple[Array, Array]], label: str, colour: 
 def write_csv(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     """One line per row; the first row's keys are the columns."""
     rows = list(rows)
-    with path.open("w", newline="") as file:
+    with complete_or_untouched(path) as aside, aside.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
@@ -80,5 +125,6 @@ def write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[obje
     module = sys.modules["__main__"].__spec__
     command = " ".join(["python -m", module.name if module else Path(sys.argv[0]).stem, *sys.argv[1:]])
     lines = [" | ".join(map(str, row)) for row in (columns, ["---"] * len(columns), *rows)]
-    path.write_text("\n".join([f"`{command}`", "", *(f"| {line} |" for line in lines), ""]))
+    with complete_or_untouched(path) as aside:
+        aside.write_text("\n".join([f"`{command}`", "", *(f"| {line} |" for line in lines), ""]))
     print(path.read_text())

@@ -1,7 +1,8 @@
 """Stage II from several training seeds: `python -m experiments.stage2_seeds --task stack_blocks --out DIR`.
 
-Runs `aim_rl.finetune` once per seed; arguments after `--` go to it. A seed whose result.json is there is not run
-again, so that the command can be stopped and repeated. Writes results.csv, table.md and success.png into DIR.
+Runs `aim_rl.finetune` once per seed; arguments after `--` go to it. The command can be stopped and repeated, also as
+`--resume DIR`: a seed whose result.json is there is not run again, and one that was stopped goes on. Writes
+results.csv, table.md and success.png into DIR.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ from typing import Any
 import matplotlib.pyplot as plt
 import tyro
 
+from aim_rl.resume import says_how_to_resume
+from aim_rl.runs import complete_or_untouched, new_run
 from aim_rl.statistics import describe, success_rate
 from envs.errors import exit_cleanly
-from experiments.runs import own_and_passed_on, run, scalars, smooth, write_csv, write_table
+from experiments.runs import own_and_passed_on, run_or_go_on, scalars, smooth, write_csv, write_table
 
 
 @dataclass
@@ -35,7 +38,7 @@ def run_seed(config: SeedsConfig, seed: int, arguments: list[str]) -> dict[str, 
     """Runs one seed unless it is done; returns its result.json."""
     folder = config.out / f"seed_{seed}"
     if not (folder / "result.json").exists():
-        run("aim_rl.finetune", "--task", config.task, "--seed", seed, "--out", folder, *arguments)
+        run_or_go_on("aim_rl.finetune", folder, ["--task", config.task, "--seed", seed], arguments)
     return json.loads((folder / "result.json").read_text())
 
 
@@ -57,13 +60,16 @@ def plot(config: SeedsConfig, results: list[dict[str, Any]]) -> None:
     bars.set_xticks(range(len(rates)), [name for name, _ in rates])
     bars.set(title="held-out scenes, Wilson 95 %", ylim=(0, 1))
     figure.tight_layout()
-    figure.savefig(config.out / "success.png", dpi=120)
+    with complete_or_untouched(config.out / "success.png") as aside:
+        figure.savefig(aside, dpi=120)
 
 
 def main() -> None:
     own, arguments = own_and_passed_on()
     config = tyro.cli(SeedsConfig, args=own, description=__doc__)
-    results = [run_seed(config, seed, arguments) for seed in range(config.seeds)]
+    new_run(config.task, config.out, config)
+    with says_how_to_resume(config.out):
+        results = [run_seed(config, seed, arguments) for seed in range(config.seeds)]
     rows = [("Stage I", results[0]["stage1"], "", "")]
     rows += [
         (f"Stage II, seed {seed}", result["stage2"], result["environment_steps"], f"{result['minutes']:.1f}")

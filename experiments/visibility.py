@@ -1,8 +1,9 @@
 """Does the value map earn its place? `python -m experiments.visibility --task T --data DIR --out DIR`.
 
 Trains Stage I with the paper's intent-causal mask, with full visibility and with actions that cannot read the value
-map: same parameters, same steps, same data, several seeds. Arguments after `--` go to `aim_rl.pretrain`. A run whose
-result is there is not run again, and one that was stopped goes on. Writes results.csv and table.md into DIR.
+map: same parameters, same steps, same data, several seeds. Arguments after `--` go to `aim_rl.pretrain`. The command
+can be stopped and repeated, also as `--resume DIR`: a run whose result is there is not run again, and one that was
+stopped goes on. Writes results.csv and table.md into DIR.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ from typing import Any
 import tyro
 
 from aim_rl.model.visibility import TABLES
+from aim_rl.resume import says_how_to_resume
+from aim_rl.runs import new_run
 from aim_rl.statistics import describe, success_rate
 from envs.errors import exit_cleanly
-from experiments.runs import own_and_passed_on, run, write_csv, write_table
+from experiments.runs import own_and_passed_on, run, run_or_go_on, write_csv, write_table
 
 
 @dataclass
@@ -42,10 +45,8 @@ def train(config: VisibilityConfig, table: str, seed: int, arguments: list[str])
     result = folder / "result.json"
     if not result.exists():
         common = ["--task", config.task]
-        how = ["--data", config.data, "--out", folder, "--visibility", table, "--seed", seed]
-        if (folder / "trainer").exists():
-            how = ["--resume", folder]
-        run("aim_rl.pretrain", *common, *how, *arguments)
+        how = [*common, "--data", config.data, "--visibility", table, "--seed", seed]
+        run_or_go_on("aim_rl.pretrain", folder, how, arguments)
         run("aim_rl.evaluate", *common, "--checkpoint", folder, "--episodes", config.episodes, "--json", result)
     return json.loads((folder / "checkpoint" / "config.json").read_text()) | json.loads(result.read_text())
 
@@ -53,10 +54,12 @@ def train(config: VisibilityConfig, table: str, seed: int, arguments: list[str])
 def main() -> None:
     own, arguments = own_and_passed_on()
     config = tyro.cli(VisibilityConfig, args=own, description=__doc__)
+    new_run(config.task, config.out, config)
     results: dict[str, list[dict[str, Any]]] = {table: [] for table in TABLES}
-    for seed in range(config.seeds):
-        for table, runs in results.items():
-            runs.append(train(config, table, seed, arguments))
+    with says_how_to_resume(config.out):
+        for seed in range(config.seeds):
+            for table, runs in results.items():
+                runs.append(train(config, table, seed, arguments))
     lines = [
         {
             "visibility": table,

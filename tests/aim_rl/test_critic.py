@@ -11,13 +11,14 @@ from aim_rl.critic import Critic
 from aim_rl.grpo import Grpo, GrpoConfig
 from aim_rl.model import AIM
 from aim_rl.policy import AimPolicy
+from aim_rl.resume import Counters, FiniteUpdates
 
 
 def test_it_learns_what_the_features_tell(tiny_model: AIM, act: Callable[..., TensorDictBase]) -> None:
     rollouts = act(AimPolicy(tiny_model, 6, "initial_noise", 0.1), 64, 3)
     rollouts["decision"] = torch.arange(3).expand(64, 3)[..., None]
     returns = 0.3 * rollouts["proprio"][..., 0].sign() + 0.1 * rollouts["decision"][..., 0]
-    critic = Critic(tiny_model)
+    critic = Critic(tiny_model, FiniteUpdates(Counters()))
     critic.fit(rollouts, returns)
     with torch.no_grad():
         error = (critic(rollouts) - returns).square().mean()
