@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from typing import cast
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, cast
 
 import torch
-from tensordict import TensorDictBase
+from tensordict import TensorDict, TensorDictBase
+from torch import Tensor
 
 KEPT = (  # what the update and the pictures read
     *("chain", "sample", "sample_log_prob", "context_kv", "context_keypoints", "context_exists", "proprio"),
@@ -27,9 +29,44 @@ KEPT = (  # what the update and the pictures read
 )
 
 
-def whole_rollouts(batches: Iterable[TensorDictBase], more: Iterable[str] = ()) -> Iterator[list[TensorDictBase]]:
+Packed = Mapping[str, Any]
+"""Rollouts as numpy arrays end to end, and their lengths: for a file, or for another process, where a tensor would
+arrive as a handle of shared memory, which dies with the process that sent it."""
+
+
+def pack(rollouts: Sequence[TensorDictBase]) -> Packed:
+    """As arrays; `unpack` turns them back."""
+    whole = torch.cat(list(rollouts)).flatten_keys(".").items() if rollouts else ()
+    arrays = {key: cast(Tensor, tensor).numpy() for key, tensor in whole}
+    return {"lengths": [len(rollout) for rollout in rollouts], "decisions": arrays}
+
+
+def unpack(packed: Packed) -> list[TensorDictBase]:
+    """The rollouts [T]."""
+    lengths = packed["lengths"]
+    tensors = {key: torch.from_numpy(array) for key, array in packed["decisions"].items()}
+    whole = cast(TensorDictBase, TensorDict(tensors, [sum(lengths)]).unflatten_keys("."))
+    return list(whole.split(lengths)) if lengths else []
+
+
+class Unfinished:
+    """What has been gathered of the groups that are not whole.
+
+    Attributes:
+        under_way: scene -> the decisions so far of its rollout, in pieces [t].
+        waiting: seed -> its rollouts [T] that wait for the others.
+    """
+
+    def __init__(self) -> None:
+        self.under_way: dict[int, list[TensorDictBase]] = defaultdict(list)
+        self.waiting: dict[int, list[TensorDictBase]] = defaultdict(list)
+
+
+def whole_rollouts(
+    batches: Iterable[TensorDictBase], unfinished: Unfinished, more: Iterable[str] = ()
+) -> Iterator[list[TensorDictBase]]:
     """The rollouts [T] that end in each of a collector's batches [scenes, decisions]; `more` keys beside `KEPT`."""
-    under_way: dict[int, list[TensorDictBase]] = defaultdict(list)
+    under_way = unfinished.under_way
     for batch in batches:
         ended = []
         done, kept = batch["next", "done"][..., 0], batch.select(*KEPT, *more)
@@ -43,12 +80,14 @@ def whole_rollouts(batches: Iterable[TensorDictBase], more: Iterable[str] = ()) 
         yield ended
 
 
-def whole_groups(rounds: Iterable[list[TensorDictBase]], group: int) -> Iterator[list[TensorDictBase]]:
+def whole_groups(
+    rounds: Iterable[list[TensorDictBase]], unfinished: Unfinished, group: int
+) -> Iterator[list[TensorDictBase]]:
     """Of each round, the rollouts of the groups that it completes, group by group.
 
     Rollouts of a group end at different times; those that wait for the others are kept until the group is whole.
     """
-    waiting: dict[int, list[TensorDictBase]] = defaultdict(list)
+    waiting = unfinished.waiting
     for rollouts in rounds:
         whole = []
         for rollout in rollouts:
@@ -59,7 +98,20 @@ def whole_groups(rounds: Iterable[list[TensorDictBase]], group: int) -> Iterator
         yield whole
 
 
-def training_batches(rounds: Iterable[list[TensorDictBase]], rollouts: int) -> Iterator[TensorDictBase]:
+class Ready:
+    """Rollouts [T] of whole groups that no training batch has taken yet."""
+
+    def __init__(self) -> None:
+        self.rollouts: list[TensorDictBase] = []
+
+    def state_dict(self) -> Packed:
+        return pack(self.rollouts)
+
+    def load_state_dict(self, state: Packed) -> None:
+        self.rollouts = unpack(state)
+
+
+def training_batches(rounds: Iterable[list[TensorDictBase]], ready: Ready, rollouts: int) -> Iterator[TensorDictBase]:
     """Yields so many rollouts at a time: [rollouts, T], padded in time, `("collector", "mask")` true where a decision
     was taken.
 
@@ -67,13 +119,12 @@ def training_batches(rounds: Iterable[list[TensorDictBase]], rollouts: int) -> I
     was drawn with and the version of its weights. What was yielded is overwritten by the next batch: it is hundreds of
     megabytes, and fresh memory of that size costs seconds.
     """
-    ready: list[TensorDictBase] = []
     storage: TensorDictBase | None = None
-    for more in rounds:
-        ready += more
-        while len(ready) >= rollouts:
-            chosen = ready[:rollouts]
-            del ready[:rollouts]
+    for more in itertools.chain([[]], rounds):
+        ready.rollouts += more
+        while len(ready.rollouts) >= rollouts:
+            chosen = ready.rollouts[:rollouts]
+            del ready.rollouts[:rollouts]
             longest = max(len(rollout) for rollout in chosen)
             if storage is None or longest > storage.shape[1]:
                 storage = cast(TensorDictBase, chosen[0].new_zeros(torch.Size([rollouts, longest])))

@@ -56,8 +56,8 @@ class AimPolicy(TensorDictModuleBase):
     `get_dist` recomputes the S Gaussians in one batched call of the action head; it never touches the frozen
     streams, so an update costs the same at any world size.
 
-    A preset with history makes the policy one of a fixed batch of scenes: it remembers, row by row, what it saw and
-    commanded since the row's `decision` was 0.
+    A preset with history makes the policy one of a fixed batch of scenes: it remembers (`history`), row by row, what it
+    saw and commanded since the row's `decision` was 0.
 
     Args:
         model: a trained AIM.
@@ -96,7 +96,7 @@ class AimPolicy(TensorDictModuleBase):
         self.noise_level = noise_level
         self.register_buffer("version", torch.zeros((), dtype=torch.int64))  # a tensor: collectors share its memory
         self.executed_knots = -(-execute // model.preset.stride)
-        self._history: History | None = None
+        self.history: History | None = None
         self.noise = None
         if sampler == "flow_noise":
             self.noise = NoiseHead(PROPRIO_DIM, model.preset.n_knots, model.preset.action_dim, noise_level)
@@ -152,7 +152,7 @@ class AimPolicy(TensorDictModuleBase):
             chunk, flat["sample"] = flat["chain"][:, -1], flat["chain"][:, 1:][:, steps, : self.executed_knots]
             flat["sample_log_prob"] = self.get_dist(flat).log_prob(flat["sample"])
         if history is not None:
-            self._history = model.remember(history, model.observation_kv(context), chunk[:, : preset.n_past])
+            self.history = model.remember(history, model.observation_kv(context), chunk[:, : preset.n_past])
         actions, landing = decode_knots(flat["qpos"], model.knots.denormalise(chunk), preset.horizon)
         rows, columns = preset.head_tile
         flat["action"], flat["landing"] = actions[:, : self.execute].float(), landing.float()
@@ -211,7 +211,7 @@ class AimPolicy(TensorDictModuleBase):
         preset = self.model.preset
         if not preset.history:
             return None
-        history = self._history
+        history = self.history
         if history is None or len(history.filled) != len(flat):
             history = empty_history(preset, len(flat), self.model.x.head.weight)
         return history.forget(flat["decision"][:, 0] == 0)

@@ -84,7 +84,9 @@ def learning_rate_factor(step: int, steps: int) -> float:
 
 
 def train(config: PretrainConfig, data: DemonstrationSet, run: Path, here: Processes = ALONE) -> AIM:
-    """Runs Stage I and returns the averaged model; leaves `<run>/checkpoint` and, of lowest held-out loss, `<run>/best`."""
+    """Runs Stage I; returns the averaged model and leaves it as `<run>/checkpoint`, and that of the lowest held-out loss
+    as `<run>/best`.
+    """
     model = new_model(config, here)
     fit_normalisers(model, data)
     average = torch.optim.swa_utils.AveragedModel(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import gymnasium as gym
@@ -16,7 +16,7 @@ from aim_rl.backend import TABLETOP, Backend
 from aim_rl.model import Tokenize
 from aim_rl.model.presets import Preset
 from envs.tabletop.env import Observation
-from envs.wrappers import ChunkEnv, FiniteObservations, SeedSchedule, extend_space
+from envs.wrappers import Begun, ChunkEnv, FiniteObservations, SeedSchedule, extend_space
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,8 @@ class InstructionTokens(gym.ObservationWrapper):
         return observation | {"text": self._tokenize(instruction).numpy()}
 
 
-def make_scene(config: RolloutConfig, schedule: Iterator[int]) -> GymWrapper:
-    """One scene of the pool, which takes its next seed from the schedule whenever it is free."""
+def make_scene(config: RolloutConfig, schedule: Iterator[Begun]) -> GymWrapper:
+    """One scene of the pool, which takes its next episode from the schedule whenever it is free."""
     os.environ["LP_NUM_THREADS"] = "1"  # one rasteriser thread: the processes are the parallelism
     preset = config.preset
     sizes = (preset.head_size, preset.wrist_size)
@@ -67,16 +67,21 @@ def make_scene(config: RolloutConfig, schedule: Iterator[int]) -> GymWrapper:
     return GymWrapper(InstructionTokens(SeedSchedule(chunked, schedule), preset, config.tokenize))
 
 
-def make_worker(config: RolloutConfig, worker: int, seeds: Iterator[int] | None = None) -> SerialEnv:
+def make_worker(config: RolloutConfig, worker: int, schedule: Iterator[Begun] | None = None) -> SerialEnv:
     """The scenes of one process. They share a schedule: worker w takes seeds first + w, first + w + workers and so on.
 
     A group is rolled out by the first `group` scenes that are free, so its rollouts start close together and
     are whole before the policy has moved far; with a schedule for each scene, lucky scenes ran ever further ahead.
-    `seeds` stand in for the worker's own.
+    Another `schedule` stands in for the worker's own.
     """
-    mine = itertools.count(config.first_seed + worker, config.workers) if seeds is None else seeds
-    schedule = (seed for seed in mine for _ in range(config.group))
+    if schedule is None:
+        schedule = whole_turns(config, itertools.count(config.first_seed + worker, config.workers))
     return SerialEnv(config.scenes, [functools.partial(make_scene, config, schedule)] * config.scenes)
+
+
+def whole_turns(config: RolloutConfig, seeds: Iterable[int]) -> Iterator[Begun]:
+    """The episodes of a group of each seed."""
+    return (Begun(seed) for seed in seeds for _ in range(config.group))
 
 
 def make_pool(config: RolloutConfig) -> ParallelEnv:

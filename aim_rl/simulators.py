@@ -5,20 +5,22 @@ from __future__ import annotations
 import itertools
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from multiprocessing.connection import Connection
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from tensordict import TensorDict, TensorDictBase
+from tensordict import TensorDictBase
 from torchrl.collectors import Collector
 
-from aim_rl.groups import whole_groups, whole_rollouts
+from aim_rl.groups import Unfinished, pack, unpack, whole_groups, whole_rollouts
+from aim_rl.model.history import History
 from aim_rl.policy import AimPolicy
-from aim_rl.rollout import RolloutConfig, make_worker
+from aim_rl.rollout import RolloutConfig, make_worker, whole_turns
 from aim_rl.workers import Worker, WorkerLost, send_answer
 from envs.errors import UserError
+from envs.wrappers import Begun
 
 DECISIONS = 4  # of every scene, from one look at the weights to the next
 FIRST_TIME = 1800.0  # seconds that a process may take for its first round: RoboTwin loads, and its expert tries seeds
@@ -26,7 +28,8 @@ PATIENCE = 60.0  # seconds that a later round may take at least ...
 TIMES_SLOWEST = 10  # ... and so many times what the slowest one took, before the process counts as hung
 ATTEMPTS = 3  # processes in a row that may be lost without a single group between
 
-Arrays = dict[str | tuple[str, ...], NDArray[np.generic]]
+Snapshot = dict[str, Any]
+"""What a process needs to go on where another was: numbers, lists and numpy arrays."""
 
 
 class Simulators:
@@ -62,6 +65,18 @@ class Simulators:
         for worker, noise in zip(workers, generators, strict=True):
             self._crews.append(_Crew(config, policy, worker, noise, more))
 
+    def state_dict(self) -> dict[str, Any]:
+        """What is needed to go on, between two rounds: seeds, noise, unfinished groups, and what every scene has done.
+
+        Physics cannot be saved: a new process will reset its scenes to their seeds and repeat their actions.
+        """
+        return {"crews": [crew.state_dict() for crew in self._crews]}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """To be called before the first round. Raises ValueError if the number of processes or scenes is another."""
+        for crew, saved in zip(self._crews, state["crews"], strict=True):
+            crew.load_state_dict(saved)
+
     def __iter__(self) -> Iterator[list[TensorDictBase]]:
         while True:
             for crew in self._crews:
@@ -85,38 +100,62 @@ class _Crew:
     ) -> None:
         self._args = config, policy, worker, more
         self._noise = noise
+        self._snapshot: Snapshot | None = None  # what the first process begins with
         self._seeds = itertools.count(config.first_seed + worker, config.workers)
         self._oldest = next(self._seeds)  # the first seed that is not through
         self._through: set[int] = set()  # later ones that are
         self._broken_at: int | None = None
         self._fruitless = self.lost = 0
         self._slowest = 0.0
-        self._start()
+        self._process: Worker | None = None
 
-    def _start(self) -> None:
-        self._process = Worker(_simulate, *self._args, self._noise, self.lost, self._oldest, self._through)
-        self._fresh, self._asked = True, 0.0
+    def _start(self) -> Worker:
+        place = self._oldest, self._through, self._snapshot
+        self._process, self._snapshot = Worker(_simulate, *self._args, self._noise, self.lost, *place), None
+        self._fresh = True
+        return self._process
 
-    def ask(self) -> None:
+    def ask(self, request: str = "go on") -> None:
         self._asked = time.monotonic()
-        self._process.ask("go on")
+        (self._process or self._start()).ask(request)
 
     def answer(self) -> list[TensorDictBase]:
-        patience = FIRST_TIME if self._fresh else max(PATIENCE, TIMES_SLOWEST * self._slowest)
-        try:
-            answer: list[Arrays] = self._process.answer(patience)
-        except WorkerLost as loss:
-            self._replace(loss)
-            return []
-        if not self._fresh:
-            self._slowest = max(self._slowest, time.monotonic() - self._asked)
-        self._fresh = False
-        rollouts = [_as_tensors(arrays) for arrays in answer]
+        rollouts = [] if (answer := self._answer()) is None else unpack(answer)
         if rollouts:
             self._fruitless = 0
         self._through |= {int(rollout["seed"][0]) for rollout in rollouts}
         self._advance()
         return rollouts
+
+    def _answer(self) -> Any:
+        """None from a process that was lost."""
+        assert self._process is not None
+        patience = FIRST_TIME if self._fresh else max(PATIENCE, TIMES_SLOWEST * self._slowest)
+        try:
+            answer = self._process.answer(patience)
+        except WorkerLost as loss:
+            self._replace(loss)
+            return None
+        if not self._fresh:
+            self._slowest = max(self._slowest, time.monotonic() - self._asked)
+        self._fresh = False
+        return answer
+
+    def state_dict(self) -> dict[str, Any]:
+        snapshot = None
+        while snapshot is None:
+            self.ask("snapshot")
+            snapshot = self._answer()
+        place = {"oldest": self._oldest, "through": sorted(self._through), "broken_at": self._broken_at}
+        return {**place, "lost": self.lost, "fruitless": self._fruitless, "snapshot": snapshot}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        config, _, _, _ = self._args
+        if len(state["snapshot"]["begun"]) != config.scenes:
+            raise ValueError(f"it has {len(state['snapshot']['begun'])} scenes per process, not {config.scenes}")
+        self._oldest, self._through, self._broken_at = state["oldest"], set(state["through"]), state["broken_at"]
+        self._seeds = itertools.count(self._oldest + config.workers, config.workers)
+        self.lost, self._fruitless, self._snapshot = state["lost"], state["fruitless"], state["snapshot"]
 
     def _advance(self) -> None:
         while self._oldest in self._through:
@@ -141,7 +180,8 @@ class _Crew:
         self._start()
 
     def close(self) -> None:
-        self._process.close()
+        if self._process is not None:
+            self._process.close()
 
 
 def _simulate(
@@ -154,32 +194,61 @@ def _simulate(
     lost: int,
     first_seed: int,
     through: set[int],
+    snapshot: Snapshot | None,
 ) -> None:
-    """The process: at every request, `DECISIONS` of each scene, and the rollouts of the groups they complete."""
+    """The process: at every request, `DECISIONS` of each scene, and the rollouts of the groups they complete, or a
+    snapshot of all that it would need to go on from here.
+    """
     torch.set_num_threads(1)
     torch.manual_seed(noise + 2**32 * lost)
+    unfinished = Unfinished() if snapshot is None else _unfinished(snapshot)
+    begun = [] if snapshot is None else [Begun(seed, tuple(actions)) for seed, actions in snapshot["begun"]]
     seeds = (seed for seed in itertools.count(first_seed, config.workers) if seed not in through)
+    scenes = make_worker(config, worker, _go_on(config, begun, unfinished, seeds))
     collector = Collector(
-        make_worker(config, worker, seeds),
+        scenes,
         policy,
         frames_per_batch=DECISIONS * config.scenes,
         total_frames=-1,
         auto_register_policy_transforms=False,
     )
-    groups = whole_groups(whole_rollouts(collector, more), config.group)
+    if snapshot is not None:  # now that the collector has tried the policy on nothing
+        torch.set_rng_state(torch.from_numpy(snapshot["noise"]))
+        past = [torch.from_numpy(array) for array in snapshot["history"]]
+        policy.history = History(*past) if past else None
+    groups = whole_groups(whole_rollouts(collector, unfinished, more), unfinished, config.group)
     while True:
-        channel.recv()
-        send_answer(channel, [_as_arrays(rollout) for rollout in next(groups)])
+        match channel.recv():
+            case "go on":
+                send_answer(channel, pack(next(groups)))
+            case "snapshot":
+                send_answer(channel, _take_snapshot(scenes.get_wrapper_attr("begun"), unfinished, policy))
 
 
-def _as_arrays(rollout: TensorDictBase) -> Arrays:
-    """A tensor would be sent as a handle of shared memory, which dies with the process that sent it."""
-    return {key: tensor.numpy() for key, tensor in rollout.items(True, True)}  # pyright: ignore[reportAttributeAccessIssue]
+def _take_snapshot(begun: list[Begun], unfinished: Unfinished, policy: AimPolicy) -> Snapshot:
+    under_way = [torch.cat(pieces) for pieces in unfinished.under_way.values()]
+    return {
+        "begun": [(seed, np.array(actions, np.float32)) for seed, actions in begun],
+        "scenes": list(unfinished.under_way),
+        "under_way": pack(under_way),
+        "waiting": pack([rollout for rollouts in unfinished.waiting.values() for rollout in rollouts]),
+        "noise": torch.get_rng_state().numpy(),
+        "history": [tensor.numpy() for tensor in policy.history or ()],
+    }
 
 
-def _as_tensors(arrays: Arrays) -> TensorDictBase:
-    length = len(next(iter(arrays.values())))
-    rollout = TensorDict({}, [length])
-    for key, array in arrays.items():
-        rollout[key] = torch.from_numpy(array)
-    return rollout
+def _unfinished(snapshot: Snapshot) -> Unfinished:
+    unfinished = Unfinished()
+    for scene, rollout in zip(snapshot["scenes"], unpack(snapshot["under_way"]), strict=True):
+        unfinished.under_way[scene].append(rollout)
+    for rollout in unpack(snapshot["waiting"]):
+        unfinished.waiting[int(rollout["seed"][0])].append(rollout)
+    return unfinished
+
+
+def _go_on(config: RolloutConfig, begun: list[Begun], unfinished: Unfinished, seeds: Iterable[int]) -> Iterator[Begun]:
+    """The episodes under way, scene by scene, then the rest of the last group begun, then groups of the seeds after."""
+    last = max((seed for seed, _ in begun), default=-1)
+    so_far = sum(seed == last for seed, _ in begun) + len(unfinished.waiting.get(last, ()))
+    rest = [Begun(last)] * (config.group - so_far) if begun else []
+    return itertools.chain(begun, rest, whole_turns(config, (seed for seed in seeds if seed > last)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
@@ -90,42 +90,53 @@ class FiniteObservations(gym.ObservationWrapper[Observation, NDArray[np.float32]
         return observation
 
 
+class Begun(NamedTuple):
+    """An episode as far as it has come. Physics cannot be saved, but it repeats itself."""
+
+    seed: int
+    actions: tuple[NDArray[np.float32], ...] = ()
+
+
 class SeedSchedule(gym.Wrapper[Observation, NDArray[np.float32], Observation, NDArray[np.float32]]):
     """Decides the seed of every reset, so that groups of environments roll out the same scenes.
 
-    A reset without a seed takes the next one of the schedule (TorchRL's automatic resets pass none), which must not
-    end before the resets do. The observation gains i64 [1] each: `seed`, `episode` (how many
-    resets came before in this environment), `decision` (how many steps in this episode) and `restarts` (how often the
-    simulator's process was lost and replaced since this episode's reset was asked for).
+    A reset without a seed takes the next episode of the schedule (TorchRL's automatic resets pass none), which must
+    not end before the resets do. Of one that has begun, the reset repeats the actions and gives what the last one led
+    to. The observation gains i64 [1] each: `seed`, `decision` (how many steps in this episode) and `restarts` (how
+    often the simulator's process was lost and replaced since this episode's reset was asked for).
+
+    Attributes:
+        begun: the episode under way.
     """
 
-    def __init__(self, env: gym.Env[Observation, NDArray[np.float32]], seeds: Iterator[int]) -> None:
+    def __init__(self, env: gym.Env[Observation, NDArray[np.float32]], episodes: Iterator[Begun]) -> None:
         super().__init__(env)
-        self._seeds = seeds
-        self._keys: Observation = {}
-        self._episode = -1
+        self._episodes = episodes
+        self.begun: Begun
         self._lost_before = 0
         count = gym.spaces.Box(np.iinfo(np.int64).min, np.iinfo(np.int64).max, (1,), np.int64)
-        keys = {key: count for key in ("seed", "episode", "decision", "restarts")}
+        keys = {key: count for key in ("seed", "decision", "restarts")}
         self.observation_space = extend_space(env.observation_space, keys)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
-        chosen = next(self._seeds) if seed is None else seed
-        self._episode += 1
-        self._keys = {key: np.array([n]) for key, n in (("seed", chosen), ("episode", self._episode), ("decision", 0))}
+        self.begun = next(self._episodes) if seed is None else Begun(seed)
         self._lost_before = self._lost()
-        observation, info = self.env.reset(seed=chosen, options=options)
-        return observation | self._keys | self._restarts(), info
+        observation, info = self.env.reset(seed=self.begun.seed, options=options)
+        for action in self.begun.actions:
+            observation, _, _, _, info = self.env.step(action)
+        return observation | self._keys(), info
 
     def step(self, action: NDArray[np.float32]) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         observation, reward, terminated, truncated, info = self.env.step(action)
-        self._keys = self._keys | {"decision": self._keys["decision"] + 1}
-        return observation | self._keys | self._restarts(), float(reward), terminated, truncated, info
+        self.begun = Begun(self.begun.seed, (*self.begun.actions, np.array(action)))
+        return observation | self._keys(), float(reward), terminated, truncated, info
 
     def _lost(self) -> int:
         return getattr(self.env.unwrapped, "restarts", 0)  # the tabletop runs in this process
 
-    def _restarts(self) -> Observation:
-        return {"restarts": np.array([self._lost() - self._lost_before])}
+    def _keys(self) -> Observation:
+        seed, actions = self.begun
+        keys = {"seed": seed, "decision": len(actions), "restarts": self._lost() - self._lost_before}
+        return {key: np.array([number]) for key, number in keys.items()}

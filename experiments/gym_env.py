@@ -28,7 +28,7 @@ from aim_rl.rollout import InstructionTokens
 from aim_rl.statistics import SuccessRate, success_rate
 from envs.tabletop.kinematics import tool_centre
 from envs.tabletop.robot import matrix_from_quat
-from envs.wrappers import ChunkEnv, SeedSchedule
+from envs.wrappers import Begun, ChunkEnv, SeedSchedule
 from rewards import RewardConfig
 from rewards.gym_wrapper import ValueMapReward
 
@@ -125,7 +125,7 @@ def chunk_env(setup: GymTask, frozen: FrozenModel, worker: int, workers: int) ->
     env = InstructionTokens(ChunkEnv(base, preset.execute, setup.step_limit), preset, frozen.model.text.tokenize)
     rewarded = ValueMapReward(env, frozen.maps, frozen.landing, setup.reward)
     first = seeds.REINFORCEMENT + 20_000 * (setup.seed % 30) + worker
-    return SeedSchedule(rewarded, itertools.count(first, workers))
+    return SeedSchedule(rewarded, map(Begun, itertools.count(first, workers)))
 
 
 def decode(observation: dict[str, Any], knots: Tensor, stride: int) -> Array:
