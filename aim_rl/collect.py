@@ -24,8 +24,9 @@ from aim_rl.data.episode import Contacts, Episode
 from aim_rl.data.files import episode_path, read_episode, write_episode
 from aim_rl.model.presets import PRESETS
 from aim_rl.progress import progress
-from aim_rl.resume import children_ignore_ctrl_c, ctrl_c_finishes_the_step, parse, says_how_to_resume
+from aim_rl.resume import ctrl_c_finishes_the_step, parse, says_how_to_resume
 from aim_rl.runs import check_writable, new_run
+from aim_rl.workers import children_ignore_ctrl_c
 from envs.errors import UserError, exit_cleanly
 from envs.robotwin.client import TaskFailed
 from envs.robotwin.contacts import watch

@@ -7,13 +7,13 @@ response at the landing point + lambda_s * success (PAPER.md). Advantages are GA
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import torch
-import tyro
 from rich.console import Console
 from rich.table import Table
 from tensordict import TensorDictBase
@@ -25,11 +25,12 @@ from aim_rl import collect, pretrain, seeds
 from aim_rl.backend import TABLETOP, BackendOptions
 from aim_rl.checkpoint import load_checkpoint, save_checkpoint, shipped_checkpoint
 from aim_rl.evaluate import run_episodes
-from aim_rl.groups import training_batches
+from aim_rl.groups import Ready, training_batches
 from aim_rl.grpo import Grpo, GrpoConfig
 from aim_rl.model import AIM
 from aim_rl.policy import AimPolicy
 from aim_rl.progress import progress
+from aim_rl.resume import Counters, RunState, ctrl_c_finishes_the_step, parse, says_how_to_resume
 from aim_rl.rollout import RolloutConfig
 from aim_rl.runs import new_run, tensorboard, use_all_cores, write_json
 from aim_rl.simulators import Simulators
@@ -42,6 +43,8 @@ from envs.tabletop.task import Task, task_class
 from rewards import MapSource, RewardConfig, Shaping
 from rewards.torchrl_transform import ValueMapRewardTransform
 
+SAVE_EVERY = 10  # iterations that a killed run may lose
+
 
 @dataclass
 class FinetuneConfig:
@@ -53,6 +56,8 @@ class FinetuneConfig:
     """Stage I run or checkpoint; the shipped one by default."""
     out: Path | None = None
     """Folder of the run; runs/<task>-<time> by default."""
+    resume: Path | None = None
+    """Run to go on with, by its own configuration."""
     setting: str = "clean"
     """clean or randomized."""
     iterations: int = 30
@@ -91,46 +96,41 @@ class FinetuneConfig:
 
 
 def reinforce(config: FinetuneConfig, task: str, model: AIM, run: Path) -> dict[str, float]:
-    """Runs Stage II on `model` in place and leaves `<run>/checkpoint`; returns totals.
+    """Runs Stage II on `model` in place and leaves `<run>/checkpoint` and `<run>/best`; returns totals.
 
     The result is the mean of the action head's weights over the second half of the iterations (Polyak averaging): a
-    binary reward moves single iterations about more than it moves them forward.
+    binary reward moves single iterations about more than it moves them forward. The best are the weights after those
+    `SAVE_EVERY` iterations in which the exploring policy succeeded most often.
     """
     torch.manual_seed(config.seed)
     preset = model.preset
     policy = AimPolicy(model, preset.execute, config.sampler, config.noise_level, config.train_world)
     learner, watch = Grpo(policy, config.grpo), HackingWatch()
     average = AveragedModel(policy.trained)
-    first_seed = seeds.REINFORCEMENT + 20_000 * (config.seed % 30)
-    rollout = RolloutConfig(
-        task,
-        config.setting,
-        preset,
-        preset.execute,
-        config.step_limit,
-        config.workers,
-        config.scenes,
-        config.group,
-        first_seed,
-        model.text.tokenize,
-        config.simulator,
-    )
-    lambdas = config.lambda_dense, config.lambda_sparse
-    weights = RewardConfig(*lambdas, config.shaping, config.grpo.gamma, config.maps, config.anneal)
-    reward = ValueMapRewardTransform(weights, preset.head_size)
-    simulators = Simulators(rollout, policy, config.seed, learner.observed)
-    writer, card = tensorboard(run), {"task": task, "stage": 2, "setting": config.setting}
-    totals = {"episodes": 0, "environment_steps": 0, "decisions": 0}
-    started = clock = time.monotonic()
+    reward = ValueMapRewardTransform(reward_config(config), preset.head_size)
+    simulators = Simulators(rollout_config(config, task, model), policy, config.seed, learner.observed)
+    ready, totals = Ready(), Counters(iterations=0, seconds=0.0, episodes=0, environment_steps=0, decisions=0)
+    judged = Counters(success=0.0, best=0.0)
+    parts = {"learner": learner, "watch": watch, "average": average, "simulators": simulators, "ready": ready}
+    state = RunState(run, **parts, totals=totals, judged=judged)
+    if config.resume is not None and state.exists():
+        state.restore()
+    writer = tensorboard(run, None if config.resume is None else int(totals["environment_steps"]) + 1)
+    first, clock = int(totals["iterations"]), time.monotonic()
     try:
-        with progress(f"Stage II {task}", config.iterations, "iterations") as bar:
-            stream = training_batches(simulators, config.group * config.groups)
-            for iteration, rollouts in enumerate(stream):
+        with (
+            progress(f"Stage II {task}", config.iterations, "iterations", first) as bar,
+            ctrl_c_finishes_the_step() as interrupt,
+        ):
+            batches = training_batches(simulators, ready, config.group * config.groups)
+            for iteration, rollouts in zip(range(first, config.iterations), batches, strict=False):
+                done = iteration + 1
                 reward.trained = iteration / config.iterations
                 metrics = learner.assign_advantages(reward(rollouts))
                 metrics |= watch.update(rollouts, metrics)
                 metrics |= learner.update(rollouts)
-                if 2 * (iteration + 1) > config.iterations:
+                learner.updates.check(run, "--grpo.learning-rate")
+                if 2 * done > config.iterations:
                     average.update_parameters(policy.trained)
                 counts = count(rollouts)
                 seconds, clock = time.monotonic() - clock, time.monotonic()
@@ -139,27 +139,74 @@ def reinforce(config: FinetuneConfig, task: str, model: AIM, run: Path) -> dict[
                 metrics["noise_level"] = config.noise_level
                 metrics["simulator_restarts"] = float(rollouts["next", "restarts"].amax(1).sum()) + simulators.restarts
                 simulators.restarts = 0
-                totals = {key: totals[key] + counts[key] for key in totals}
+                counts |= {"iterations": 1, "seconds": seconds}
+                totals.update({key: totals[key] + counts[key] for key in totals})
                 for name, value in metrics.items():
-                    writer.add_scalar(f"stage2/{name}", value, totals["environment_steps"])
+                    writer.add_scalar(f"stage2/{name}", value, int(totals["environment_steps"]))
                 if watch.raised_now:
                     print(ALARM)
                 if iteration % 10 == 0:
-                    log_pictures(writer, rollouts, totals["environment_steps"])
-                    save_checkpoint(run / "checkpoint", model, card | totals)
+                    log_pictures(writer, rollouts, int(totals["environment_steps"]))
                 bar.update(
-                    iteration + 1,
+                    done,
                     f"success {metrics['success']:.2f} dense {metrics['return_dense']:.2f} "
                     f"KL {metrics.get('update/kl_to_stage1', 0):.3f} {metrics['speed/episodes_per_s']:.1f} episodes/s",
                 )
-                if iteration + 1 == config.iterations:
-                    break
+                judged["success"] += metrics["success"] / SAVE_EVERY
+                if done % SAVE_EVERY == 0:
+                    keep_best(run, model, card(config, task, totals, learner), judged)
+                stopped = interrupt.pressed and done < config.iterations
+                if done % SAVE_EVERY == 0 or done == config.iterations or stopped:
+                    save_checkpoint(run / "checkpoint", model, card(config, task, totals, learner))
+                    writer.flush()  # else a killed run's curves would end before its state
+                    state.save(done)
+                if stopped:
+                    raise KeyboardInterrupt(f"stopped after {done} iterations; go on with --resume {run}")
     finally:
         simulators.shutdown()
     policy.trained.load_state_dict(average.module.state_dict())
-    save_checkpoint(run / "checkpoint", model, card | totals)
+    save_checkpoint(run / "checkpoint", model, card(config, task, totals, learner))
     writer.close()
-    return totals | {"minutes": (time.monotonic() - started) / 60}
+    return {**card(config, task, totals, learner), "minutes": totals["seconds"] / 60}
+
+
+def rollout_config(config: FinetuneConfig, task: str, model: AIM) -> RolloutConfig:
+    """What the simulator processes run."""
+    return RolloutConfig(
+        task,
+        config.setting,
+        model.preset,
+        model.preset.execute,
+        config.step_limit,
+        config.workers,
+        config.scenes,
+        config.group,
+        seeds.REINFORCEMENT + 20_000 * (config.seed % 30),
+        model.text.tokenize,
+        config.simulator,
+    )
+
+
+def reward_config(config: FinetuneConfig) -> RewardConfig:
+    """The composed reward."""
+    lambdas = config.lambda_dense, config.lambda_sparse
+    return RewardConfig(*lambdas, config.shaping, config.grpo.gamma, config.maps, config.anneal)
+
+
+def card(config: FinetuneConfig, task: str, totals: Counters, learner: Grpo) -> dict[str, Any]:
+    """What a checkpoint's card says of the run so far."""
+    counts = {key: int(totals[key]) for key in ("iterations", "episodes", "environment_steps", "decisions")}
+    skipped = int(learner.counters["skipped_updates"])
+    return {"task": task, "stage": 2, "setting": config.setting, **counts, "skipped_updates": skipped}
+
+
+def keep_best(run: Path, model: AIM, card: dict[str, Any], judged: Counters) -> None:
+    """Saves the weights as `<run>/best` if no iterations before were as successful as the last ones."""
+    success, judged["success"] = judged["success"], 0.0
+    if success > judged["best"]:
+        judged["best"] = success
+        best_by = f"success of the exploring policy in {SAVE_EVERY} iterations"
+        save_checkpoint(run / "best", model, card | {"best_by": best_by, "exploring_success": success})
 
 
 def count(rollouts: TensorDictBase) -> dict[str, int]:
@@ -194,8 +241,9 @@ def stage1_model(config: FinetuneConfig, task: str, run: Path) -> AIM:
                 task, data, workers=config.workers, setting=config.setting, simulator=config.simulator
             )
         )
-        pretrain.pretrain(pretrain.PretrainConfig(task, data, run / "stage1"))
         path = run / "stage1"
+        begun = path if (path / "config.json").exists() else None
+        pretrain.pretrain(pretrain.PretrainConfig(task, data, path, resume=begun))
     return load_checkpoint(path, task)[0]
 
 
@@ -214,6 +262,16 @@ def measure(config: FinetuneConfig, task: str, model: AIM, stage: str) -> Succes
     return success_rate(sum(outcome.values()), len(outcome))
 
 
+def measure_stage1(config: FinetuneConfig, task: str, model: AIM, run: Path) -> SuccessRate | None:
+    """As `measure`, once in a run; None if it is not asked for."""
+    file = run / "stage1.json"
+    if not config.measure_stage1:
+        return None
+    if not file.exists():
+        write_json(file, {**measure(config, task, model, "Stage I")})
+    return json.loads(file.read_text())
+
+
 def report(result: dict[str, Any]) -> None:
     """Prints the final table."""
     table = Table(title=f"{result['task']} ({result['setting']}), held-out seeds, Wilson 95 % intervals")
@@ -225,9 +283,8 @@ def report(result: dict[str, Any]) -> None:
     Console().print(table)
 
 
-def main() -> None:
-    config = tyro.cli(FinetuneConfig, description=__doc__)
-    task = envs.resolve_task(config.task)
+def check(config: FinetuneConfig, task: str) -> None:
+    """Raises UserError unless the settings fit each other and the task."""
     if config.setting not in SETTINGS:
         raise UserError(f"unknown setting {config.setting!r}; choose one of {', '.join(SETTINGS)}")
     counts = (config.iterations, config.groups, config.evaluation_episodes, config.workers, config.scenes)
@@ -242,16 +299,25 @@ def main() -> None:
         raise UserError(f"{task} measures no progress (`Task.progress` in its file); choose another --shaping")
     if config.stage1 is not None:
         load_checkpoint(config.stage1, task)
+
+
+def main() -> None:
+    config = parse(FinetuneConfig, __doc__)
+    task = envs.resolve_task(config.task)
+    check(config, task)
     use_all_cores()
     simulated = config.simulator.require(task, config.setting)
-    run = new_run(task, config.out, config)
-    model = stage1_model(config, task, run)
-    if config.train_world and model.preset.history:
-        raise UserError("--train-world is for presets without history; leave it out, or train Stage I with another one")
-    stage1 = measure(config, task, model, "Stage I") if config.measure_stage1 else None
-    totals = reinforce(config, task, model, run)
-    stage2 = measure(config, task, model, "Stage II")
-    result = {"task": task, "setting": config.setting, **simulated, "stage1": stage1, "stage2": stage2, **totals}
+    run = config.resume or new_run(task, config.out, config)
+    with says_how_to_resume(run):
+        model = stage1_model(config, task, run)
+        if config.train_world and model.preset.history:
+            raise UserError(
+                "--train-world is for presets without history; leave it out, or train Stage I with another one"
+            )
+        stage1 = measure_stage1(config, task, model, run)
+        totals = reinforce(config, task, model, run)
+        stage2 = measure(config, task, model, "Stage II")
+    result = {"setting": config.setting, **simulated, "stage1": stage1, "stage2": stage2, **totals}
     write_json(run / "result.json", result)
     report(result)
     print(f"Run: {run} (result.json, checkpoint); watch it with `tensorboard --logdir {run}`")

@@ -84,7 +84,7 @@ def learning_rate_factor(step: int, steps: int) -> float:
 
 
 def train(config: PretrainConfig, data: DemonstrationSet, run: Path, here: Processes = ALONE) -> AIM:
-    """Runs Stage I; returns the averaged model and leaves it as `<run>/checkpoint`, and that of the lowest held-out loss
+    """Runs Stage I; returns the averaged model and leaves it as `<run>/checkpoint`, that of the lowest held-out loss
     as `<run>/best`.
     """
     model = new_model(config, here)

@@ -177,15 +177,3 @@ def says_how_to_resume(run: Path) -> Iterator[None]:
     except KeyboardInterrupt as interrupt:
         what = str(interrupt).partition(";")[0] or "interrupted"
         raise KeyboardInterrupt(f"{what}; go on with --resume {run}") from interrupt
-
-
-@contextmanager
-def children_ignore_ctrl_c() -> Iterator[None]:
-    """Processes that are started in it never see Ctrl-C, which a terminal sends to all of them: they end with this one,
-    in whose time.
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -7,7 +7,8 @@ import multiprocessing as mp
 import signal
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -32,7 +33,8 @@ class Worker:
         context = mp.get_context("spawn")
         self._channel, theirs = context.Pipe()
         self._process = context.Process(target=_run, args=(target, theirs, *args), daemon=True)
-        self._process.start()
+        with children_ignore_ctrl_c():
+            self._process.start()
         theirs.close()  # so that its end is the channel's end
         self._exit_code: int | None = None
 
@@ -88,8 +90,18 @@ def send_answer(channel: Connection, value: Any) -> None:
     channel.send(("answer", value))
 
 
+@contextlib.contextmanager
+def children_ignore_ctrl_c() -> Iterator[None]:
+    """Processes that are started in it never see Ctrl-C, which a terminal sends to all: the main one ends them."""
+    resource_tracker.ensure_running()  # whose start would let the signal through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _run(target: Callable[..., None], channel: Connection, *args: Any) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the main process, which ends this one
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the main process is gone
         try:
             target(channel, *args)

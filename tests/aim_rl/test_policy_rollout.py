@@ -10,13 +10,14 @@ from tensordict import TensorDict, TensorDictBase
 from torchrl.collectors import Collector
 from torchrl.envs import SerialEnv
 
-from aim_rl.groups import training_batches, whole_groups, whole_rollouts
+from aim_rl.groups import Ready, Unfinished, training_batches, whole_groups, whole_rollouts
 from aim_rl.model import AIM, PRESETS
 from aim_rl.model.text import word_tokenizer
 from aim_rl.policy import OBSERVATION, AimPolicy
 from aim_rl.rollout import RolloutConfig, make_scene, make_worker
 from aim_rl.runs import one_thread
 from envs.tabletop.task import task_class
+from envs.wrappers import Begun
 from rewards import RewardConfig
 from rewards.torchrl_transform import ValueMapRewardTransform
 
@@ -44,7 +45,7 @@ def scenes() -> SerialEnv:
 def test_unseen_wordings_reach_the_policy() -> None:
     task = task_class(CONFIG.task)
     for kind, templates in (("seen", task.instructions), ("unseen", task.unseen_instructions)):
-        scene = make_scene(replace(CONFIG, instructions=kind), iter([40]))
+        scene = make_scene(replace(CONFIG, instructions=kind), iter([Begun(40)]))
         text = scene.reset()["text"]
         wordings = [words.format(arm=arm) for words in templates for arm in ("left", "right")]
         assert any(torch.equal(text, CONFIG.tokenize(words)) for words in wordings)
@@ -105,7 +106,9 @@ def test_the_collector_and_whole_groups(scenes: SerialEnv, tiny_model: AIM) -> N
     reward = ValueMapRewardTransform(RewardConfig(0.5, 1.0, "settled"), TINY.head_size)
     # Batches of 3 decisions, in which episodes of 4 end anywhere.
     collector = Collector(scenes, policy, frames_per_batch=12, auto_register_policy_transforms=False)
-    stream = training_batches(whole_groups(whole_rollouts(collector), group=2), rollouts=4)
+    unfinished = Unfinished()
+    groups = whole_groups(whole_rollouts(collector, unfinished), unfinished, group=2)
+    stream = training_batches(groups, Ready(), rollouts=4)
     seen: list[int] = []
     for batch in (reward(next(stream)) for _ in range(2)):  # one at a time: the storage is used again
         seeds = batch["seed"][:, 0, 0].tolist()
@@ -135,6 +138,6 @@ def rollout(seed: int, length: int) -> TensorDictBase:
 def test_incomplete_groups_wait() -> None:
     """Without a simulator: partners come in later rounds, and lengths differ."""
     rounds = [[rollout(1, 2), rollout(2, 4)], [rollout(3, 3), rollout(1, 1)], [rollout(2, 2), rollout(9, 1)]]
-    stream = training_batches(whole_groups(rounds, group=2), rollouts=2)
+    stream = training_batches(whole_groups(rounds, Unfinished(), group=2), Ready(), rollouts=2)
     found = [(group["seed"][:, 0, 0].tolist(), group["collector", "mask"].sum(1).tolist()) for group in stream]
     assert found == [([1, 1], [2, 1]), ([2, 2], [4, 2])]

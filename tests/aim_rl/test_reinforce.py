@@ -24,15 +24,19 @@ class MadeUp:
 
     def __init__(self, policy: AimPolicy, observations: Callable[..., TensorDict]) -> None:
         self._policy, self._observations = policy, observations
-
-        self.restarts = 0
+        self._seed = self.restarts = 0
 
     def __iter__(self) -> Iterator[list[TensorDictBase]]:
-        seed = 0
         while True:
-            yield list(self._batch(seed).unbind(0))
+            self._seed += 1
+            yield list(self._batch(self._seed).unbind(0))
             self.restarts += 1
-            seed += 1
+
+    def state_dict(self) -> dict[str, int]:
+        return {"seed": self._seed}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self._seed = state["seed"]
 
     def _batch(self, seed: int) -> TensorDictBase:
         batch = self._policy(self._observations(2, DECISIONS))

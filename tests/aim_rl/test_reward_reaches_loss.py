@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from tensordict import TensorDict, TensorDictBase
 
-from aim_rl.groups import KEPT, training_batches, whole_groups
+from aim_rl.groups import KEPT, Ready, Unfinished, training_batches, whole_groups
 from aim_rl.grpo import Grpo, GrpoConfig
 from aim_rl.model import AIM, PRESETS
 from aim_rl.policy import AimPolicy
@@ -166,7 +166,7 @@ def through_the_project(
     transform = ValueMapRewardTransform(weights, (6, 8))
     pairs = ((0, 2), (4, 3), (1, 5))  # torn apart: no round holds a group
     rounds = [[as_collected(recorded[i]) for i in pair] for pair in pairs]
-    (rollouts,) = training_batches(whole_groups(rounds, group=2), rollouts=6)
+    (rollouts,) = training_batches(whole_groups(rounds, Unfinished(), group=2), Ready(), rollouts=6)
     return rollouts, learner.assign_advantages(transform(rollouts))
 
 

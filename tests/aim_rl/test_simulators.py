@@ -53,7 +53,7 @@ class Toy:
     """Stands in for `Worker`: each round ends one group; the faults asked for are in place of the policy's keys."""
 
     def __init__(self, _: Any, config: RolloutConfig, __: Any, worker: int, faults: Any, *place: Any) -> None:
-        self._faults, (_, self._lost, first, through) = faults, place
+        self._faults, (_, self._lost, first, through, _) = faults, place
         self._seeds = (seed for seed in itertools.count(first, config.workers) if seed not in through)
 
     def ask(self, request: str) -> None:
@@ -63,7 +63,7 @@ class Toy:
         seed = next(self._seeds)
         if seed in self._faults["dies"] or (seed in self._faults["dies once"] and not self._lost):
             raise WorkerLost("was killed by SIGKILL")
-        return [{"seed": np.full((1, 1), seed)}] * 2
+        return {"lengths": [1, 1], "decisions": {"seed": np.full((2, 1), seed)}}
 
     def close(self) -> None:
         pass
@@ -201,3 +201,32 @@ def test_real_processes_share_weights_and_survive_a_kill(tiny_model: AIM) -> Non
         assert seeds_of(again)[:2] == [expected] * 2
     finally:
         pool.shutdown()
+
+
+def test_other_processes_go_on_where_the_first_were(tiny_model: AIM) -> None:
+    """Amid episodes, groups and noise, bit for bit."""
+    config = replace(CONFIG, workers=1, step_limit=48)
+    policy = AimPolicy(tiny_model, CONFIG.execute, "initial_noise", 0.5)
+    pools = Simulators(config, policy, 0), Simulators(config, policy, 1)
+    try:
+        stream = iter(pools[0])
+        early = [next(stream) for _ in range(2)]
+        state = pools[0].state_dict()
+        (crew,) = state["crews"]
+        assert len(crew["snapshot"]["begun"][0][1]) > 0
+        late = [next(stream) for _ in range(3)]
+        pools[1].load_state_dict(state)
+        stream = iter(pools[1])
+        again = [next(stream) for _ in range(3)]
+        assert sum(map(len, late)) > 2
+        for one, other in zip(late, again, strict=True):
+            assert [len(rollout) for rollout in one] == [len(rollout) for rollout in other]
+            for a, b in zip(one, other, strict=True):
+                for key, tensor in a.items(True, True):
+                    assert torch.equal(tensor, b[key]), key
+        assert early
+    finally:
+        for pool in pools:
+            pool.shutdown()
+    with pytest.raises(ValueError, match="2 scenes per process, not 3"):
+        Simulators(replace(config, scenes=3), policy, 0).load_state_dict(state)
