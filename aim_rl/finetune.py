@@ -8,6 +8,7 @@ response at the landing point + lambda_s * success (PAPER.md). Advantages are GA
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -115,7 +116,7 @@ def reinforce(config: FinetuneConfig, task: str, model: AIM, run: Path) -> dict[
     state = RunState(run, **parts, totals=totals, judged=judged)
     if config.resume is not None and state.exists():
         state.restore()
-    writer = tensorboard(run, None if config.resume is None else int(totals["environment_steps"]) + 1)
+    writer = tensorboard(run, int(totals["environment_steps"]) + 1)
     first, clock = int(totals["iterations"]), time.monotonic()
     try:
         with (
@@ -127,6 +128,7 @@ def reinforce(config: FinetuneConfig, task: str, model: AIM, run: Path) -> dict[
                 done = iteration + 1
                 reward.trained = iteration / config.iterations
                 metrics = learner.assign_advantages(reward(rollouts))
+                learner.updates.check(run, "--grpo.learning-rate")
                 metrics |= watch.update(rollouts, metrics)
                 metrics |= learner.update(rollouts)
                 learner.updates.check(run, "--grpo.learning-rate")
@@ -137,6 +139,7 @@ def reinforce(config: FinetuneConfig, task: str, model: AIM, run: Path) -> dict[
                 metrics["speed/episodes_per_s"] = counts["episodes"] / seconds
                 metrics["speed/decisions_per_s"] = counts["decisions"] / seconds
                 metrics["noise_level"] = config.noise_level
+                metrics["skipped_updates"] = learner.counters["skipped_updates"]
                 metrics["simulator_restarts"] = float(rollouts["next", "restarts"].amax(1).sum()) + simulators.restarts
                 simulators.restarts = 0
                 counts |= {"iterations": 1, "seconds": seconds}
@@ -155,12 +158,11 @@ def reinforce(config: FinetuneConfig, task: str, model: AIM, run: Path) -> dict[
                 judged["success"] += metrics["success"] / SAVE_EVERY
                 if done % SAVE_EVERY == 0:
                     keep_best(run, model, card(config, task, totals, learner), judged)
-                stopped = interrupt.pressed and done < config.iterations
-                if done % SAVE_EVERY == 0 or done == config.iterations or stopped:
+                if done % SAVE_EVERY == 0 or done == config.iterations or interrupt.pressed:
                     save_checkpoint(run / "checkpoint", model, card(config, task, totals, learner))
                     writer.flush()  # else a killed run's curves would end before its state
                     state.save(done)
-                if stopped:
+                if interrupt.pressed:
                     raise KeyboardInterrupt(f"stopped after {done} iterations; go on with --resume {run}")
     finally:
         simulators.shutdown()
@@ -267,7 +269,7 @@ def measure_stage1(config: FinetuneConfig, task: str, model: AIM, run: Path) -> 
     file = run / "stage1.json"
     if not config.measure_stage1:
         return None
-    if not file.exists():
+    if config.resume is None or not file.exists():
         write_json(file, {**measure(config, task, model, "Stage I")})
     return json.loads(file.read_text())
 
@@ -281,6 +283,16 @@ def report(result: dict[str, Any]) -> None:
         table.add_row("Stage I", describe(result["stage1"]))
     table.add_row("Stage II", describe(result["stage2"]), str(result["environment_steps"]), f"{result['minutes']:.1f}")
     Console().print(table)
+
+
+def finetune(config: FinetuneConfig, task: str, run: Path) -> dict[str, Any]:
+    """Stage II between the two measurements; returns what `result.json` says."""
+    model = stage1_model(config, task, run)
+    if config.train_world and model.preset.history:
+        raise UserError("--train-world is for presets without history; leave it out, or train Stage I with another one")
+    stage1 = measure_stage1(config, task, model, run)
+    totals = reinforce(config, task, model, run)
+    return {"stage1": stage1, "stage2": measure(config, task, model, "Stage II"), **totals}
 
 
 def check(config: FinetuneConfig, task: str) -> None:
@@ -308,18 +320,12 @@ def main() -> None:
     use_all_cores()
     simulated = config.simulator.require(task, config.setting)
     run = config.resume or new_run(task, config.out, config)
-    with says_how_to_resume(run):
-        model = stage1_model(config, task, run)
-        if config.train_world and model.preset.history:
-            raise UserError(
-                "--train-world is for presets without history; leave it out, or train Stage I with another one"
-            )
-        stage1 = measure_stage1(config, task, model, run)
-        totals = reinforce(config, task, model, run)
-        stage2 = measure(config, task, model, "Stage II")
-    result = {"setting": config.setting, **simulated, "stage1": stage1, "stage2": stage2, **totals}
-    write_json(run / "result.json", result)
-    report(result)
+    file = run / "result.json"
+    if config.resume is None or not file.exists():
+        with says_how_to_resume(run):
+            write_json(file, simulated | finetune(config, task, run))
+    shutil.rmtree(run / "trainer", ignore_errors=True)  # hundreds of megabytes of rollouts that had not ended
+    report(json.loads(file.read_text()))
     print(f"Run: {run} (result.json, checkpoint); watch it with `tensorboard --logdir {run}`")
 
 

@@ -114,7 +114,7 @@ def train(config: PretrainConfig, data: DemonstrationSet, run: Path, here: Proce
         state.restore()
     first = int(counters["step"])
     started = time.monotonic() - counters["seconds"]
-    log = Log(run, None if config.resume is None else first) if here.is_first else None
+    log = Log(run, first) if here.is_first else None
     with (
         progress(f"Stage I {config.task}", config.steps, "steps", first) as bar,
         ctrl_c_finishes_the_step() as interrupt,
@@ -210,8 +210,8 @@ def to_device(batch: dict[str, Tensor], here: Processes) -> dict[str, Tensor]:
 class Log:
     """The TensorBoard events of a run."""
 
-    def __init__(self, run: Path, resumed_at: int | None) -> None:
-        self._writer = tensorboard(run, resumed_at)
+    def __init__(self, run: Path, first: int) -> None:
+        self._writer = tensorboard(run, first)
 
     def scalars(self, values: Mapping[str, float], step: int, prefix: str = "stage1") -> None:
         for name, value in values.items():

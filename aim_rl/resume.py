@@ -93,12 +93,12 @@ class RunState:
 
     def exists(self) -> bool:
         """Whether there is a state; a run that was stopped before its first one starts again at its beginning."""
-        return self._rotation.latest() is not None
+        return any((self.run / "trainer").glob("step-*"))
 
     def restore(self) -> None:
         """Loads the newest state. Raises UserError if it is damaged or does not fit this run's configuration."""
         folder = self.run / "trainer"
-        for leftover in folder.glob(".*.stage-*"):  # of a process that was killed while it saved
+        for leftover in folder.glob(".*"):  # of a process that was killed while it saved
             shutil.rmtree(leftover, ignore_errors=True)
         pickles = [path for path in folder.rglob("*") if path.suffix in (".pt", ".pkl", ".pickle")]
         if pickles:

@@ -22,9 +22,9 @@ def new_run(task: str, out: Path | None, config: Any) -> Path:
     """Makes the folder of a run (`runs/<task>-<time>` unless `out` is given) and writes its config there.
 
     Raises:
-        UserError: the folder cannot be made or written to, or holds a run that can be resumed.
+        UserError: the folder cannot be made or written to, or holds a run that can be resumed or is done.
     """
-    if out is not None and (out / "trainer").exists():
+    if out is not None and ((out / "trainer").exists() or (out / "result.json").exists()):
         raise UserError(f"{out} holds a run already; go on with it by --resume {out}, or choose another --out")
     run = out or Path("runs") / f"{task}-{time.strftime('%Y%m%d-%H%M%S')}"
     try:
@@ -38,7 +38,7 @@ def new_run(task: str, out: Path | None, config: Any) -> Path:
 @contextmanager
 def complete_or_untouched(path: Path) -> Iterator[Path]:
     """A file to write aside, which then takes the place of `path`; of the same ending."""
-    aside = path.with_name(f".{os.getpid()}.{path.name}")
+    aside = path.with_name(f".new.{path.name}")
     try:
         yield aside
         os.replace(aside, path)
@@ -52,9 +52,9 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
         aside.write_text(json.dumps(value, indent=2, default=str) + "\n")
 
 
-def tensorboard(run: Path, resumed_at: int | None = None) -> SummaryWriter:
-    """Writer of `<run>/tensorboard`; TensorBoard hides what was written before from step `resumed_at` on."""
-    return SummaryWriter(run / "tensorboard", purge_step=resumed_at)
+def tensorboard(run: Path, first: int = 0) -> SummaryWriter:
+    """Writer of `<run>/tensorboard` from step `first` on; what an interrupted run wrote after it, TensorBoard hides."""
+    return SummaryWriter(run / "tensorboard", purge_step=first)
 
 
 def check_writable(path: Path) -> None:

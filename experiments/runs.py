@@ -62,7 +62,7 @@ def run(module: str, *options: object) -> None:
         code = process.wait()
     finally:
         signal.signal(signal.SIGINT, before)
-    if code == 130:
+    if code in (130, -signal.SIGINT):
         raise KeyboardInterrupt
     if code:
         raise UserError(f"{module} failed (see above); mend it and repeat the command: finished runs are kept")

@@ -48,12 +48,12 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def data(place: Path) -> Path:
-    """Three episodes, in two runs of the command: the second goes on where the first stopped."""
+    """Three episodes, in two runs of the command: the second goes on where the first stopped, by its configuration."""
     arguments = ["--out", place / "data", "--workers", 1, "--seed", 20]
     command(collect, *arguments, "--episodes", 1)
     (first,) = (place / "data" / "data").iterdir()
     before = first.read_bytes()
-    command(collect, *arguments, "--episodes", 3)
+    command(collect, "--resume", place / "data", "--episodes", 3)
     assert first.read_bytes() == before
     return place / "data"
 
@@ -89,7 +89,7 @@ def stage2(place: Path, stage1: tuple[Path, str], heads: list[dict[str, torch.Te
 
 
 def test_collect_goes_on_where_it_stopped(data: Path) -> None:
-    files = sorted(path for path in data.rglob("*") if path.is_file())
+    files = sorted((data / "data").iterdir())
     assert [path.name for path in files] == [f"episode_{index:07d}.hdf5" for index in range(3)]
     seeds = [read_episode(path).seed for path in files]
     assert seeds[0] >= 20 and seeds == sorted(set(seeds))
@@ -114,7 +114,13 @@ def test_pretrain_refuses_an_output_below_a_file(data: Path, capsys: pytest.Capt
 def test_pretrain_leaves_a_checkpoint_and_its_curves(stage1: tuple[Path, str]) -> None:
     run, output = stage1
     assert f"--checkpoint {run}" in output and "Stage I click_bell 8/8 steps" in output
-    assert sorted(path.name for path in run.iterdir()) == ["checkpoint", "config.json", "tensorboard", "trainer"]
+    assert sorted(path.name for path in run.iterdir()) == [
+        "best",
+        "checkpoint",
+        "config.json",
+        "tensorboard",
+        "trainer",
+    ]
     card = json.loads((run / "checkpoint" / "config.json").read_text())
     assert (card["task"], card["stage"], card["steps"]) == ("click_bell", 1, 8)
     scalars, images = tags(run)
@@ -126,7 +132,8 @@ def test_pretrain_leaves_a_checkpoint_and_its_curves(stage1: tuple[Path, str]) -
 def test_finetune_measures_both_stages_and_leaves_its_run(stage2: tuple[Path, str]) -> None:
     run, output = stage2
     assert "Stage I" in output and "Stage II" in output and "n = 1" in output
-    assert sorted(path.name for path in run.iterdir()) == ["checkpoint", "config.json", "result.json", "tensorboard"]
+    left = ["checkpoint", "config.json", "result.json", "stage1.json", "tensorboard"]
+    assert sorted(path.name for path in run.iterdir()) == left
     result = json.loads((run / "result.json").read_text())
     assert set(result["stage1"]) == set(result["stage2"]) == RATE
     assert result["stage1"]["episodes"] == result["stage2"]["episodes"] == 1

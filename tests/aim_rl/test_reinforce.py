@@ -1,20 +1,27 @@
-"""Stage II's loop on made-up rollouts, without a simulator: its reward options reach the run's log and weights."""
+"""Stage II's loop on made-up rollouts, without a simulator: what reaches the run's log and weights, and resuming."""
 
 from __future__ import annotations
 
+import copy
+import json
+import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensordict import TensorDict, TensorDictBase
 
-from aim_rl import finetune
+from aim_rl import critic, finetune
 from aim_rl.finetune import FinetuneConfig, reinforce
 from aim_rl.grpo import GrpoConfig
 from aim_rl.model import AIM, PRESETS
 from aim_rl.policy import AimPolicy
+from aim_rl.runs import one_thread
+from envs.errors import UserError
 
 TINY, DECISIONS = PRESETS["tiny"], 3
 
@@ -22,13 +29,19 @@ TINY, DECISIONS = PRESETS["tiny"], 3
 class MadeUp:
     """Two rollouts of one seed at a time, of which the first succeeds with its last control step; then a fault."""
 
-    def __init__(self, policy: AimPolicy, observations: Callable[..., TensorDict]) -> None:
-        self._policy, self._observations = policy, observations
+    def __init__(
+        self,
+        policy: AimPolicy,
+        observations: Callable[..., TensorDict],
+        happens: Callable[[int], object] = lambda number: None,
+    ) -> None:
+        self._policy, self._observations, self._happens = policy, observations, happens
         self._seed = self.restarts = 0
 
     def __iter__(self) -> Iterator[list[TensorDictBase]]:
         while True:
             self._seed += 1
+            self._happens(self._seed)
             yield list(self._batch(self._seed).unbind(0))
             self.restarts += 1
 
@@ -93,3 +106,79 @@ def test_the_ablation_and_the_controls_run_through_the_loop(
     first, second = zip(logged("return"), logged("return_dense"), logged("return_sparse"), strict=True)
     assert first[0] == pytest.approx(first[1] + first[2], abs=1e-4)
     assert second[0] == pytest.approx(0.5 * second[1] + second[2], abs=1e-4)  # half way, half the weight
+
+
+Train = Callable[..., tuple[AIM, dict[str, Any]]]
+
+
+@pytest.fixture
+def train(tiny_model: AIM, observations: Callable[..., TensorDict], monkeypatch: pytest.MonkeyPatch) -> Iterator[Train]:
+    """`train(run, resume, happens)`: seven iterations, a state every second; the model and the totals.
+
+    `happens(number)` is called before each iteration's rollouts.
+    """
+    monkeypatch.setattr(finetune, "SAVE_EVERY", 2)
+    monkeypatch.setattr(critic, "STEPS", 5)
+
+    def run(run: Path, resume: bool = False, happens: Callable[[int], object] = lambda _: None) -> Any:
+        monkeypatch.setattr(finetune, "Simulators", lambda _, policy, *__: MadeUp(policy, observations, happens))
+        config = FinetuneConfig("click_bell", resume=run if resume else None, iterations=7, groups=1)
+        model = copy.deepcopy(tiny_model)
+        return model, reinforce(config, "click_bell", model, run)
+
+    with one_thread():
+        yield run
+
+
+def curves(run: Path) -> dict[str, list[tuple[int, float]]]:
+    events = EventAccumulator(str(run / "tensorboard")).Reload()
+    names = [name for name in events.Tags()["scalars"] if "/speed/" not in name]
+    return {name: [(event.step, event.value) for event in events.Scalars(name)] for name in names}
+
+
+def kill() -> None:
+    raise SystemExit("killed")
+
+
+def press_ctrl_c() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.parametrize(
+    ("what", "at", "ends"),
+    [(kill, 2, "killed"), (kill, 6, "killed"), (press_ctrl_c, 5, "stopped after 5 iterations; go on with --resume")],
+)
+def test_stage2_resumed_equals_stage2_in_one_go(
+    tmp_path: Path, train: Train, what: Callable[[], None], at: int, ends: str
+) -> None:
+    whole, totals = train(tmp_path / "whole")
+    with pytest.raises((SystemExit, KeyboardInterrupt), match=ends):
+        train(tmp_path / "stopped", happens=lambda number: number == at and what())
+    torch.manual_seed(123)  # another process would have drawn other numbers
+    resumed, resumed_totals = train(tmp_path / "stopped", resume=True)
+    for (name, tensor), other in zip(whole.state_dict().items(), resumed.state_dict().values(), strict=True):
+        assert torch.equal(tensor, other), name
+    assert {**totals, "minutes": 0} == {**resumed_totals, "minutes": 0}
+    assert curves(tmp_path / "whole") == curves(tmp_path / "stopped")
+    assert len(curves(tmp_path / "whole")["stage2/success"]) == 7
+    for name in ("checkpoint", "best"):
+        cards = [json.loads((tmp_path / run / name / "config.json").read_text()) for run in ("whole", "stopped")]
+        assert cards[0] == cards[1]
+
+
+def test_updates_that_are_not_finite_end_the_run_at_its_last_good_state(
+    tmp_path: Path, train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    update = finetune.Grpo.update
+
+    def poisoned(learner: Any, rollouts: TensorDictBase) -> dict[str, float]:
+        if learner.policy.version >= 2:
+            rollouts["sample_log_prob"][:] = torch.nan
+        return update(learner, rollouts)
+
+    monkeypatch.setattr(finetune.Grpo, "update", poisoned)
+    with pytest.raises(UserError, match=r"3 times in a row; go on from .*step-0+2, the last good state, by --resume"):
+        train(tmp_path)
+    monkeypatch.setattr(finetune.Grpo, "update", update)
+    _, totals = train(tmp_path, resume=True)  # from the second iteration
+    assert (totals["iterations"], totals["skipped_updates"]) == (7, 0)

@@ -115,8 +115,7 @@ def test_resume_takes_the_runs_configuration_and_flags_still_change_it(
 
 def test_states_that_cannot_be_gone_on_from(tmp_path: Path) -> None:
     layer = torch.nn.Linear(3, 2)
-    with pytest.raises(UserError, match="holds no state"):
-        RunState(tmp_path, layer=layer).restore()
+    assert not RunState(tmp_path, layer=layer).exists()
     RunState(tmp_path, layer=layer, counters=Counters(step=5)).save(5)
     with pytest.raises(UserError, match="holds a run already; go on with it by --resume"):
         new_run("t", tmp_path, pretrain.PretrainConfig("t", Path("d")))
@@ -131,6 +130,33 @@ def test_states_that_cannot_be_gone_on_from(tmp_path: Path) -> None:
     (tmp_path / "trainer" / "evil.pickle").write_bytes(b"")
     with pytest.raises(UserError, match="is a pickle"):
         RunState(tmp_path, layer=layer, counters=counters).restore()
+
+
+class Poisoned(StopAt):
+    """Stands in for the data: some batches are not finite."""
+
+    def __init__(self, data: DemonstrationSet, batches: set[int]) -> None:
+        super().__init__(data, 0, None)
+        self._poisoned = batches
+
+    def batch(self, indices: torch.Tensor, wordings: torch.Generator | None = None) -> dict[str, torch.Tensor]:
+        batch = super().batch(indices, wordings)
+        if len(indices) == 2 and self._count in self._poisoned:
+            batch["knots"] = torch.full_like(batch["knots"], torch.nan)
+        return batch
+
+
+def test_updates_that_are_not_finite_are_skipped_and_three_in_a_row_are_the_end(
+    tmp_path: Path, data: DemonstrationSet
+) -> None:
+    some: Any = Poisoned(data, {2, 5, 6})
+    model = train(tmp_path / "some", some)
+    assert all(tensor.isfinite().all() for tensor in model.state_dict().values())
+    card = json.loads((tmp_path / "some" / "checkpoint" / "config.json").read_text())
+    assert card["skipped_updates"] == 3
+    three: Any = Poisoned(data, {6, 7, 8})
+    with pytest.raises(UserError, match=r"go on from .*step-0+4, the last good state, by --resume .* lower --learning"):
+        train(tmp_path / "three", three)
 
 
 def test_ctrl_c_twice_stops_at_once() -> None:

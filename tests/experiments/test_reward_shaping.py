@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import signal
 import sys
+import threading
 from pathlib import Path
 
 import imageio.v3 as iio
@@ -18,7 +21,7 @@ from aim_rl.finetune import FinetuneConfig
 from aim_rl.model import AIM
 from aim_rl.runs import tensorboard
 from aim_rl.statistics import success_rate
-from envs.errors import exit_cleanly
+from envs.errors import UserError, exit_cleanly
 from experiments import reward_shaping, runs
 from experiments.reward_shaping import VARIANTS
 
@@ -54,34 +57,43 @@ def test_the_grid_runs_what_is_missing_and_compares_the_rest(tmp_path: Path, mon
         if module == "aim_rl.evaluate":
             Path(words[words.index("--json") + 1]).write_text(json.dumps(success_rate(40, 100)))
         else:
-            finished_run(Path(words[words.index("--out") + 1]), 80, 0.1)
+            finished_run(Path(words[words.index("--resume") + 1]), 80, 0.1)
 
     for seed in (0, 1):
         finished_run(tmp_path / f"sparse-0-{seed}", 50, 0.05)
     finished_run(tmp_path / "additive-0.2-0", 70, 0.2)
     stopped = tmp_path / "additive-0.2-1"
     finished_run(stopped, 0, 0.0)
-    (stopped / "result.json").unlink()
-    monkeypatch.setattr(reward_shaping, "run", fake_run)
+    (stopped / "result.json").rename(stopped / "config.json")
+    for module in (reward_shaping, runs):
+        monkeypatch.setattr(module, "run", fake_run)
     options = ["--variants", "sparse", "additive", "--seeds", "0", "1", "--threshold", "0.75", "--stage1", "S"]
     arguments = ["--task", "click_bell", "--out", str(tmp_path), *options, "--", "--iterations", "12"]
     monkeypatch.setattr(sys, "argv", ["reward_shaping", *arguments])
     reward_shaping.main()
     (measured, stage1), (trained, flags) = commands
     assert (measured, trained) == ("aim_rl.evaluate", "aim_rl.finetune")
-    assert stage1[stage1.index("--checkpoint") + 1] == flags[flags.index("--stage1") + 1] == "S"
-    assert float(flags[flags.index("--lambda-dense") + 1]) == pytest.approx(0.2 / 144, rel=1e-4)
-    assert flags[-2:] == ["--iterations", "12"] and "--no-measure-stage1" in flags
+    assert stage1[stage1.index("--checkpoint") + 1] == "S"
+    assert flags == ["--iterations", "12", "--resume", str(stopped)]
     commands.clear()
+    monkeypatch.setattr(sys, "argv", ["reward_shaping", "--resume", str(tmp_path)])
     reward_shaping.main()
     assert commands == []
+    (stopped / "result.json").unlink()
+    (stopped / "config.json").unlink()
+    with pytest.raises(ValueError, match="--resume"):  # what `fake_run` looks for
+        reward_shaping.main()
+    ((_, flags),) = commands
+    assert flags[flags.index("--stage1") + 1] == "S"
+    assert float(flags[flags.index("--lambda-dense") + 1]) == pytest.approx(0.2 / 144, rel=1e-4)
+    assert flags[-4:] == ["--iterations", "12", "--out", str(stopped)] and "--no-measure-stage1" in flags
 
     with (tmp_path / "results.csv").open() as file:
         lines = {(line["variant"], line["seed"]): line for line in csv.DictReader(file)}
     assert len(lines) == 4 and lines[("additive", "0")]["successes"] == "70"
     # Five-iteration means of 0, 0.2, .. 1, 1: 0.76 at the sixth point's ... (0.2+0.4+0.6+0.8+1)/5 = 0.6, then 0.76.
     assert lines[("additive", "0")]["steps_to_threshold"] == "7000"
-    assert lines[("additive", "1")]["steps_to_threshold"] == "11000"  # anew: 0.1 more per iteration, not the old zeros
+    assert lines[("additive", "1")]["steps_to_threshold"] == "11000"  # 0.1 more per iteration, not the old zeros
     assert lines[("sparse", "0")]["steps_to_threshold"] == ""
     table = (tmp_path / "table.md").read_text()
     assert "75.0 %" in table and "7000, 11000" in table and "never, never" in table and "40.0 %" in table
@@ -120,7 +132,25 @@ def test_an_unknown_variant_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: 
 
 def test_a_failed_run_ends_in_one_sentence() -> None:
     with pytest.raises(runs.UserError, match="finished runs are kept"):
-        runs.run("aim_rl.evaluate", "--no-such-flag")
+        runs.run("json.tool", "--no-such-flag")
+
+
+def test_ctrl_c_is_passed_on_to_the_run_and_its_exit_code_ends_the_experiment() -> None:
+    threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT)).start()
+    code = "import sys, time\ntry: time.sleep(60)\nexcept KeyboardInterrupt: sys.exit(130)"
+    with pytest.raises(KeyboardInterrupt):
+        runs.run("timeit", "-n", "1", "-r", "1", code)
+
+
+def test_resuming_needs_an_experiments_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["e", "--resume", str(tmp_path)])
+    with pytest.raises(UserError, match=r"no config\.json with its command"):
+        runs.own_and_passed_on()
+    (tmp_path / "config.json").write_text(json.dumps({"command": ["e", "--out", "elsewhere", "--", "--seed", "1"]}))
+    assert runs.own_and_passed_on() == (["--out", "elsewhere", "--out", str(tmp_path)], ["--seed", "1"])
+    monkeypatch.setattr(sys, "argv", ["e", "--resume", str(tmp_path), "--seeds", "9"])
+    with pytest.raises(UserError, match="and nothing else"):
+        runs.own_and_passed_on()
 
 
 def test_steps_to_a_threshold() -> None:

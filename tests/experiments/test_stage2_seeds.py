@@ -40,7 +40,7 @@ def test_finished_seeds_become_a_table_and_a_plot(tmp_path: Path, monkeypatch: p
         "1",
     ]
     monkeypatch.setattr(sys, "argv", arguments)
-    monkeypatch.setattr(stage2_seeds, "run", lambda *_: pytest.fail("a finished seed was run again"))
+    monkeypatch.setattr(stage2_seeds, "run_or_go_on", lambda *_: pytest.fail("a finished seed was run again"))
     stage2_seeds.main()
     with (tmp_path / "results.csv").open() as file:
         rows = {row["policy"]: row for row in csv.DictReader(file)}

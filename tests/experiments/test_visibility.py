@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from aim_rl.statistics import success_rate
-from experiments import visibility
+from experiments import runs, visibility
 
 
 def test_finished_runs_become_a_table_and_a_missing_one_is_trained(
@@ -39,18 +39,20 @@ def test_finished_runs_become_a_table_and_a_missing_one_is_trained(
         for seed in range(2):
             if (table, seed) != ("no_map", 1):
                 finish(table, seed)
-    monkeypatch.setattr(visibility, "run", fake_run)
+    for module in (visibility, runs):
+        monkeypatch.setattr(module, "run", fake_run)
     arguments = ["--task", "click_bell", "--data", "D", "--out", str(tmp_path), "--seeds", "2", "--", "--steps", "7"]
     monkeypatch.setattr(sys, "argv", ["visibility", *arguments])
     visibility.main()
     train, test = commands
     assert train[train.index("--visibility") + 1] == "no_map" and train[train.index("--seed") + 1] == "1"
-    assert train[-2:] == ["--steps", "7"]
+    assert train[-4:] == ["--steps", "7", "--out", str(tmp_path / "no_map_1")]
     assert test[test.index("--checkpoint") + 1] == str(tmp_path / "no_map_1")
     (tmp_path / "no_map_1" / "result.json").unlink()  # stopped before it was evaluated
-    (tmp_path / "no_map_1" / "trainer").mkdir()
+    (tmp_path / "no_map_1" / "config.json").touch()
     commands.clear()
-    monkeypatch.setattr(visibility, "run", resume)
+    for module in (visibility, runs):
+        monkeypatch.setattr(module, "run", resume)
     visibility.main()
     assert commands[0][commands[0].index("--resume") + 1] == str(tmp_path / "no_map_1")
     assert "--out" not in commands[0]
