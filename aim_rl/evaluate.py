@@ -25,6 +25,7 @@ from aim_rl.rollout import RolloutConfig, make_pool
 from aim_rl.runs import check_writable, one_thread, write_json
 from aim_rl.statistics import SuccessRate, describe, success_rate
 from aim_rl.videos import record_episode
+from aim_rl.workers import children_ignore_ctrl_c
 from envs.errors import UserError, exit_cleanly
 from envs.tabletop.env import SETTINGS
 
@@ -94,7 +95,8 @@ def run_episodes(
 @torch.no_grad()
 def _run(pool: EnvBase, policy: AimPolicy, wanted: range, title: str) -> dict[int, bool]:
     outcome: dict[int, bool] = {}
-    tensordict = pool.reset()
+    with children_ignore_ctrl_c():
+        tensordict = pool.reset()  # which starts the processes
     with progress(title, len(wanted), "episodes") as bar:
         while len(outcome) < len(wanted):
             tensordict = policy(tensordict)

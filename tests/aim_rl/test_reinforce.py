@@ -42,8 +42,8 @@ class MadeUp:
         while True:
             self._seed += 1
             self._happens(self._seed)
+            self.restarts += self._seed > 1
             yield list(self._batch(self._seed).unbind(0))
-            self.restarts += 1
 
     def state_dict(self) -> dict[str, int]:
         return {"seed": self._seed}
