@@ -12,7 +12,6 @@ from typing import Any, Literal, cast
 
 import torch
 import tyro
-from torchrl.envs import EnvBase
 
 import envs
 from aim_rl import seeds
@@ -21,11 +20,10 @@ from aim_rl.checkpoint import load_checkpoint, shipped_checkpoint
 from aim_rl.model import AIM
 from aim_rl.policy import AimPolicy
 from aim_rl.progress import progress
-from aim_rl.rollout import RolloutConfig, make_pool
+from aim_rl.rollout import RolloutConfig, Scenes
 from aim_rl.runs import check_writable, one_thread, write_json
 from aim_rl.statistics import SuccessRate, describe, success_rate
 from aim_rl.videos import record_episode
-from aim_rl.workers import children_ignore_ctrl_c
 from envs.errors import UserError, exit_cleanly
 from envs.tabletop.env import SETTINGS
 
@@ -85,28 +83,22 @@ def run_episodes(
     told = (model.text.tokenize, simulator, True, instructions)
     config = RolloutConfig(task, setting, model.preset, *limits, first_seed, *told)
     policy = AimPolicy(model, model.preset.execute) if policy is None else policy
-    pool = make_pool(config)
+    pool = Scenes(config)
     try:
         return _run(pool, policy, range(first_seed, first_seed + episodes), title)
     finally:
-        pool.close(raise_if_closed=False)
+        pool.close()
 
 
 @torch.no_grad()
-def _run(pool: EnvBase, policy: AimPolicy, wanted: range, title: str) -> dict[int, bool]:
+def _run(scenes: Scenes, policy: AimPolicy, wanted: range, title: str) -> dict[int, bool]:
     outcome: dict[int, bool] = {}
-    with children_ignore_ctrl_c():
-        tensordict = pool.reset()  # which starts the processes
+    observations = scenes.reset()
     with progress(title, len(wanted), "episodes") as bar:
         while len(outcome) < len(wanted):
-            tensordict = policy(tensordict)
-            tensordict, following = pool.step_and_maybe_reset(tensordict)
-            done, success = tensordict["next", "done"], tensordict["next", "terminated"]
-            for seed, solved in zip(tensordict["seed"][done].tolist(), success[done].tolist(), strict=True):
-                if seed in wanted:
-                    outcome[seed] = solved
+            observations, ended = scenes.step(policy(observations)["action"])
+            outcome |= {seed: solved for seed, solved in ended.items() if seed in wanted}
             bar.update(len(outcome), f"success {sum(outcome.values())}/{len(outcome)}")
-            tensordict = following
     return dict(sorted(outcome.items()))
 
 
@@ -126,7 +118,7 @@ def choose_checkpoint(task: str, path: Path | None) -> Path:
 
 
 def evaluate(config: EvaluateConfig) -> dict[str, Any]:
-    """Runs the evaluation; returns what is written to --json."""
+    """Runs the evaluation and prints the success rate; returns what is written to --json."""
     task = envs.resolve_task(config.task)
     if config.setting not in SETTINGS:
         raise UserError(f"unknown setting {config.setting!r}; choose one of {', '.join(SETTINGS)}")
@@ -151,6 +143,8 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
         "seeds": list(outcome),
         "seconds": time.monotonic() - started,
     }
+    rate = describe(cast(SuccessRate, result))
+    print(f"{task} ({config.setting}): success {rate}, {result['seconds']:.0f} s")  # before a disk may refuse
     if config.json is not None:
         write_json(config.json, result)
     if config.video is not None:
@@ -162,9 +156,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
 
 def main() -> None:
     config = tyro.cli(EvaluateConfig, description=__doc__)
-    result = evaluate(config)
-    rate = describe(cast(SuccessRate, result))
-    print(f"{result['task']} ({result['setting']}): success {rate}, {result['seconds']:.0f} s")
+    evaluate(config)
 
 
 if __name__ == "__main__":

@@ -131,6 +131,6 @@ def training_batches(rounds: Iterable[list[TensorDictBase]], ready: Ready, rollo
                 storage["collector", "mask"] = torch.zeros(rollouts, longest, dtype=torch.bool)
             storage["collector", "mask"].zero_()
             for row, rollout in enumerate(chosen):
-                storage[row, : len(rollout)].update_(rollout)
+                cast(TensorDictBase, storage[row, : len(rollout)]).update_(rollout)
                 storage["collector", "mask"][row, : len(rollout)] = True
             yield storage[:, :longest]

@@ -4,20 +4,31 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import errno
 import json
+import math
+import os
 import shutil
 import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
+from types import FrameType, SimpleNamespace
 from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
 import torch
 import tyro
 from torch import Tensor
-from torchrl.checkpoint import Checkpoint, CheckpointError, CheckpointRotation, GlobalRNGState
+from torch.utils._pytree import tree_leaves
+from torchrl.checkpoint import (
+    Checkpoint,
+    CheckpointError,
+    CheckpointRotation,
+    GlobalRNGState,
+    StateDictCheckpointAdapter,
+)
+from typeguard import TypeCheckError, check_type
 
 from envs.errors import UserError
 
@@ -69,6 +80,20 @@ def rotation(run: Path) -> CheckpointRotation:
     return CheckpointRotation(run / "trainer", keep_last=KEPT, prefix="step")
 
 
+class _LooksForSpace(StateDictCheckpointAdapter):
+    """TorchRL's, which maps the files that it writes: a disk that is full would kill the process (SIGBUS)."""
+
+    def save(self, component: Any, path: Path, *, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        state = component.state_dict(*args, **kwargs)
+        tensors = [leaf for leaf in tree_leaves(state) if isinstance(leaf, Tensor)]
+        needed = 2**20 + sum(tensor.nbytes + 8192 for tensor in tensors)  # and a file's block and description each
+        path.mkdir(parents=True, exist_ok=True)
+        if shutil.disk_usage(path).free < needed:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        held = SimpleNamespace(state_dict=lambda *_, **__: state)  # gathered once, by all processes
+        return super().save(held, path, args=args, kwargs=kwargs)
+
+
 class RunState:
     """What a run needs to go on where it stopped: TorchRL's rotated checkpoints, tensors and JSON without pickle.
 
@@ -81,6 +106,7 @@ class RunState:
         self.run = run
         self._rotation = rotation(run)
         self._checkpoint = Checkpoint(**parts, rng=GlobalRNGState())
+        self._checkpoint.register_adapter(object, _LooksForSpace())
 
     def save(self, step: int) -> None:
         """Raises UserError if the disk refuses; what was saved before stays."""
@@ -117,9 +143,13 @@ def parse(config_class: type[Config], description: str | None, arguments: Sequen
     first_look = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     first_look.add_argument("--resume", type=Path)
     run = first_look.parse_known_args(arguments)[0].resume
-    if run is None:
-        return tyro.cli(config_class, args=arguments, description=description)
-    return tyro.cli(config_class, args=arguments, default=load_config(config_class, run), description=description)
+    default: Any = None if run is None else load_config(config_class, run)
+    config = tyro.cli(config_class, args=arguments, default=default, description=description)
+    try:
+        check_values(config)
+    except ValueError as error:
+        raise UserError(f"--{str(error).replace('_', '-')}; give another value") from error
+    return config
 
 
 def load_config(config_class: type[Config], run: Path) -> Config:
@@ -127,7 +157,9 @@ def load_config(config_class: type[Config], run: Path) -> Config:
     try:
         values = json.loads((run / "config.json").read_text())
         del values["command"]
-        return _as_written(config_class, values)
+        config = _as_written(config_class, values)
+        check_values(config)
+        return config
     except OSError as error:
         raise UserError(f"{run} is not the folder of a run: it has no config.json that can be read") from error
     except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -144,6 +176,23 @@ def _as_written(hint: Any, value: Any) -> Any:
     if Path in (hint, *get_args(hint)):
         return Path(value)
     return tuple(value) if get_origin(hint) is tuple else value
+
+
+def check_values(config: Any) -> None:
+    """Raises ValueError: a field of a configuration, or of a part of it, is of another type than it says, or a number
+    that is not finite.
+    """
+    hints = get_type_hints(type(config))
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            check_values(value)
+        try:
+            check_type(value, hints[field.name])
+        except TypeCheckError as error:
+            raise ValueError(f"{field.name} cannot be {value!r:.40}") from error
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"{field.name} cannot be {value}")
 
 
 class Interrupt:

@@ -5,18 +5,32 @@ from __future__ import annotations
 import functools
 import itertools
 import os
+import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any, cast
 
 import gymnasium as gym
 import numpy as np
-from torchrl.envs import GymWrapper, ParallelEnv, SerialEnv
+import torch
+from numpy.typing import NDArray
+from tensordict import TensorDict, TensorDictBase
+from torch import Tensor
+from torchrl.envs import GymWrapper, SerialEnv
 
 from aim_rl.backend import TABLETOP, Backend
 from aim_rl.model import Tokenize
 from aim_rl.model.presets import Preset
+from aim_rl.workers import Worker, WorkerLost, send_answer
+from envs.errors import UserError
 from envs.tabletop.env import Observation
 from envs.wrappers import Begun, ChunkEnv, FiniteObservations, SeedSchedule, extend_space
+
+PATIENCE = 1800.0  # seconds that a process may take for an answer: RoboTwin loads, and its expert tries seeds
+ATTEMPTS = 3  # processes in a row that may be lost without anything finished between
+
+Arrays = dict[str | tuple[str, ...], NDArray[np.generic]]
 
 
 @dataclass(frozen=True)
@@ -84,8 +98,107 @@ def whole_turns(config: RolloutConfig, seeds: Iterable[int]) -> Iterator[Begun]:
     return (Begun(seed) for seed in seeds for _ in range(config.group))
 
 
-def make_pool(config: RolloutConfig) -> ParallelEnv:
-    """The scenes of all workers for a policy in this process, batch [workers, scenes]."""
-    workers = [functools.partial(make_worker, config, worker) for worker in range(config.workers)]
-    # With buffers, TorchRL 0.14 waits for its workers by spinning, on a core that they need.
-    return ParallelEnv(config.workers, workers, mp_start_method="spawn", use_buffers=False)
+class Scenes:
+    """The scenes of all workers for a policy in this process: each of some seeds is rolled out once.
+
+    A process that dies, hangs or simulates NaN is replaced by one that begins with the seeds it had not finished.
+
+    Args:
+        config: what the processes run; `config.first_seed` is the first seed.
+    """
+
+    def __init__(self, config: RolloutConfig) -> None:
+        self._config = config
+        self._finished: set[int] = set()
+        self._fruitless = [0] * config.workers  # processes lost in a row without a finished seed
+        self._workers = [self._start(worker) for worker in range(config.workers)]
+
+    def _start(self, worker: int) -> Worker:
+        return Worker(_host, self._config, worker, self._finished)
+
+    def reset(self) -> TensorDictBase:
+        """The first observations [workers * scenes]."""
+        return self._ask([None] * self._config.workers)[0]
+
+    def step(self, action: Tensor) -> tuple[TensorDictBase, dict[int, bool]]:
+        """One decision of every scene.
+
+        Args:
+            action: chunks [workers * scenes, execute, action size].
+
+        Returns:
+            The next observations; seed -> success of the episodes that ended.
+
+        Raises:
+            UserError: three processes in a row were lost without a finished seed, or one of them says what the user
+                should mend.
+        """
+        return self._ask(action.numpy().reshape(self._config.workers, self._config.scenes, *action.shape[1:]))
+
+    def _ask(self, requests: Iterable[Any]) -> tuple[TensorDictBase, dict[int, bool]]:
+        for worker, request in zip(self._workers, requests, strict=True):
+            worker.ask(request)
+        observations, ended = [], {}
+        for worker in range(len(self._workers)):
+            arrays, outcome = self._answer(worker)
+            observations.append(as_tensors(arrays))
+            ended |= outcome
+        self._finished |= set(ended)
+        return cast(TensorDictBase, torch.cat(observations)), ended
+
+    def _answer(self, worker: int) -> tuple[Arrays, dict[int, bool]]:
+        while True:
+            try:
+                arrays, outcome = self._workers[worker].answer(PATIENCE)
+            except WorkerLost as loss:
+                self._fruitless[worker] += 1
+                if self._fruitless[worker] == ATTEMPTS:
+                    raise UserError(
+                        f"a simulator process {loss}, the third in a row without a finished episode; if memory is "
+                        "short, take fewer --workers"
+                    ) from loss
+                warnings.warn(f"a simulator process {loss}; another one goes on with its seeds", stacklevel=5)
+                self._workers[worker] = self._start(worker)
+                self._workers[worker].ask(None)
+            else:
+                if outcome:
+                    self._fruitless[worker] = 0
+                return arrays, outcome
+
+    def close(self) -> None:
+        """Ends the processes."""
+        for worker in self._workers:
+            worker.close()
+
+
+def _host(channel: Connection, config: RolloutConfig, worker: int, finished: set[int]) -> None:
+    """The process of `Scenes`: takes None, then chunks [scenes, execute, action size]."""
+    torch.set_num_threads(1)
+    seeds = (s for s in itertools.count(config.first_seed + worker, config.workers) if s not in finished)
+    env = make_worker(config, worker, whole_turns(config, seeds))
+    try:
+        tensordict, ended = env.reset(), {}
+        while True:
+            request = channel.recv()
+            if request is not None:
+                tensordict["action"] = torch.from_numpy(request)
+                tensordict, following = env.step_and_maybe_reset(tensordict)
+                done, success = tensordict["next", "done"], tensordict["next", "terminated"]
+                ended = dict(zip(tensordict["seed"][done].tolist(), success[done].tolist(), strict=True))
+                tensordict = following
+            send_answer(channel, (as_arrays(tensordict), ended))
+    finally:
+        env.close()
+
+
+def as_arrays(tensordict: TensorDictBase) -> Arrays:
+    """For another process: a tensor would go as a handle of shared memory, which dies with the process that sent it."""
+    return {key: cast(Tensor, tensor).numpy() for key, tensor in tensordict.items(True, True)}
+
+
+def as_tensors(arrays: Arrays) -> TensorDictBase:
+    """`as_arrays` undone, with one batch axis."""
+    tensordict = TensorDict({}, [len(next(iter(arrays.values())))])
+    for key, array in arrays.items():
+        tensordict[key] = torch.from_numpy(array)
+    return tensordict

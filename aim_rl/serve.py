@@ -107,13 +107,14 @@ class PolicyServer:
             self._reset(name, payload)
         elif message.kind == "trial_end":
             self._trials.pop(name, None)
-            outcome = "success" if payload.get("success") else "no success"
+            success = payload.get("success")
+            outcome = "success" if isinstance(success, bool | np.bool_) and success else "no success"
             print(f"{payload.get('task_name')} seed {payload.get('seed')}: {outcome}", flush=True)
         return {"ok": True, "server": "aim_rl"} if message.kind == "hello" else {"ok": True}
 
     def _reset(self, name: Any, payload: dict[str, Any]) -> None:
         wanted, task = payload.get("action_type", "joint"), payload.get("task_name")
-        if wanted not in ACTION_TYPES:
+        if not isinstance(wanted, str) or wanted not in ACTION_TYPES:
             raise ProtocolError("reset_failed", f"action_type {wanted!r} does not exist; take joint or ee")
         if task is not None and task not in self.tasks:
             raise ProtocolError(

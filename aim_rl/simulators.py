@@ -17,16 +17,14 @@ from torchrl.collectors import Collector
 from aim_rl.groups import Unfinished, pack, unpack, whole_groups, whole_rollouts
 from aim_rl.model.history import History
 from aim_rl.policy import AimPolicy
-from aim_rl.rollout import RolloutConfig, make_worker, whole_turns
+from aim_rl.rollout import ATTEMPTS, PATIENCE, RolloutConfig, make_worker, whole_turns
 from aim_rl.workers import Worker, WorkerLost, send_answer
 from envs.errors import UserError
 from envs.wrappers import Begun
 
 DECISIONS = 4  # of every scene, from one look at the weights to the next
-FIRST_TIME = 1800.0  # seconds that a process may take for its first round: RoboTwin loads, and its expert tries seeds
-PATIENCE = 60.0  # seconds that a later round may take at least ...
+LEAST_PATIENCE = 60.0  # seconds that a round may take at least, after a process's first ...
 TIMES_SLOWEST = 10  # ... and so many times what the slowest one took, before the process counts as hung
-ATTEMPTS = 3  # processes in a row that may be lost without a single group between
 
 Snapshot = dict[str, Any]
 """What a process needs to go on where another was: numbers, lists and numpy arrays."""
@@ -130,7 +128,7 @@ class _Crew:
     def _answer(self) -> Any:
         """None from a process that was lost."""
         assert self._process is not None
-        patience = FIRST_TIME if self._fresh else max(PATIENCE, TIMES_SLOWEST * self._slowest)
+        patience = PATIENCE if self._fresh else max(LEAST_PATIENCE, TIMES_SLOWEST * self._slowest)
         try:
             answer = self._process.answer(patience)
         except WorkerLost as loss:
@@ -217,12 +215,15 @@ def _simulate(
         past = [torch.from_numpy(array) for array in snapshot["history"]]
         policy.history = History(*past) if past else None
     groups = whole_groups(whole_rollouts(collector, unfinished, more), unfinished, config.group)
-    while True:
-        match channel.recv():
-            case "go on":
-                send_answer(channel, pack(next(groups)))
-            case "snapshot":
-                send_answer(channel, _take_snapshot(scenes.get_wrapper_attr("begun"), unfinished, policy))
+    try:
+        while True:
+            match channel.recv():
+                case "go on":
+                    send_answer(channel, pack(next(groups)))
+                case "snapshot":
+                    send_answer(channel, _take_snapshot(scenes.get_wrapper_attr("begun"), unfinished, policy))
+    finally:
+        scenes.close()
 
 
 def _take_snapshot(begun: list[Begun], unfinished: Unfinished, policy: AimPolicy) -> Snapshot:

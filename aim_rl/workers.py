@@ -14,6 +14,8 @@ from typing import Any
 
 from envs.errors import UserError
 
+GOODBYE = 2.0  # seconds that a process may take to tidy up once its channel is closed
+
 
 class WorkerLost(Exception):
     """A worker died, hung or raised an exception; it has been ended. The message says which."""
@@ -22,7 +24,8 @@ class WorkerLost(Exception):
 class Worker:
     """A process of its own that runs `target(channel, *args)`.
 
-    The target receives requests from `channel` and sends each answer by `send_answer`. It ends with the main process.
+    The target receives requests from `channel` and sends each answer by `send_answer`. EOFError from `channel` tells
+    it to tidy up and end: the main process is done with it, or gone.
 
     Args:
         target: a function of a module.
@@ -70,9 +73,10 @@ class Worker:
         raise UserError(value) if outcome == "refused" else WorkerLost(f"failed: {value}")
 
     def close(self) -> None:
-        """Ends the process, stopped or not, and waits for it; a second call does nothing."""
+        """Ends the process, hung or not, and waits for it; a second call does nothing."""
         self._channel.close()
         if self._exit_code is None:
+            self._process.join(GOODBYE)
             self._process.kill()
             self._process.join()
             self._exit_code = self._process.exitcode

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import sys
+import threading
 from collections.abc import Callable
+
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
+"""What an operating system says of a disk that is full or not for this user."""
 
 
 class UserError(Exception):
@@ -11,12 +16,25 @@ class UserError(Exception):
 
 
 def exit_cleanly(main: Callable[[], None]) -> None:
-    """Run `main`; a `UserError` becomes one line on stderr and exit code 2, Ctrl-C exit code 130."""
+    """Run `main`; a `UserError` or a disk's refusal becomes one line on stderr and exit code 2, Ctrl-C exit 130."""
+    threading.excepthook = _disk_is_for_the_main_thread
     try:
         main()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except OSError as error:
+        if error.errno not in DISK:
+            raise
+        where = error.filename or "the output"
+        print(f"error: cannot use {where}: {error.strerror}; free some space or choose another place", file=sys.stderr)
+        sys.exit(2)
     except KeyboardInterrupt as interrupt:
         print(interrupt if interrupt.args else "interrupted", file=sys.stderr)
         sys.exit(130)
+
+
+def _disk_is_for_the_main_thread(failed: threading.ExceptHookArgs) -> None:
+    """TensorBoard's thread ends when it cannot write; the main thread gets the same error with its next number."""
+    if not (isinstance(failed.exc_value, OSError) and failed.exc_value.errno in DISK):
+        threading.__excepthook__(failed)

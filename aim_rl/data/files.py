@@ -174,7 +174,7 @@ def read_episode(path: str | Path) -> Episode:
             episode = _read_own(source)
         else:
             episode = robotwin.read_main(source)
-    _check(episode, path)
+        _check(episode, path)
     if not episode.contacts_recorded:
         episode.contacts = robotwin.gripper_contacts(episode)
     return episode

@@ -22,6 +22,7 @@ WORDINGS = ("seen", "unseen")
 SETTLE_STEPS = 50  # physics steps after spawning, so that objects rest on the table
 
 Observation = dict[str, NDArray[Any]]
+MOST_TURNED = 4 * np.pi  # rad; PhysX turns no joint further, and overflows on the way to targets of 1e37
 
 
 class TabletopEnv(gym.Env[Observation, NDArray[np.float32]]):
@@ -144,7 +145,7 @@ class TabletopEnv(gym.Env[Observation, NDArray[np.float32]]):
         if not np.isfinite(action).all():
             raise ValueError("action holds NaN or infinity; the robot was not moved")
         if self.action_mode == "joint":
-            return action
+            return action.clip(-MOST_TURNED, MOST_TURNED)
         targets = np.empty(14)
         for (name, arm), part in zip(self.world.arms.items(), np.split(action, 2), strict=True):
             if self.action_mode == "ee":

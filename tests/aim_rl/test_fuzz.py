@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,20 +17,19 @@ import h5py
 import msgpack
 import numpy as np
 import pytest
-import torch
-from hypothesis import HealthCheck, Verbosity, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from aim_rl import pretrain
 from aim_rl.checkpoint import load_checkpoint, save_checkpoint
-from aim_rl.data.files import episode_path, read_episode, read_header, write_episode
+from aim_rl.data.files import _fill, episode_path, read_episode, read_header, write_episode
 from aim_rl.model import AIM
-from aim_rl.resume import load_config
+from aim_rl.resume import load_config, parse
 from aim_rl.runs import new_run
 from aim_rl.serve import PolicyServer
 from aim_rl.xpolicylab import REPLIES
-from envs.errors import UserError
+from envs.errors import UserError, exit_cleanly
 from envs.robotwin.env import RoboTwinEnv
 from envs.tabletop.env import TabletopEnv
 
@@ -47,13 +47,8 @@ DAMAGE = st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 25
 
 def fuzz(cases: int, **given_: st.SearchStrategy[Any]) -> Callable[[Callable[..., None]], None]:
     """Runs a function on so many cases."""
-    quiet = list(HealthCheck)
-    chosen = settings(max_examples=cases, deadline=None, database=None, suppress_health_check=quiet)
-
-    def run(function: Callable[..., None]) -> None:
-        settings(chosen, verbosity=Verbosity.normal)(given(**given_)(function))()
-
-    return run
+    quiet = settings(max_examples=cases, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    return lambda function: quiet(given(**given_)(function))()
 
 
 def cases(few: int, many: int) -> pytest.MarkDecorator:
@@ -147,13 +142,63 @@ def test_configurations_of_runs(tmp_path: Path, cases: int) -> None:
             assert isinstance(getattr(read, field), kind), field
 
 
+def test_a_strangers_run_is_gone_on_with_in_its_own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
+    new_run("click_bell", run, pretrain.PretrainConfig("click_bell", tmp_path, elsewhere, preset="tiny"))
+    monkeypatch.setattr(sys, "argv", ["pretrain", "--resume", str(run)])
+    config = parse(pretrain.PretrainConfig, None)
+    assert config.out == elsewhere
+    written: list[Path] = []
+    monkeypatch.setattr(
+        pretrain, "DemonstrationSet", lambda *_: SimpleNamespace(episodes=1, tasks={}, derived_contacts=0)
+    )
+    monkeypatch.setattr(pretrain, "train", lambda _, __, folder, *___: written.append(folder))
+    pretrain.pretrain(config)
+    assert written == [run] and not elsewhere.exists()
+
+
+@pytest.mark.parametrize("flag", ["--learning-rate", "--ema", "--weight-decay"])
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_numbers_of_the_command_line_are_finite(flag: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["pretrain", "--task", "click_bell", "--data", "d", flag, value])
+    with pytest.raises(UserError, match=f"{flag} cannot be {value}"):
+        parse(pretrain.PretrainConfig, None)
+
+
+@cases(60, 1000)
+def test_command_lines(cases: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever is behind a flag, a command starts with values of the right types or says what is wrong and exits 2."""
+    flags = [
+        "--task",
+        "--data",
+        "--steps",
+        "--batch-size",
+        "--ema",
+        "--seed",
+        "--preset",
+        "--visibility",
+        "--bf16",
+        "-x",
+    ]
+
+    @fuzz(cases, flag=st.sampled_from(flags), value=st.text(max_size=8) | NUMBERS.map(str))
+    def check(flag: str, value: str) -> None:
+        monkeypatch.setattr(sys, "argv", ["pretrain", "--task", "click_bell", "--data", "nowhere", flag, value])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            exit_cleanly(pretrain.main)
+        words = capsys.readouterr()
+        assert ended.value.code == 2 or (value in ("-h", "--help") and ended.value.code == 0)
+        assert "Traceback" not in words.err and (words.err or words.out)
+
+
 # -- episodes -----------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def episode(tmp_path: Path) -> Path:
     path = episode_path(tmp_path / "dataset", 0)
-    write_episode(path, episode_of(frames=3, head=(48, 64), wrist=(32, 32)))
+    write_episode(path, episode_of(head=(48, 64), wrist=(32, 32)))
     return path
 
 
@@ -177,9 +222,7 @@ def test_episodes_with_damaged_bytes(episode: Path, cases: int) -> None:
 
 FIELDS: list[str] = []
 with h5py.File(io.BytesIO(), "w") as _file:
-    from aim_rl.data.files import _fill
-
-    _fill(_file, episode_of(frames=1))
+    _fill(_file, episode_of())
     _file.visititems(lambda name, item: FIELDS.append(name) if isinstance(item, h5py.Dataset) else None)
 VALUES = npst.arrays(
     st.sampled_from(["u1", "i8", "f4", "f8", "?", "S3", "c8"]), npst.array_shapes(min_dims=0, max_dims=4, max_side=4)
@@ -347,11 +390,3 @@ def check_robotwin(mode: str, cases: int) -> None:
             one_sentence(error)
         else:
             assert sent.shape == (size,) and np.isfinite(sent).all()
-
-
-def test_tensors_are_data(tmp_path: Path) -> None:
-    """A pickle under a checkpoint's name is not loaded."""
-    torch.save({"a": torch.zeros(1)}, tmp_path / "model.safetensors")
-    (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(UserError):
-        load_checkpoint(tmp_path)

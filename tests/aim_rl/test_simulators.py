@@ -15,7 +15,7 @@ import pytest
 import torch
 from tensordict import TensorDictBase
 
-from aim_rl import simulators
+from aim_rl import rollout, simulators
 from aim_rl.model import AIM, PRESETS
 from aim_rl.model.text import word_tokenizer
 from aim_rl.policy import AimPolicy
@@ -105,6 +105,53 @@ def test_a_machine_that_kills_everything_ends_the_run(rounds: Callable[..., Any]
         rounds(9, dies=range(40, 60))
 
 
+class ToyHost:
+    """Stands in for `Worker` under `Scenes`: every decision ends its scenes' episodes, seed 43 kills one process."""
+
+    deaths = 1
+
+    def __init__(self, _: Any, config: RolloutConfig, worker: int, finished: set[int]) -> None:
+        numbers = itertools.count(config.first_seed + worker, config.workers)
+        self._seeds = (seed for seed in numbers if seed not in finished)
+        self._now: list[int] = []
+        self._asked: Any = None
+
+    def ask(self, request: Any) -> None:
+        self._asked = request
+
+    def answer(self, patience: float) -> Any:
+        before, self._now = self._now, [next(self._seeds), next(self._seeds)]
+        if 43 in before and ToyHost.deaths:
+            ToyHost.deaths -= 1
+            raise WorkerLost("was killed by SIGKILL")
+        if self._asked is None:
+            before = []
+        else:
+            assert self._asked.shape == (2, 1, 16)
+        return {"seed": np.array(self._now)[:, None]}, {seed: seed % 3 == 0 for seed in before}
+
+    def close(self) -> None:
+        pass
+
+
+def test_evaluation_goes_on_when_a_process_dies(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rollout, "Worker", ToyHost)
+    monkeypatch.setattr(ToyHost, "deaths", 1)
+    scenes = rollout.Scenes(CONFIG)
+    assert scenes.reset()["seed"].flatten().tolist() == [40, 42, 41, 43]
+    chunks = torch.zeros(4, 1, 16)
+    with pytest.warns(UserWarning, match="a simulator process was killed by SIGKILL; another one goes on"):
+        observations, ended = scenes.step(chunks)
+    assert observations["seed"].flatten().tolist() == [44, 46, 41, 43] and list(ended) == [40, 42]
+    assert scenes.step(chunks)[1] == {44: False, 46: False, 41: False, 43: False}
+    ToyHost.deaths = 9
+    scenes = rollout.Scenes(replace(CONFIG, first_seed=43, workers=1))
+    scenes.reset()
+    with pytest.warns(UserWarning), pytest.raises(UserError, match="the third in a row without a finished episode"):
+        for _ in range(3):
+            scenes.step(chunks[:2])
+
+
 # -- processes, without a simulator -------------------------------------------------------------------------------
 
 
@@ -182,8 +229,8 @@ def test_real_processes_share_weights_and_survive_a_kill(tiny_model: AIM) -> Non
         stream = iter(pool)
         first = next(stream) + next(stream)
         assert seeds_of(first)[:2] == [40, 40]
-        for rollout in first:
-            assert rollout["decision"][:, 0].tolist() == list(range(len(rollout)))
+        for each in first:
+            assert each["decision"][:, 0].tolist() == list(range(len(each)))
         assert not torch.equal(first[0]["sample"][0], first[1]["sample"][0])
         policy.version += 1  # in place, as the optimizer does
         with torch.no_grad():
