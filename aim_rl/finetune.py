@@ -321,11 +321,14 @@ def main() -> None:
     simulated = config.simulator.require(task, config.setting)
     run = config.resume or new_run(task, config.out, config)
     file = run / "result.json"
-    if config.resume is None or not file.exists():
+    if config.resume is not None and file.exists():
+        result = json.loads(file.read_text())
+    else:
         with says_how_to_resume(run):
-            write_json(file, simulated | finetune(config, task, run))
+            result = simulated | finetune(config, task, run)
+    report(result)
+    write_json(file, result)
     shutil.rmtree(run / "trainer", ignore_errors=True)  # hundreds of megabytes of rollouts that had not ended
-    report(json.loads(file.read_text()))
     print(f"Run: {run} (result.json, checkpoint); watch it with `tensorboard --logdir {run}`")
 
 

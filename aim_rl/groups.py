@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Iterable, Iterator
+from typing import cast
 
 import torch
-from tensordict import TensorDict, TensorDictBase
-from torch import Tensor
+from tensordict import TensorDictBase
+
+from aim_rl.rollout import Packed, pack, unpack
 
 KEPT = (  # what the update and the pictures read
     *("chain", "sample", "sample_log_prob", "context_kv", "context_keypoints", "context_exists", "proprio"),
@@ -27,26 +28,6 @@ KEPT = (  # what the update and the pictures read
     *(("next", "step_success"), ("next", "executed"), ("next", "terminated"), ("next", "restarts")),
     ("next", "progress"),
 )
-
-
-Packed = Mapping[str, Any]
-"""Rollouts as numpy arrays end to end, and their lengths: for a file, or for another process, where a tensor would
-arrive as a handle of shared memory, which dies with the process that sent it."""
-
-
-def pack(rollouts: Sequence[TensorDictBase]) -> Packed:
-    """As arrays; `unpack` turns them back."""
-    whole = torch.cat(list(rollouts)).flatten_keys(".").items() if rollouts else ()
-    arrays = {key: cast(Tensor, tensor).numpy() for key, tensor in whole}
-    return {"lengths": [len(rollout) for rollout in rollouts], "decisions": arrays}
-
-
-def unpack(packed: Packed) -> list[TensorDictBase]:
-    """The rollouts [T]."""
-    lengths = packed["lengths"]
-    tensors = {key: torch.from_numpy(array) for key, array in packed["decisions"].items()}
-    whole = cast(TensorDictBase, TensorDict(tensors, [sum(lengths)]).unflatten_keys("."))
-    return list(whole.split(lengths)) if lengths else []
 
 
 class Unfinished:

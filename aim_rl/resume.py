@@ -17,6 +17,7 @@ from pathlib import Path
 from types import FrameType, SimpleNamespace
 from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
+import numpy as np
 import torch
 import tyro
 from torch import Tensor
@@ -45,6 +46,20 @@ class Counters(dict[str, float]):
 
     def load_state_dict(self, state: Mapping[str, float]) -> None:
         self.update(state)
+
+
+class _LooksForSpace(StateDictCheckpointAdapter):
+    """TorchRL's, which maps the files that it writes: a disk that is full would kill the process (SIGBUS)."""
+
+    def save(self, component: Any, path: Path, *, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        state = component.state_dict(*args, **kwargs)
+        arrays = [leaf for leaf in tree_leaves(state) if isinstance(leaf, (Tensor, np.ndarray))]
+        needed = 2**20 + sum(array.nbytes + 8192 for array in arrays)  # and a file's block and description each
+        path.mkdir(parents=True, exist_ok=True)
+        if shutil.disk_usage(path).free < needed:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        held = SimpleNamespace(state_dict=lambda *_, **__: state)  # gathered once, by all processes
+        return super().save(held, path, args=args, kwargs=kwargs)
 
 
 class FiniteUpdates:
@@ -78,20 +93,6 @@ class FiniteUpdates:
 def rotation(run: Path) -> CheckpointRotation:
     """The states of a run."""
     return CheckpointRotation(run / "trainer", keep_last=KEPT, prefix="step")
-
-
-class _LooksForSpace(StateDictCheckpointAdapter):
-    """TorchRL's, which maps the files that it writes: a disk that is full would kill the process (SIGBUS)."""
-
-    def save(self, component: Any, path: Path, *, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        state = component.state_dict(*args, **kwargs)
-        tensors = [leaf for leaf in tree_leaves(state) if isinstance(leaf, Tensor)]
-        needed = 2**20 + sum(tensor.nbytes + 8192 for tensor in tensors)  # and a file's block and description each
-        path.mkdir(parents=True, exist_ok=True)
-        if shutil.disk_usage(path).free < needed:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        held = SimpleNamespace(state_dict=lambda *_, **__: state)  # gathered once, by all processes
-        return super().save(held, path, args=args, kwargs=kwargs)
 
 
 class RunState:

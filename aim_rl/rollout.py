@@ -6,7 +6,7 @@ import functools
 import itertools
 import os
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any, cast
@@ -202,3 +202,19 @@ def as_tensors(arrays: Arrays) -> TensorDictBase:
     for key, array in arrays.items():
         tensordict[key] = torch.from_numpy(array)
     return tensordict
+
+
+Packed = Mapping[str, Any]
+"""Rollouts end to end, as arrays, and their lengths: for another process, or for a file."""
+
+
+def pack(rollouts: Sequence[TensorDictBase]) -> Packed:
+    """Of rollouts [T]."""
+    lengths = [len(rollout) for rollout in rollouts]
+    return {"lengths": lengths, "decisions": as_arrays(torch.cat(list(rollouts))) if rollouts else {}}
+
+
+def unpack(packed: Packed) -> list[TensorDictBase]:
+    """`pack` undone."""
+    lengths = packed["lengths"]
+    return list(as_tensors(packed["decisions"]).split(lengths)) if lengths else []

@@ -14,10 +14,10 @@ import torch
 from tensordict import TensorDictBase
 from torchrl.collectors import Collector
 
-from aim_rl.groups import Unfinished, pack, unpack, whole_groups, whole_rollouts
+from aim_rl.groups import Unfinished, whole_groups, whole_rollouts
 from aim_rl.model.history import History
 from aim_rl.policy import AimPolicy
-from aim_rl.rollout import ATTEMPTS, PATIENCE, RolloutConfig, make_worker, whole_turns
+from aim_rl.rollout import ATTEMPTS, PATIENCE, RolloutConfig, make_worker, pack, unpack, whole_turns
 from aim_rl.workers import Worker, WorkerLost, send_answer
 from envs.errors import UserError
 from envs.wrappers import Begun
@@ -202,9 +202,9 @@ def _simulate(
     unfinished = Unfinished() if snapshot is None else _unfinished(snapshot)
     begun = [] if snapshot is None else [Begun(seed, tuple(actions)) for seed, actions in snapshot["begun"]]
     seeds = (seed for seed in itertools.count(first_seed, config.workers) if seed not in through)
-    scenes = make_worker(config, worker, _go_on(config, begun, unfinished, seeds))
+    env = make_worker(config, worker, _go_on(config, begun, unfinished, seeds))
     collector = Collector(
-        scenes,
+        env,
         policy,
         frames_per_batch=DECISIONS * config.scenes,
         total_frames=-1,
@@ -221,9 +221,9 @@ def _simulate(
                 case "go on":
                     send_answer(channel, pack(next(groups)))
                 case "snapshot":
-                    send_answer(channel, _take_snapshot(scenes.get_wrapper_attr("begun"), unfinished, policy))
+                    send_answer(channel, _take_snapshot(env.get_wrapper_attr("begun"), unfinished, policy))
     finally:
-        scenes.close()
+        env.close()
 
 
 def _take_snapshot(begun: list[Begun], unfinished: Unfinished, policy: AimPolicy) -> Snapshot:

@@ -5,6 +5,7 @@ With one worker process and one core: with more, TorchRL's order of arrival and 
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
@@ -65,14 +66,13 @@ class Command:
             sys.stderr.flush()
             os._exit(code)
 
-    def wait(self, seconds: float = 1e9) -> int | None:
-        """Its exit code, as `subprocess` has it; None if it still runs after so many seconds."""
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
+    def wait(self, moment: Callable[[], bool] = lambda: False) -> int | None:
+        """Its exit code, as `subprocess` has it; None if it still runs when the moment has come."""
+        while not moment():
             pid, status = os.waitpid(self.pid, os.WNOHANG)
             if pid:
                 return os.waitstatus_to_exitcode(status)
-            time.sleep(0.02)
+            time.sleep(0.005)
         return None
 
     def kill(self) -> None:
@@ -86,6 +86,32 @@ class Command:
     def press_ctrl_c(self) -> None:
         """As in a terminal: for the children too."""
         os.killpg(self.pid, signal.SIGINT)
+
+
+def random_moment(folder: Path, whole: float, chance: random.Random) -> Callable[[], bool]:
+    """Of a run that takes `whole` seconds: by the clock, or shortly after one of the next changes to its files."""
+
+    def files() -> set[tuple[Path, int]]:
+        found = set()
+        for path in folder.rglob("*"):
+            with contextlib.suppress(OSError):
+                found.add((path, path.stat().st_mtime_ns))
+        return found
+
+    if chance.random() < 0.2:
+        due = time.monotonic() + chance.uniform(0, whole)
+        return lambda: time.monotonic() > due
+    before, changes, seen = files(), chance.randint(1, 12), set[tuple[Path, int]]()
+    pause = chance.choice([0.0, chance.uniform(0, 1)])
+
+    def come() -> bool:
+        seen.update(files() - before)
+        if len(seen) < changes:
+            return False
+        time.sleep(pause)
+        return True
+
+    return come
 
 
 def survives(module: ModuleType, run: Callable[[str], Path], begin: Callable[[Path], list[object]], same: Any) -> None:
@@ -112,7 +138,7 @@ def survives(module: ModuleType, run: Callable[[str], Path], begin: Callable[[Pa
         while code != 0:
             resumable = (folder / "config.json").exists()
             command = Command(module, ["--resume", folder] if resumable else begin(folder), log)
-            code = command.wait(chance.uniform(0, whole) if what else 1e9)
+            code = command.wait(random_moment(folder, whole, chance)) if what else command.wait()
             if code is None and what[-1] == "kill":
                 command.kill()
             elif code is None:
@@ -171,7 +197,7 @@ def test_collect_survives(tmp_path: Path) -> None:
         assert last[0].rpartition(";")[2] == last[1].rpartition(";")[2]  # seeds dropped
 
     def begin(folder: Path) -> list[object]:
-        return [*BELL, "--out", folder, "--episodes", 4, "--workers", 1]
+        return [*BELL, "--out", folder, "--episodes", 6, "--workers", 1]
 
     survives(collect, tmp_path.joinpath, begin, same)
 
@@ -182,7 +208,7 @@ def test_pretrain_survives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     for number in range(3):
         write_episode(episode_path(tmp_path / "data", number), episode_of(seed=number))
     sizes = ["--steps", 60, "--batch-size", 2, "--preset", "tiny"]
-    where = [*BELL, "--data", tmp_path / "data"]
+    where = ["--task", "stack_blocks", "--data", tmp_path / "data"]
     survives(pretrain, tmp_path.joinpath, lambda folder: [*where, "--out", folder, *sizes], same_run)
 
 
