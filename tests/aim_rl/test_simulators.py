@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 import threading
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, cast
 
 import gymnasium as gym
@@ -16,6 +18,7 @@ import torch
 from tensordict import TensorDictBase
 
 from aim_rl import rollout, simulators
+from aim_rl.backend import Backend
 from aim_rl.model import AIM, PRESETS
 from aim_rl.model.text import word_tokenizer
 from aim_rl.policy import AimPolicy
@@ -277,3 +280,78 @@ def test_other_processes_go_on_where_the_first_were(tiny_model: AIM) -> None:
             pool.shutdown()
     with pytest.raises(ValueError, match="2 scenes per process, not 3"):
         Simulators(replace(config, scenes=3), policy, 0).load_state_dict(state)
+
+
+@dataclass(frozen=True)
+class GoesWrong(Backend):
+    """The tabletop, whose joints once read NaN each time a file appears."""
+
+    sign: Path = Path()
+
+    def make(self, *args: Any, **kwargs: Any) -> Any:
+        env: Any = super().make(*args, **kwargs)
+        observe = env.observe
+
+        def maybe_wrong() -> Any:
+            observation = observe()
+            if self.sign.exists():
+                self.sign.unlink(missing_ok=True)
+                observation["qpos_measured"] = np.full(14, np.nan, np.float32)
+            return observation
+
+        env.observe = maybe_wrong
+        return env
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("faults", [6, 100])
+def test_faults_in_one_run_cost_groups_and_nothing_else(
+    faults: int, tiny_model: AIM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    """A third each: killed, stopped, NaN. Every group that comes is whole and comes once; no seed is left out."""
+    monkeypatch.setattr(simulators, "LEAST_PATIENCE", 10.0)
+    monkeypatch.setattr(simulators, "TIMES_SLOWEST", 3)
+    here, sign = psutil.Process(), tmp_path / "sign"
+    policy = AimPolicy(tiny_model, CONFIG.execute, "initial_noise", 0.5)
+    pool = Simulators(replace(CONFIG, simulator=GoesWrong(sign=sign)), policy, 0)
+
+    def held() -> tuple[int, int, int]:
+        return len(here.children(recursive=True)), here.num_fds(), threading.active_count()
+
+    def simulating() -> list[psutil.Process]:
+        return [child for child in here.children() if "spawn_main" in " ".join(child.cmdline())]
+
+    seen: Counter[int] = Counter()
+    try:
+        stream = iter(pool)
+        before: tuple[int, int, int] | None = None
+        memory: list[int] = []
+        for fault in range(faults):
+            done = pool.restarts
+            while pool.restarts == done:
+                finished: set[int] = set()
+                while len(finished) < CONFIG.workers:  # each process has finished something
+                    seeds = seeds_of(next(stream))
+                    finished |= {seed % CONFIG.workers for seed in seeds}
+                    seen.update(seeds)
+                before = before or held()
+                match fault % 3:
+                    case 0:
+                        simulating()[fault % 2].kill()
+                    case 1:
+                        simulating()[fault % 2].suspend()
+                    case 2:
+                        sign.touch()
+                seen.update(seeds_of(next(stream)))
+            memory.append(here.memory_info().rss)
+        assert pool.restarts == faults
+        assert held() == before
+        # What is first used late, and no more than that: a batch or a process kept would be megabytes per fault.
+        assert memory[-1] - memory[len(memory) // 5] < 30 * 2**20
+        assert set(seen.values()) == {CONFIG.group}
+        missing = set(range(CONFIG.first_seed, max(seen))) - set(seen)
+        given_up = sum("without seed" in str(warning.message) for warning in recwarn)
+        assert len(missing) <= given_up + 2 * CONFIG.workers * CONFIG.scenes  # the others are under way
+    finally:
+        pool.shutdown()
+    assert not simulating()
