@@ -7,10 +7,11 @@ are consecutive from `--seed`; the same command, or `--resume DIR`, goes on wher
 
 from __future__ import annotations
 
-import multiprocessing as mp
 import os
-import threading
+import warnings
+from collections import Counter
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from aim_rl.model.presets import PRESETS
 from aim_rl.progress import progress
 from aim_rl.resume import ctrl_c_finishes_the_step, parse, says_how_to_resume
 from aim_rl.runs import check_writable, new_run
-from aim_rl.workers import children_ignore_ctrl_c
+from aim_rl.workers import Worker, WorkerLost, ready, send_answer
 from envs.errors import UserError, exit_cleanly
 from envs.robotwin.client import TaskFailed
 from envs.robotwin.contacts import watch
@@ -38,6 +39,8 @@ KICK_RATE = 0.02  # disturbances per control step
 KICK_STEPS = 2  # control steps that a disturbance lasts
 KICK_SIZE = 0.06  # rad per joint and step, standard deviation: 3 to 4 cm at the gripper
 RELEASE_SHARE = 0.15  # of the disturbances open a gripper instead
+PATIENCE = 1800.0  # seconds that an episode may take: RoboTwin loads, and its expert tries seeds
+ATTEMPTS = 3  # processes that may be lost at one seed
 EXPERT_LIMIT = 400  # control steps; a disturbed expert that needs longer is dropped
 
 
@@ -154,31 +157,77 @@ def gather_contacts(events: list[Event], recorder: ContactRecorder, frames: int)
     )
 
 
-def _worker(config: CollectConfig, seeds: mp.Queue, results: mp.Queue) -> None:
-    """Records the seeds it is handed; answers (seed, episode or None, error sentence or None)."""
+def _record(channel: Connection, config: CollectConfig) -> None:
+    """The process: answers each seed with its episode, or None."""
     os.environ["LP_NUM_THREADS"] = "1"  # one rasteriser thread per process: the processes are the parallelism
-    threading.Thread(target=_end_with_the_main_process, daemon=True).start()
     small = PRESETS["small"]
     sizes = ((240, 320), (240, 320)) if config.full_size else (small.head_size, small.wrist_size)
+    env = config.simulator.make(envs.resolve_task(config.task), config.setting, *sizes)
     try:
-        task = envs.resolve_task(config.task)
-        env = config.simulator.make(task, config.setting, *sizes)
-        while (seed := seeds.get()) is not None:
+        while True:
+            seed = channel.recv()
             if isinstance(env, TabletopEnv):
-                episode = demonstrate(env, seed)
+                send_answer(channel, demonstrate(env, seed))
             else:
-                episode = demonstrate_robotwin(env, seed, config.setting)
-            results.put((seed, episode, None))
-    except UserError as error:
-        results.put((None, None, str(error)))
+                send_answer(channel, demonstrate_robotwin(env, seed, config.setting))
+    finally:
+        env.close()
 
 
-def _end_with_the_main_process() -> None:
-    """A killed one cannot end its workers, which would wait for its seeds for ever."""
-    main = mp.parent_process()
-    assert main is not None
-    main.join()
-    os._exit(1)
+class Recorders:
+    """The processes that record. One that dies or hangs is replaced, and its seed is recorded anew.
+
+    Args:
+        config: what they record.
+        first_seed: of the seeds, which are consecutive.
+    """
+
+    def __init__(self, config: CollectConfig, first_seed: int) -> None:
+        self._config, self._next = config, first_seed
+        self._idle = [Worker(_record, config) for _ in range(config.workers)]
+        self._busy: dict[Worker, int] = {}
+        self._lost: Counter[int] = Counter()
+
+    def next(self, limit: int) -> tuple[int, Episode | None]:
+        """The next seed that is recorded, whichever it is, and its episode or None.
+
+        Args:
+            limit: seeds from here on are not begun.
+
+        Raises:
+            UserError: three processes were lost at one seed, or one of them says what the user should mend.
+        """
+        while True:
+            while self._idle and self._next < limit:
+                self._ask(self._idle.pop(), self._next)
+                self._next += 1
+            worker = ready(self._busy, PATIENCE)
+            seed = self._busy[worker]
+            try:
+                episode = worker.answer(PATIENCE)
+            except WorkerLost as loss:
+                del self._busy[worker]
+                self._lost[seed] += 1
+                if self._lost[seed] == ATTEMPTS:
+                    raise UserError(
+                        f"a recording process {loss}, the third at seed {seed}; if memory is short, take fewer "
+                        "--workers, or another --seed"
+                    ) from loss
+                warnings.warn(f"a recording process {loss}; another one records seed {seed} anew", stacklevel=2)
+                self._ask(Worker(_record, self._config), seed)
+            else:
+                del self._busy[worker]
+                self._idle.append(worker)
+                return seed, episode
+
+    def _ask(self, worker: Worker, seed: int) -> None:
+        worker.ask(seed)
+        self._busy[worker] = seed
+
+    def close(self) -> None:
+        """Ends the processes."""
+        for worker in [*self._idle, *self._busy]:
+            worker.close()
 
 
 def collect(config: CollectConfig) -> int:
@@ -189,15 +238,7 @@ def collect(config: CollectConfig) -> int:
     """
     written, next_seed = resume(config)
     new_run(config.task, config.out, config)
-    context = mp.get_context("spawn")
-    seeds, results = context.Queue(), context.Queue()
-    workers = [
-        context.Process(target=_worker, args=(config, seeds, results), daemon=True) for _ in range(config.workers)
-    ]
-    with children_ignore_ctrl_c():
-        for worker in workers:
-            worker.start()
-    handed, pending = next_seed, {}
+    recorders, pending = Recorders(config, next_seed), {}
     try:
         with (
             progress(f"collect {config.task}", config.episodes, "episodes", written) as bar,
@@ -206,12 +247,7 @@ def collect(config: CollectConfig) -> int:
             while written < config.episodes:
                 if interrupt.pressed:
                     raise KeyboardInterrupt(f"stopped after {written} episodes; go on with --resume {config.out}")
-                while handed < next_seed + 2 * config.workers:
-                    seeds.put(handed)
-                    handed += 1
-                seed, episode, error = _receive(results, workers)
-                if error:
-                    raise UserError(error)
+                seed, episode = recorders.next(next_seed + 2 * config.workers)
                 pending[seed] = episode
                 while next_seed in pending and written < config.episodes:
                     episode = pending.pop(next_seed)
@@ -222,8 +258,7 @@ def collect(config: CollectConfig) -> int:
                     written += 1
                     bar.update(written, f"{next_seed - config.seed - written} failed seeds dropped")
     finally:
-        for worker in workers:
-            worker.kill()
+        recorders.close()
     return next_seed - config.seed - written
 
 
@@ -249,18 +284,6 @@ def resume(config: CollectConfig) -> tuple[int, int]:
             "choose another folder with --out"
         )
     return len(done), last.seed + 1
-
-
-def _receive(results: mp.Queue, workers: list) -> tuple[int, Episode | None, str | None]:
-    """The next answer of any worker; a worker that died is reported instead of waited for."""
-    while True:
-        try:
-            return results.get(timeout=5.0)
-        except Exception as error:  # queue.Empty, or a broken pipe when a worker was killed
-            if not all(worker.is_alive() for worker in workers):
-                raise UserError(
-                    "a recording process died (out of memory?); run the same command again, it goes on"
-                ) from error
 
 
 def main() -> None:

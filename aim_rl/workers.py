@@ -7,10 +7,10 @@ import multiprocessing as mp
 import signal
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from multiprocessing import resource_tracker
-from multiprocessing.connection import Connection
-from typing import Any
+from multiprocessing.connection import Connection, wait
+from typing import Any, cast
 
 from envs.errors import UserError
 
@@ -87,6 +87,16 @@ class Worker:
         if code is not None and code < 0:
             return f"was killed by {signal.Signals(-code).name}"  # by the kernel, when memory runs out
         return f"ended with exit code {code}"
+
+
+def ready(workers: Iterable[Worker], patience: float) -> Worker:
+    """The first of them to answer or to be lost. After `patience` seconds without one, one that hangs is ended."""
+    by_channel = {worker._channel: worker for worker in workers}
+    for channel in wait(list(by_channel), patience):
+        return by_channel[cast(Connection, channel)]
+    hung = next(iter(by_channel.values()))
+    hung.close()
+    return hung
 
 
 def send_answer(channel: Connection, value: Any) -> None:

@@ -1,0 +1,64 @@
+"""Recording processes that die: their seeds are recorded anew, and the dataset is the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aim_rl import collect
+from aim_rl.collect import CollectConfig
+from aim_rl.data.files import episode_paths, read_episode
+from aim_rl.workers import WorkerLost
+from envs.errors import UserError
+
+from .data.conftest import episode_of
+
+
+class Recorder:
+    """Stands in for `Worker`: seed 2 fails, seed 3 kills the first process that tries it, seed 9 each of them."""
+
+    asked: list[int]
+
+    def __init__(self, *_: Any) -> None:
+        self._seed = -1
+
+    def ask(self, seed: int) -> None:
+        self._seed = seed
+        Recorder.asked.append(seed)
+
+    def answer(self, patience: float) -> Any:
+        if self._seed == 9 or (self._seed == 3 and Recorder.asked.count(3) == 1):
+            raise WorkerLost("was killed by SIGKILL")
+        return None if self._seed == 2 else episode_of(head=(16, 16), wrist=(16, 16), seed=self._seed)
+
+    def close(self) -> None:
+        pass
+
+
+def last(workers: Iterable[Any], _: float) -> Any:
+    """The processes answer in the order that suits the dataset least."""
+    return list(workers)[-1]
+
+
+@pytest.fixture(autouse=True)
+def recorder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(collect, "Worker", Recorder)
+    monkeypatch.setattr(collect, "ready", last)
+    monkeypatch.setattr(Recorder, "asked", [], raising=False)
+
+
+def test_a_lost_process_costs_its_episode_a_second_try(tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="a recording process was killed by SIGKILL; another one records seed 3 anew"):
+        failed = collect.collect(CollectConfig("stack_blocks_two", tmp_path, episodes=5, workers=2))
+    assert [read_episode(path).seed for path in episode_paths(tmp_path)] == [0, 1, 3, 4, 5]
+    assert failed == 1 and Recorder.asked.count(3) == 2
+
+
+@pytest.mark.filterwarnings("ignore:a recording process")
+def test_a_seed_that_kills_three_processes_ends_the_recording(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"was killed by SIGKILL, the third at seed 9; .*fewer --workers"):
+        collect.collect(CollectConfig("stack_blocks_two", tmp_path, episodes=50, workers=2, seed=8))
+    assert Recorder.asked.count(9) == 3
