@@ -29,6 +29,7 @@ EVERY = 10.0  # seconds between two rows
 LOADED = 60.0  # seconds after which a process is broken: one that loads imports for so long on a busy machine
 GOODBYE = 600.0  # seconds that the run may take to stop
 ENDLESS = 1_000_000  # iterations
+UNDER_TEST = "aim_rl.finetune"
 
 
 @dataclass
@@ -72,7 +73,7 @@ class Soak:
 
     Args:
         config: how long and how often.
-        process: `aim_rl.finetune`.
+        process: `UNDER_TEST`.
     """
 
     def __init__(self, config: SoakConfig, process: subprocess.Popen[bytes]) -> None:
@@ -196,7 +197,7 @@ def main() -> None:
     command = ["--task", config.task, "--out", str(config.out / "run"), "--iterations", str(ENDLESS)]
     command += ["--no-measure-stage1", *arguments]
     with (config.out / "log.txt").open("wb") as log:
-        process = subprocess.Popen([sys.executable, "-m", "aim_rl.finetune", *command], stdout=log, stderr=log)
+        process = subprocess.Popen([sys.executable, "-m", UNDER_TEST, *command], stdout=log, stderr=log)
     soak, rows, left = Soak(config, process), list[Sample](), list[psutil.Process]()
     try:
         for row in soak.samples():

@@ -1,0 +1,31 @@
+"""Stands in for `aim_rl.finetune` under experiments/soak.py: two processes, replaced when lost, and a curve."""
+
+import itertools
+import sys
+import time
+from pathlib import Path
+
+from torch.utils.tensorboard.writer import SummaryWriter
+
+from aim_rl.workers import Worker, WorkerLost
+from tests.aim_rl.faulty_worker import answer
+
+
+def main() -> None:
+    writer = SummaryWriter(Path(sys.argv[sys.argv.index("--out") + 1]) / "tensorboard", flush_secs=1)
+    workers = [Worker(answer) for _ in range(2)]
+    for iteration in itertools.count():
+        lost = 0
+        for index, worker in enumerate(workers):
+            worker.ask("hello")
+            try:
+                worker.answer(20.0)
+            except WorkerLost:
+                lost, workers[index] = lost + 1, Worker(answer)
+        writer.add_scalar("stage2/simulator_restarts", lost, iteration)
+        writer.add_scalar("stage2/speed/episodes_per_s", 2.5, iteration)
+        time.sleep(0.2)
+
+
+if __name__ == "__main__":
+    main()
