@@ -111,7 +111,7 @@ def reinforce(config: FinetuneConfig, task: str, model: AIM, run: Path) -> dict[
     reward = ValueMapRewardTransform(reward_config(config), preset.head_size)
     simulators = Simulators(rollout_config(config, task, model), policy, config.seed, learner.observed)
     ready, totals = Ready(), Counters(iterations=0, seconds=0.0, episodes=0, environment_steps=0, decisions=0)
-    judged = Counters(success=0.0, best=0.0)
+    judged = Counters(success=0.0, best=-1.0)
     parts = {"learner": learner, "watch": watch, "average": average, "simulators": simulators, "ready": ready}
     state = RunState(run, **parts, totals=totals, judged=judged)
     if config.resume is not None and state.exists():

@@ -210,8 +210,8 @@ Packed = Mapping[str, Any]
 
 def pack(rollouts: Sequence[TensorDictBase]) -> Packed:
     """Of rollouts [T]."""
-    lengths = [len(rollout) for rollout in rollouts]
-    return {"lengths": lengths, "decisions": as_arrays(torch.cat(list(rollouts))) if rollouts else {}}
+    decisions = as_arrays(cast(TensorDictBase, torch.cat(list(rollouts)))) if rollouts else {}
+    return {"lengths": [len(rollout) for rollout in rollouts], "decisions": decisions}
 
 
 def unpack(packed: Packed) -> list[TensorDictBase]:

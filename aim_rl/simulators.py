@@ -7,7 +7,7 @@ import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -227,7 +227,7 @@ def _simulate(
 
 
 def _take_snapshot(begun: list[Begun], unfinished: Unfinished, policy: AimPolicy) -> Snapshot:
-    under_way = [torch.cat(pieces) for pieces in unfinished.under_way.values()]
+    under_way = [cast(TensorDictBase, torch.cat(pieces)) for pieces in unfinished.under_way.values()]
     return {
         "begun": [(seed, np.array(actions, np.float32)) for seed, actions in begun],
         "scenes": list(unfinished.under_way),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import json
+import multiprocessing as mp
 import os
 import random
 import signal
@@ -19,18 +20,16 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import psutil
 import pytest
 import torch
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from aim_rl import collect, critic, finetune, pretrain
+from aim_rl import backend, collect, critic, finetune, pretrain
 from aim_rl.checkpoint import save_checkpoint
 from aim_rl.data.files import episode_path, write_episode
 from aim_rl.model import AIM
 from envs.errors import exit_cleanly
-from experiments import stage2_seeds
 
 from .data.conftest import episode_of
 
@@ -75,17 +74,9 @@ class Command:
             time.sleep(0.005)
         return None
 
-    def kill(self) -> None:
-        """Its children end by themselves."""
-        children = psutil.Process(self.pid).children(recursive=True)
-        os.kill(self.pid, signal.SIGKILL)
-        self.wait()
-        _, alive = psutil.wait_procs(children, timeout=120)
-        assert not alive, alive
-
-    def press_ctrl_c(self) -> None:
-        """As in a terminal: for the children too."""
-        os.killpg(self.pid, signal.SIGINT)
+    def send(self, what: signal.Signals) -> None:
+        """To all of its processes, as a machine's end and a terminal's Ctrl-C are."""
+        os.killpg(self.pid, what)
 
 
 def random_moment(folder: Path, whole: float, chance: random.Random) -> Callable[[], bool]:
@@ -93,9 +84,10 @@ def random_moment(folder: Path, whole: float, chance: random.Random) -> Callable
 
     def files() -> set[tuple[Path, int]]:
         found = set()
-        for path in folder.rglob("*"):
-            with contextlib.suppress(OSError):
-                found.add((path, path.stat().st_mtime_ns))
+        for place, _, names in os.walk(folder):
+            for path in (Path(place, name) for name in names):
+                with contextlib.suppress(OSError):  # it has just gone
+                    found.add((path, path.stat().st_mtime_ns))
         return found
 
     if chance.random() < 0.2:
@@ -140,12 +132,13 @@ def survives(module: ModuleType, run: Callable[[str], Path], begin: Callable[[Pa
             command = Command(module, ["--resume", folder] if resumable else begin(folder), log)
             code = command.wait(random_moment(folder, whole, chance)) if what else command.wait()
             if code is None and what[-1] == "kill":
-                command.kill()
+                command.send(signal.SIGKILL)
+                command.wait()
             elif code is None:
-                command.press_ctrl_c()
+                command.send(signal.SIGINT)
                 if what[-1] == "twice":
                     time.sleep(chance.uniform(0, 0.5))
-                    command.press_ctrl_c()
+                    command.send(signal.SIGINT)
                 code = command.wait()
                 if code == 130 and resumable:
                     assert f"go on with --resume {folder}" in log.read_text()
@@ -179,6 +172,14 @@ def same_run(one: Path, other: Path) -> None:
             ours, theirs = (json.loads((run / name).read_text()) for run in (one, other))
             assert {**ours, "minutes": 0} == {**theirs, "minutes": 0}, name
     assert not [path for path in other.rglob(".*") if path.parent.name != "trainer"], "half-written files"
+
+
+@pytest.fixture(autouse=True)
+def moments_are_spent_at_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not with imports, nor with trying the renderer: processes are forked from this one, which has imported all."""
+    fork = mp.get_context("fork")
+    monkeypatch.setattr(mp, "get_context", lambda _=None: fork)
+    monkeypatch.setattr(backend, "require_rendering", lambda: None)
 
 
 @pytest.fixture
@@ -223,6 +224,7 @@ def test_finetune_survives(tmp_path: Path, stage1: Path, monkeypatch: pytest.Mon
 @pytest.mark.slow
 def test_experiments_survive(tmp_path: Path, stage1: Path) -> None:
     """Of those that run others, the one that runs the longest."""
+    from experiments import stage2_seeds
 
     def same(one: Path, other: Path) -> None:
         tables = [list(csv.DictReader((folder / "results.csv").open())) for folder in (one, other)]
