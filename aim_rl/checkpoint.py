@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import shutil
 from pathlib import Path
@@ -109,9 +110,7 @@ def load_checkpoint(path: Path, task: str | None = None) -> tuple[AIM, dict[str,
         raise UserError(
             f"{directory} was trained for {', '.join(trained_for)}, not for {task}; choose another checkpoint"
         )
-    preset = _preset(card.get("preset"), directory)
-    with torch.device("meta"):  # sizes only: nothing is allocated for what the file does not hold
-        expected = {name: tensor.shape for name, tensor in AIM(preset).state_dict().items()}
+    preset, expected = _preset(card.get("preset"), directory)
     try:
         with safe_open(directory / "model.safetensors", "pt") as file:
             found = {name: torch.Size(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
@@ -129,19 +128,30 @@ def load_checkpoint(path: Path, task: str | None = None) -> tuple[AIM, dict[str,
     model = AIM(preset)
     model.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
     if card.get("wan") is not None:
-        load_frozen(model, Path(card["wan"]))
+        load_frozen(model, Path(str(card["wan"])))
     return model.eval(), card
 
 
 def tasks_of(card: dict[str, Any]) -> list[str]:
     """The tasks that a checkpoint was trained for."""
-    return [str(name) for name in card.get("tasks", [card.get("task")])]
+    tasks = card.get("tasks", [card.get("task")])
+    return [str(name) for name in tasks] if isinstance(tasks, list) else [str(tasks)]
 
 
-def _preset(fields: Any, directory: Path) -> Preset:
-    """The preset written in a card, with lists turned back into tuples."""
+def _preset(fields: Any, directory: Path) -> tuple[Preset, dict[str, torch.Size]]:
+    """The preset written in a card, with lists turned back into tuples, and the shapes of its model's tensors."""
     try:
         sizes: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in fields.items()}
-        return Preset(**sizes)
-    except (TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"{directory}/config.json describes a model this version cannot build: {error}") from error
+        preset = Preset(**sizes)
+        return preset, _shapes(preset)
+    # Sizes that are each possible may still not make a model; torch says so in many ways.
+    except (TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError, LookupError) as error:
+        words = str(error).splitlines() or [type(error).__name__]
+        raise UserError(f"{directory}/config.json describes a model this version cannot build: {words[0]}") from error
+
+
+@functools.cache
+def _shapes(preset: Preset) -> dict[str, torch.Size]:
+    """Of a model's tensors by name; nothing is allocated, however large."""
+    with torch.device("meta"):
+        return {name: tensor.shape for name, tensor in AIM(preset).state_dict().items()}

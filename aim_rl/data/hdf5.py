@@ -98,7 +98,7 @@ def opened(path: Path) -> Iterator[EpisodeFile]:
     # h5py reports damage as any of these, depending on which block of the file is hit.
     except (OSError, RuntimeError, KeyError) as error:
         raise UserError(f"{path} is truncated or not an HDF5 episode; record or copy it again.") from error
-    except (ValueError, TypeError, MemoryError, cv2.error) as error:
+    except (ValueError, TypeError, AttributeError, MemoryError, cv2.error) as error:
         raise UserError(f"{path} holds a field of the wrong shape or type; record or copy it again.") from error
 
 

@@ -107,6 +107,8 @@ class Preset:
             except TypeCheckError as error:
                 raise ValueError(f"{field.name} is {value!r:.40}, which it cannot be.") from error
             least = 0 if field.name in MAY_BE_ZERO else 1
+            if isinstance(value, bool) and field.type is not bool:
+                raise ValueError(f"{field.name} is {value}, which it cannot be.")
             for number in value if isinstance(value, tuple) else (value,):
                 most = MOST.get(field.name, MOST_OTHERS)
                 if type(number) is int and field.type is not float and not least <= number <= most:
