@@ -134,8 +134,8 @@ class _Crew:
         except WorkerLost as loss:
             self._replace(loss)
             return None
-        if not self._fresh:
-            self._slowest = max(self._slowest, time.monotonic() - self._asked)
+        taken = time.monotonic() - self._asked
+        self._slowest = max(self._slowest, taken / 3 if self._fresh else taken)  # a first round is mostly loading
         self._fresh = False
         return answer
 

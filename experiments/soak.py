@@ -20,6 +20,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import psutil
 import tyro
+from tensorboard.backend.event_processing.directory_watcher import DirectoryDeletedError
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from envs.errors import UserError, exit_cleanly
@@ -129,7 +130,7 @@ class Soak:
         )
 
     def _logged(self, tag: str) -> list[float]:
-        with contextlib.suppress(KeyError):  # nothing yet
+        with contextlib.suppress(KeyError, DirectoryDeletedError):  # nothing yet
             return [event.value for event in self._events.Reload().Scalars(f"stage2/{tag}")]
         return []
 
