@@ -227,7 +227,7 @@ def _simulate(
 
 
 def _take_snapshot(begun: list[Begun], unfinished: Unfinished, policy: AimPolicy) -> Snapshot:
-    under_way = [cast(TensorDictBase, torch.cat(pieces)) for pieces in unfinished.under_way.values()]
+    under_way = [cast(TensorDictBase, torch.cat([*pieces])) for pieces in unfinished.under_way.values()]
     return {
         "begun": [(seed, np.array(actions, np.float32)) for seed, actions in begun],
         "scenes": list(unfinished.under_way),
