@@ -311,11 +311,12 @@ class Tabletop:
     def _read_contacts(self) -> list[Contact]:
         found = []
         for contact in self.scene.get_contacts():
-            points = [p.position for p in contact.points if np.dot(p.impulse, p.impulse) > 1e-12]
+            points = [tuple(p.position) for p in contact.points if np.dot(p.impulse, p.impulse) > 1e-12]
             if points:
-                a, b = (component.entity.name for component in contact.bodies)
-                found.append(Contact(a, b, np.array(points)))
-        return found
+                a, b = sorted(component.entity.name for component in contact.bodies)
+                found.append(Contact(a, b, np.array(sorted(points))))
+        # PhysX lists them as they lie in memory, which differs from process to process.
+        return sorted(found, key=lambda contact: (contact.a, contact.b, contact.points.tolist()))
 
     def touching(self, a: str, b: str) -> list[Array]:
         """Contact points between two bodies by name; a name ending in `*` is a prefix ("left_finger*")."""
