@@ -61,7 +61,7 @@ class FinetuneConfig:
     """Run to go on with, by its own configuration."""
     setting: str = "clean"
     """clean or randomized."""
-    iterations: int = 30
+    iterations: int = 80
     group: int = 2
     """Rollouts per seed."""
     groups: int = 32
@@ -99,9 +99,9 @@ class FinetuneConfig:
 def reinforce(config: FinetuneConfig, task: str, model: AIM, run: Path) -> dict[str, float]:
     """Runs Stage II on `model` in place and leaves `<run>/checkpoint` and `<run>/best`; returns totals.
 
-    The result is the mean of the action head's weights over the second half of the iterations (Polyak averaging): a
-    binary reward moves single iterations about more than it moves them forward. The best are the weights after those
-    `SAVE_EVERY` iterations in which the exploring policy succeeded most often.
+    The learning rate falls linearly to 0, and the result is the mean of the action head's weights over the second half
+    of the iterations (Polyak averaging): a binary reward moves single iterations about more than it moves them forward.
+    The best are the weights after those `SAVE_EVERY` iterations in which the exploring policy succeeded most often.
     """
     torch.manual_seed(config.seed)
     preset = model.preset
@@ -126,7 +126,7 @@ def reinforce(config: FinetuneConfig, task: str, model: AIM, run: Path) -> dict[
             batches = training_batches(simulators, ready, config.group * config.groups)
             for iteration, rollouts in zip(range(first, config.iterations), batches, strict=False):
                 done = iteration + 1
-                reward.trained = iteration / config.iterations
+                reward.trained = learner.trained = iteration / config.iterations
                 metrics = learner.assign_advantages(reward(rollouts))
                 learner.updates.check(run, "--grpo.learning-rate")
                 metrics |= watch.update(rollouts, metrics)

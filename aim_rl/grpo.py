@@ -37,7 +37,8 @@ CHECKED = 256  # decisions that the ratio and the divergence from Stage I are me
 class GrpoConfig:
     """The update's settings."""
 
-    learning_rate: float = 2e-5
+    learning_rate: float = 2.5e-5
+    """At first; it falls linearly to 0."""
     epochs: int = 3
     minibatch: int = 512
     """Decisions per optimizer step."""
@@ -64,6 +65,7 @@ class Grpo:
         config: settings.
 
     Attributes:
+        trained: share of the training that is over, as which the learning rate falls; the training loop's to set.
         updates: which were made and which skipped, the critic's included.
         observed: keys that the update reads beside `REPLAYED`: none while the world streams are frozen.
     """
@@ -83,6 +85,7 @@ class Grpo:
         self.counters = Counters()
         self.updates = FiniteUpdates(self.counters)
         self.critic = Critic(policy.model, self.updates) if config.advantage == "gae" else None
+        self.trained = 0.0
         self._stage1 = copy.deepcopy(policy.trained).requires_grad_(False)
         self.observed = (*OBSERVATION, "text") if policy.train_world else ()
 
@@ -173,6 +176,8 @@ class Grpo:
         metrics: dict[str, list[float]] = defaultdict(list)
         if len(rows) == 0:
             return {"update/decisions": 0.0}
+        self.optimizer.param_groups[0]["lr"] = rate = self.config.learning_rate * (1 - self.trained)
+        metrics["learning_rate"].append(rate)
         age = self.policy.version - rollouts["version"][counted][:, 0]
         metrics["updates_behind"].append(age.float().mean().item())
         if (age == 0).any():

@@ -241,6 +241,16 @@ def test_a_policy_remembers_each_row_since_its_episode_began(
     torch.testing.assert_close(recomputed, sampled["sample_log_prob"], atol=1e-4, rtol=0)
 
 
+def test_learning_rate_falls_to_nothing(tiny_model: AIM, act: Act) -> None:
+    policy = AimPolicy(tiny_model, EXECUTE, "flow_sde", noise_level=0.5)
+    learner, rollouts = Grpo(policy, GrpoConfig(learning_rate=1e-3)), with_advantage(act(policy))
+    learner.trained = 0.75
+    assert learner.update(rollouts)["update/learning_rate"] == 2.5e-4
+    before, learner.trained = fingerprint(tiny_model.action.parameters()), 1.0
+    learner.update(rollouts)
+    assert fingerprint(tiny_model.action.parameters()) == before
+
+
 def test_flow_noise_learns_its_spread(tiny_model: AIM, act: Act) -> None:
     """Rewarding the larger deviations makes the noise head's spread grow, within its bound."""
     policy = AimPolicy(tiny_model, EXECUTE, "flow_noise", noise_level=0.16)
