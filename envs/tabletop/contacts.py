@@ -1,9 +1,9 @@
 """Interaction events of an episode, from the simulator's contacts: where grasps, placements and presses were.
 
 Rules (PAPER.md, "Value-map labels"): a pick is where the fingers touch the object when a grasp begins that then
-moves it; a place is the contact region between the object and its support once it rests there; a press is where
-closed fingers, or a held tool, touch a fixed body, and where fingers touch a lid, door, drawer or lever when they
-begin to move it.
+moves it; a place is the contact region between the object and its support once it rests there, and where the first
+of what a held container pours out lands; a press is where closed fingers, or a held tool, touch a fixed body, and
+where fingers touch a lid, door, drawer or lever when they begin to move it.
 """
 
 from __future__ import annotations
@@ -125,20 +125,18 @@ class ContactRecorder:
         return bool(np.linalg.norm(path - path[0], axis=1).max() > MOVED)
 
     def _grasp(self, arm: str, body: str, start: int, end: int) -> list[Event]:
-        """The pick that begins a grasp, and the place or tool press that it leads to."""
+        """The pick that begins a grasp, and the place, pour or tool press that it leads to."""
         index = kin.ARMS.index(arm)
         points = self._frames[start].fingers[arm, body][1]
         events = [Event(PICK, start, index, body, self._local(body, start, points))]
-        supports = set()
-        place = self._place(arm, body, end)
-        if place is not None:
-            events.append(place)
-            supports.add(place.body)
+        places = [place for place in (self._place(arm, body, end), self._pour(arm, body, start, end)) if place]
+        events += places
+        supports = {place.body for place in places}
         for other in self._bodies:
             if other in FURNITURE or other in supports or other == body:
                 continue
             for first, _ in self._spans(lambda f, key=(body, other): key in f.touches):
-                if start < first <= end and not self._moved(other, first, min(first + 3, len(self._frames) - 1)):
+                if start < first <= end and not self._moved(other, 0, len(self._frames) - 1):
                     points = self._frames[first].touches[body, other]
                     events.append(Event(PRESS, first, index, other, self._local(other, first, points)))
         return events
@@ -156,6 +154,26 @@ class ContactRecorder:
                     points = self._local(support, frame, state.touches[body, support])
                     return Event(PLACE, min(end + 1, frame), kin.ARMS.index(arm), support, points)
         return None
+
+    def _pour(self, arm: str, body: str, start: int, end: int) -> Event | None:
+        """Where the first thing that lay in a held container lands, at the frame in which it leaves the container."""
+        cargo = [other for other in self._bodies if (other, body) in self._frames[start].touches]
+        landings: list[tuple[int, int, str, str]] = []
+        for piece in cargo:
+            left = max(i for i in range(start, end + 1) if (piece, body) in self._frames[i].touches)
+            if piece in FURNITURE or not self._moved(piece, start, left):
+                continue
+            landings += [
+                (frame, left, piece, support)
+                for frame in range(left + 1, min(left + REST_WAIT, len(self._frames)))
+                for a, support in self._frames[frame].touches
+                if a == piece and support not in (body, *cargo)
+            ]
+        if not landings:
+            return None
+        frame, left, piece, support = min(landings)
+        points = self._local(support, frame, self._frames[frame].touches[piece, support])
+        return Event(PLACE, left, kin.ARMS.index(arm), support, points)
 
     def _presses(self, arm: str, body: str) -> list[Event]:
         """Touches of a body that never moves: each onset is a press."""

@@ -102,11 +102,6 @@ def yaw_of(rotation: Array) -> float:
     return float(np.arctan2(rotation[1, 0], rotation[0, 0]))
 
 
-def azimuth_of(rotation: Array) -> float:
-    """Azimuth (rad, as in `directed`) of a tool, or one of the two of a tool that takes this body along its y axis."""
-    return float(-np.arctan2(rotation[1, 1], rotation[0, 1]))
-
-
 def wrapped(angle: float) -> float:
     """The same angle in [-pi, pi) (rad)."""
     return float((angle + np.pi) % (2 * np.pi) - np.pi)
@@ -370,39 +365,23 @@ class Skills:
     def turning_grip(self, arm: str, body: Body, goal: Array, yaw: float) -> Grip:
         """`long_grip` from above, from the side from which the wrist can turn the body to `yaw` (rad) at `goal`."""
         held, closing = body.point("grip"), body.rotation[:, 1]
-        turn = (np.arctan2(-closing[0], closing[1]) - yaw + np.pi) % (2 * np.pi) - np.pi  # the short way, from +y to +x
+        turn = wrapped(np.arctan2(-closing[0], closing[1]) - yaw)  # the short way, from +y to +x
         start, end = (np.arctan2(*self.reaching(arm, point, 0.0)[:2, 0]) for point in (held, goal))
         azimuth = -np.arctan2(closing[1], closing[0])
         choices = (azimuth - np.pi, azimuth, azimuth + np.pi)
         best = min(choices, key=lambda choice: max(abs(choice - start), abs(choice + turn - end)))
         return Grip(held, directed(best, np.pi / 2), body.width)
 
-    def unwound(self, arm: str, rotation: Array) -> Array:
-        """`rotation` of a tool that points down; when that is half a turn away, first the middle of the wrist's range.
+    def facing(self, arm: str, body: Body, yaw: float) -> Array:
+        """Rotation [3, 3] of a tool that turns its held body, upright, to `yaw` (rad).
 
-        So the wrist never turns the short way, which its limit blocks.
+        When that is half a turn away, first the middle of the wrist's range: never the way that its limit blocks.
         """
         tool = self.tool(arm)
+        rotation = self.turned(arm, body, yawed(yaw, np.eye(3)))
         if angle_between(tool.rotation, rotation) < 2.6:
             return rotation
         return self.reaching(arm, tool.position, np.pi / 2)
-
-    def half_turn_grip(self, body: Body, yaw: float, point: str = "grip") -> Grip:
-        """A grip from straight above on a body that will be turned to `yaw` (rad), by up to half a turn.
-
-        Of the two ways to take it, the one that keeps the wrist nearer to the middle of its range.
-        """
-        start = azimuth_of(body.rotation)
-        turn = start - wrapped(yaw - yaw_of(body.rotation))
-        azimuth = min((0.0, np.pi), key=lambda half: max(abs(wrapped(start + half)), abs(wrapped(turn + half))))
-        return Grip(body.point(point), directed(wrapped(start + azimuth), np.pi / 2), body.width)
-
-    def facing(self, arm: str, body: Body, yaw: float) -> Array:
-        """Rotation [3, 3] of a tool that turns its held body upright to `yaw` (rad), by way of the wrist's middle."""
-        tool, now = self.tool(arm), yaw_of(body.rotation)
-        azimuth = azimuth_of(tool.rotation)
-        turn = azimuth - wrapped(azimuth - yaw + now)  # may exceed half a turn
-        return self.turned(arm, body, yawed(now + np.clip(turn, -1.5, 1.5), np.eye(3)))
 
 
 def next_joints(arm: Arm, command: Command) -> Array:

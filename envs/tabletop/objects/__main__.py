@@ -1,6 +1,6 @@
 """Pictures of objects: `python -m envs.tabletop.objects sheet.png [NAME ...]`, two draws of each side by side.
 
-A picture takes half a second without a GPU, the first one of a process up to a minute: name what you want to see.
+The first picture takes some seconds without a GPU, while the shaders are compiled, each further one 20 ms.
 """
 
 from __future__ import annotations
@@ -35,9 +35,8 @@ def object_functions() -> dict[str, Callable[..., Any]]:
     return found
 
 
-def picture(name: str, seed: int = 0) -> NDArray[np.uint8]:
-    """The head camera's view u8 [240, 320, 3] of two draws of one object."""
-    world = Tabletop(np.random.default_rng(seed), randomized=False)
+def picture(name: str, world: Tabletop) -> NDArray[np.uint8]:
+    """The head camera's view u8 [240, 320, 3] of two draws of one object on an empty tabletop."""
     for i, (spot, yaw) in enumerate(zip(SPOTS, YAWS, strict=True)):
         object_functions()[name](world, world.on_table(np.array(spot), yaw), name=f"{name}{i}")
     world.add_cameras((240, 320), (16, 16))
@@ -51,7 +50,9 @@ def picture(name: str, seed: int = 0) -> NDArray[np.uint8]:
 def main() -> None:
     """The command."""
     path, *names = sys.argv[1:]
-    pictures = [picture(name) for name in names or object_functions()]
+    names = names or list(object_functions())
+    worlds = [Tabletop(np.random.default_rng(0), randomized=False) for _ in names]  # SAPIEN's shaders die with the last
+    pictures = [picture(name, world) for name, world in zip(names, worlds, strict=True)]
     pictures += [np.full_like(pictures[0], 255)] * (-len(pictures) % COLUMNS)
     rows = [np.concatenate(pictures[i : i + COLUMNS], axis=1) for i in range(0, len(pictures), COLUMNS)]
     imageio.imwrite(path, np.concatenate(rows))

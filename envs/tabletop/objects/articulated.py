@@ -105,7 +105,7 @@ def cabinet(world: Tabletop, pose: sapien.Pose, opened: float = 0.0, name: str =
     base.box((x, y, t), [0, 0, height - t], look)
     base.box((x, t, height / 2), [0, y - t, height / 2], shade(look, 0.7))
     for sign in (-1, 1):
-        base.box((t, y, height / 2), [sign * (x - t), 0, height / 2], shade(look, 0.8))
+        base.box((t, y, height / 2 - 0.001), [sign * (x - t), 0, height / 2], shade(look, 0.8))
     base.box((0.88 * x, 0.002, 0.4 * low), [0, -y - 0.001, low / 2], look, solid=False)
     base.rod([[-0.03, -y - 0.01, low / 2], [0.03, -y - 0.01, low / 2]], 0.005, STEEL, solid=False)
     half, tall = (x - 2 * t - 0.002, y - t - 0.002), height - low - 2 * t - 0.006

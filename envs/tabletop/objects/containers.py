@@ -86,10 +86,14 @@ def _wicker(parts: Parts, half: tuple[float, float], height: float) -> tuple[flo
     (x, y), bands = half, 4
     for band in range(bands):
         z, size = (band + 0.5) * height / bands, 0.22 * height / bands
-        parts.box((x + 0.0015, y + 0.0015, size), [0, 0, z], shade(look, 0.65), solid=False) if band == 0 else None
         for sign in (-1, 1):
             parts.box((x + 0.001, 0.001, size), [0, sign * y, z], shade(look, 0.6), solid=False)
             parts.box((0.001, y + 0.001, size), [sign * x, 0, z], shade(look, 0.6), solid=False)
+    for column in range(-3, 4):  # and its plaited floor
+        for row in range(-3, 4):
+            at = [column * x / 3.8, row * y / 3.8, WALL]
+            flat = (0.11 * x, 0.04 * y) if (column + row) % 2 else (0.04 * x, 0.11 * y)
+            parts.box((*flat, 0.0004), at, shade(look, 0.55), solid=False)
     return look
 
 
@@ -131,6 +135,10 @@ def dustbin(world: Tabletop, pose: sapien.Pose, name: str = "dustbin", static: b
     look, parts = PALETTE[colour], Parts(world)
     parts.tub(half, height, 0.01, look)
     parts.box((half[0] - 0.005, half[1] - 0.005, 0.02), [0, 0, 0.1], shade(look, 0.4))  # the floor
+    for sign in (-1, 1):  # dark inside, so that from above it is seen to be open
+        (x, y), z = (half[0] - 0.01, half[1] - 0.01), height / 2 - 0.01
+        parts.box((0.001, y, z), [sign * x, 0, z], DARK, solid=False)
+        parts.box((x, 0.001, z), [0, sign * y, z], DARK, solid=False)
     for sign in (-1, 1):
         parts.box((0.006, half[1] + 0.006, 0.012), [sign * half[0], 0, height - 0.012], shade(look, 0.7))
         parts.box((half[0] + 0.006, 0.006, 0.012), [0, sign * half[1], height - 0.012], shade(look, 0.7))

@@ -64,9 +64,10 @@ class DumpBinBigbin(Task):
         return {"colour": self.bin.colour, "big": self.dustbin.colour, "arms": arms}
 
     def success(self) -> bool:
-        """RoboTwin's predicate: the small bin is held up, all litter is in the dustbin."""
+        """RoboTwin's predicate: the small bin is held up, all litter is in the dustbin; and it has begun to land."""
         lifted = self.bin.position[2] > self.world.table_top + LIFTED
-        return bool(lifted and all(in_dustbin(self.dustbin, piece) for piece in self.litter))
+        landed = self.world.touching("litter*", self.dustbin.name)
+        return bool(lifted and landed and all(in_dustbin(self.dustbin, piece) for piece in self.litter))
 
     def expert(self) -> Commands:
         skills = self.skills

@@ -70,11 +70,10 @@ class MoveStaplerPad(Task):
         commands = {arm: self.skills.back_to_origin(arm) for arm in kin.ARMS}
         if self.placed():
             return commands
-        yaw = lengthwise(self.stapler, 0.0)
-        grip = self.skills.half_turn_grip(self.stapler, yaw)
+        yaw, goal = lengthwise(self.stapler, 0.0), self.pad.point("top")
+        grip = self.skills.turning_grip(self.arm, self.stapler, goal, yaw)
         if self.skills.holds(self.arm, grip.point, grip.width):
             rotation = self.skills.facing(self.arm, self.stapler, yaw)
-            goal = self.pad.point("top")
             commands[self.arm] = self.skills.place(self.arm, self.stapler, goal, rotation, twist=0.02)
         else:
             commands[self.arm] = self.skills.take(self.arm, grip)

@@ -96,5 +96,5 @@ class PlaceDualShoes(Task):
         grip = self.skills.turning_grip(arm, body, goal, TOE_LEFT)
         if not self.skills.holds(arm, grip.point, grip.width):
             return self.skills.take(arm, grip)
-        rotation = self.skills.unwound(arm, self.skills.turned(arm, body, yawed(TOE_LEFT, np.eye(3))))
+        rotation = self.skills.facing(arm, body, TOE_LEFT)
         return self.skills.place(arm, body, goal, rotation, twist=0.07, hover=HOVER)

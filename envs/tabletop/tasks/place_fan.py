@@ -66,9 +66,10 @@ class PlaceFan(Task):
         commands = {arm: self.skills.back_to_origin(arm) for arm in kin.ARMS}
         if self.placed():
             return commands
-        grip = self.skills.half_turn_grip(self.fan, 0.0)
+        goal = self.pad.point("top")
+        grip = self.skills.turning_grip(self.arm, self.fan, goal, 0.0)
         if self.skills.holds(self.arm, grip.point, grip.width):
-            rotation, goal = self.skills.facing(self.arm, self.fan, 0.0), self.pad.point("top")
+            rotation = self.skills.facing(self.arm, self.fan, 0.0)
             commands[self.arm] = self.skills.place(self.arm, self.fan, goal, rotation, twist=0.05, hover=HOVER)
         else:
             commands[self.arm] = self.skills.take(self.arm, grip, HOVER)

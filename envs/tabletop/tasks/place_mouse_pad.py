@@ -70,10 +70,10 @@ class PlaceMousePad(Task):
         commands = {arm: self.skills.back_to_origin(arm) for arm in kin.ARMS}
         if self.placed():
             return commands
-        yaw = lengthwise(self.mouse, ALONG)
-        grip = self.skills.half_turn_grip(self.mouse, yaw)
+        yaw, goal = lengthwise(self.mouse, ALONG), self.pad.point("top")
+        grip = self.skills.turning_grip(self.arm, self.mouse, goal, yaw)
         if self.skills.holds(self.arm, grip.point, grip.width):
-            rotation, goal = self.skills.facing(self.arm, self.mouse, yaw), self.pad.point("top")
+            rotation = self.skills.facing(self.arm, self.mouse, yaw)
             commands[self.arm] = self.skills.place(self.arm, self.mouse, goal, rotation, twist=0.1)
         else:
             commands[self.arm] = self.skills.take(self.arm, grip)

@@ -66,8 +66,7 @@ class PlaceShoe(Task):
         goal = self.mat.point("top")
         grip = self.skills.turning_grip(self.arm, self.shoe, goal, TOE_LEFT)
         if self.skills.holds(self.arm, grip.point, grip.width):
-            rotation = self.skills.turned(self.arm, self.shoe, yawed(TOE_LEFT, np.eye(3)))
-            rotation = self.skills.unwound(self.arm, rotation)
+            rotation = self.skills.facing(self.arm, self.shoe, TOE_LEFT)
             commands[self.arm] = self.skills.place(self.arm, self.shoe, goal, rotation, twist=0.07)
         else:
             commands[self.arm] = self.skills.take(self.arm, grip)

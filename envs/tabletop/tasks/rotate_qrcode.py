@@ -67,7 +67,7 @@ class RotateQrcode(Task):
         commands = {arm: self.skills.back_to_origin(arm) for arm in kin.ARMS}
         if self.placed():
             return commands
-        grip = self.skills.half_turn_grip(self.sign, 0.0)
+        grip = self.skills.turning_grip(self.arm, self.sign, self.goal, 0.0)
         if self.skills.holds(self.arm, grip.point, grip.width):
             rotation = self.skills.facing(self.arm, self.sign, 0.0)
             commands[self.arm] = self.skills.place(self.arm, self.sign, self.goal, rotation, twist=0.05, hover=HOVER)

@@ -7,7 +7,7 @@ import numpy as np
 from envs.tabletop import kinematics as kin
 from envs.tabletop.objects.handheld import carton, scanner
 from envs.tabletop.scene import Body
-from envs.tabletop.skills import UP, yawed
+from envs.tabletop.skills import UP
 from envs.tabletop.task import Command, Commands, Task
 
 NEAR, ASIDE = 0.07, 0.025  # m, RoboTwin's: from the window to the object along the beam, and across it
@@ -97,5 +97,5 @@ class ScanObject(Task):
         grip = self.skills.turning_grip(arm, body, goal, yaw)
         if not self.skills.holds(arm, grip.point, grip.width):
             return self.skills.take(arm, grip)
-        rotation = self.skills.unwound(arm, self.skills.turned(arm, body, yawed(yaw, np.eye(3))))
+        rotation = self.skills.facing(arm, body, yaw)
         return self.skills.bring(arm, grip.point, goal, rotation)
