@@ -5,11 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from aim_rl.data.episode import CAMERAS, Contacts, Episode
-
-SIGMA = 0.03
-"""s in sigma_px = clip(f s / Z, sigma_min, sigma_max), m."""
-SIGMA_LIMITS = (0.02, 0.10)
-"""sigma_min and sigma_max as fractions of the image height, so that maps look alike at any resolution."""
+from envs.value_map import draw_point
 
 
 def render_value_maps(
@@ -30,8 +26,7 @@ def render_value_maps(
     Args:
         contacts: the interaction points.
         times: [F], frame numbers.
-        intrinsic: [3, 3] or [F, 3, 3], in px of an image of `image_size`. Pixel (row i, column j) covers
-            [j, j + 1) x [i, i + 1), so its centre lies at (j + 0.5, i + 0.5).
+        intrinsic: [3, 3] or [F, 3, 3], in px of an image of `image_size`, as in `draw_point`.
         extrinsic: [3, 4] or [F, 3, 4], world to camera, OpenCV axes, m.
         image_size: (H, W) that the intrinsics refer to.
         map_size: (H, W) of the result.
@@ -41,29 +36,15 @@ def render_value_maps(
     """
     times = np.asarray(times)
     frames = len(times)
-    height, width = map_size
-    scale_x, scale_y = width / image_size[1], height / image_size[0]
     intrinsic = np.broadcast_to(intrinsic, (frames, 3, 3))
     extrinsic = np.broadcast_to(extrinsic, (frames, 3, 4))
-    columns, rows = np.arange(width) + 0.5, np.arange(height) + 0.5
-    low, high = (fraction * image_size[0] for fraction in SIGMA_LIMITS)
-
-    maps = np.zeros((frames, 3, height, width), np.float32)
+    maps = np.zeros((frames, 3, *map_size), np.float32)
     due = next_event_times(contacts, times)
     for point, event_time in enumerate(contacts.time):
         now = np.flatnonzero(due == event_time)
-        world = contacts.world(point, times[now])
-        camera = np.einsum("fij,fj->fi", extrinsic[now, :, :3], world) + extrinsic[now, :, 3]
-        visible = camera[:, 2] > 1e-3
-        now, camera = now[visible], camera[visible]
-        pixel = np.einsum("fij,fj->fi", intrinsic[now], camera)
-        u, v = pixel[:, 0] / pixel[:, 2] * scale_x, pixel[:, 1] / pixel[:, 2] * scale_y
-        sigma = np.clip(intrinsic[now, 1, 1] * SIGMA / camera[:, 2], low, high)
-        # The Gaussian is separable, also where the map's pixels are not square.
-        across = _gaussian(columns - u[:, None], sigma[:, None] * scale_x)
-        down = _gaussian(rows - v[:, None], sigma[:, None] * scale_y)
+        drawn = draw_point(contacts.world(point, times[now]), intrinsic[now], extrinsic[now], image_size, map_size)
         channel = maps[:, contacts.arm[point]]
-        channel[now] = np.maximum(channel[now], down[:, :, None] * across[:, None, :])
+        channel[now] = np.maximum(channel[now], drawn)
     np.maximum(maps[:, 0], maps[:, 1], out=maps[:, 2])
     return maps
 
@@ -111,7 +92,3 @@ def canvas_maps(
 def t_pose(head: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """[..., Hh, W], [..., Hw, W/2], [..., Hw, W/2] -> [..., Hh + Hw, W]."""
     return np.concatenate([head, np.concatenate([left, right], axis=-1)], axis=-2)
-
-
-def _gaussian(distance: np.ndarray, sigma: np.ndarray) -> np.ndarray:
-    return np.exp(-0.5 * (distance / sigma) ** 2).astype(np.float32)

@@ -194,7 +194,7 @@ class ContactRecorder:
         events = []
         for start, end in self._spans(lambda f, key=(arm, body): key in f.fingers):
             point = self._local(body, start, self._frames[start].fingers[arm, body][1]).mean(0)
-            path = np.array([_world(self.poses[body][frame], point) for frame in range(start, end + 1)])
+            path = np.array([to_world(self.poses[body][frame], point) for frame in range(start, end + 1)])
             way = np.linalg.norm(path - path[0], axis=1)
             if way.max() > MOVED:
                 begin = start + int(np.argmax(way > BEGUN))
@@ -213,7 +213,7 @@ class ContactRecorder:
         return shifted - 2 * w * cross + 2 * np.cross(v, cross)
 
 
-def _world(pose: Array, point: Array) -> Array:
+def to_world(pose: Array, point: Array) -> Array:
     """A point [3] (m) of a body's frame in the world, for a body at `pose` [7] (xyz, wxyz)."""
     w, v = pose[3], pose[4:7]
     cross = np.cross(v, point)

@@ -31,6 +31,9 @@ CLUTTER_HEIGHT = (0.01, 0.045)  # m; lower than anything is carried, so that clu
 JOINT_DAMPING = {"revolute": 0.05, "prismatic": 5.0}  # N m s/rad, N s/m: stops soon, moves at a finger's push
 Rectangle = tuple[float, float, float, float]  # x0, y0, x1, y1 (m)
 
+# SAPIEN drops its compiled shaders with the last scene that was rendered; without a GPU they take 6 s to compile.
+_last_rendered: list[sapien.Scene] = []
+
 
 @dataclass
 class Body:
@@ -300,6 +303,7 @@ class Tabletop:
         self.scene.update_render()
         for camera in self.cameras.values():
             camera.take_picture()
+        _last_rendered[:] = [self.scene]
         return {name: to_rgb(camera.get_picture("Color")) for name, camera in self.cameras.items()}
 
     def contacts(self) -> list[Contact]:

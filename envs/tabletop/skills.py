@@ -71,8 +71,7 @@ def directed(azimuth: float, pitch: float) -> Array:
     The fingers close along the horizontal; `directed(0, pi / 2)` is `DOWN`.
     """
     (s, c), (sp, cp) = (np.sin(azimuth), np.cos(azimuth)), (np.sin(pitch), np.cos(pitch))
-    x, y = np.array([cp * s, cp * c, -sp]), np.array([c, -s, 0.0])
-    return np.stack([x, y, np.cross(x, y)], 1)
+    return np.array([[cp * s, c, -sp * s], [cp * c, -s, -sp * c], [-sp, 0.0, -cp]])
 
 
 def rolled(rotation: Array, angle: float) -> Array:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.tabletop import objects
-from envs.tabletop.scene import Tabletop, to_rgb
+from envs.tabletop.scene import Tabletop
 
 SPOTS, YAWS = ((-0.16, 0.0), (0.16, 0.0)), (0.0, 0.6)  # m, rad
 COLUMNS = 4  # of the sheet
@@ -35,24 +35,20 @@ def object_functions() -> dict[str, Callable[..., Any]]:
     return found
 
 
-def picture(name: str, world: Tabletop) -> NDArray[np.uint8]:
-    """The head camera's view u8 [240, 320, 3] of two draws of one object on an empty tabletop."""
+def picture(name: str, seed: int = 0) -> NDArray[np.uint8]:
+    """The head camera's view u8 [240, 320, 3] of two draws of one object."""
+    world = Tabletop(np.random.default_rng(seed), randomized=False)
     for i, (spot, yaw) in enumerate(zip(SPOTS, YAWS, strict=True)):
         object_functions()[name](world, world.on_table(np.array(spot), yaw), name=f"{name}{i}")
     world.add_cameras((240, 320), (16, 16))
     world.advance(100)
-    world.scene.update_render()
-    head = world.cameras["head_camera"]
-    head.take_picture()
-    return to_rgb(head.get_picture("Color"))
+    return world.render()["head_camera"]
 
 
 def main() -> None:
     """The command."""
     path, *names = sys.argv[1:]
-    names = names or list(object_functions())
-    worlds = [Tabletop(np.random.default_rng(0), randomized=False) for _ in names]  # SAPIEN's shaders die with the last
-    pictures = [picture(name, world) for name, world in zip(names, worlds, strict=True)]
+    pictures = [picture(name) for name in names or object_functions()]
     pictures += [np.full_like(pictures[0], 255)] * (-len(pictures) % COLUMNS)
     rows = [np.concatenate(pictures[i : i + COLUMNS], axis=1) for i in range(0, len(pictures), COLUMNS)]
     imageio.imwrite(path, np.concatenate(rows))

@@ -1,0 +1,149 @@
+"""All tasks at a glance: a table of the experts' success and a sheet of pictures with value maps."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import imageio.v3 as iio
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+
+from envs.errors import UserError
+from envs.experts import RESULT_KEYS, run_expert, write_json
+from envs.tabletop.contacts import ContactRecorder, Event, to_world
+from envs.tabletop.env import SETTINGS, TabletopEnv
+from envs.value_map import draw_point
+
+Image = NDArray[np.uint8]
+
+GOALS = {"clean": 0.95, "randomized": 0.9}  # success that every expert should reach
+PICTURE, THUMBNAIL = (180, 240), (90, 120)  # px, rendered and shown: shrinking smooths the edges
+ARM_COLOURS = ((255, 115, 0), (0, 140, 255))  # left orange, right blue, as in aim_rl.pictures
+TITLE, GAP, ACROSS = 16, 8, 2  # px; tasks side by side
+
+
+def write_report(folder: Path, tasks: Sequence[str], seeds: range, console: Console) -> None:
+    """Writes `tasks.md` and `tasks.jpg`, and per task the results and pictures they are made of.
+
+    Those that are there, of the same seeds, are not made again, so a report that was stopped goes on.
+
+    Raises:
+        UserError: the folder cannot be written, or holds a result that is none.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write {folder}: {error.strerror}; choose a writable folder") from error
+    pictures = [_pictures(folder, task, seeds.start, console) for task in tasks]
+    results = [[_result(folder, task, setting, seeds, console) for setting in SETTINGS] for task in tasks]
+    (folder / "tasks.md").write_text(table(results))
+    iio.imwrite(folder / "tasks.jpg", sheet(tasks, pictures), quality=88)
+
+
+def _result(folder: Path, task: str, setting: str, seeds: range, console: Console) -> dict[str, Any]:
+    path = folder / f"{task}-{setting}.json"
+    if path.exists():
+        try:
+            result = json.loads(path.read_text())
+            asked = {"task": task, "setting": setting, "seed": seeds.start, "episodes": len(seeds)}
+            if all(result[key] == value for key, value in asked.items()) and set(result) == RESULT_KEYS:
+                return result
+        except (ValueError, TypeError, KeyError) as error:
+            raise UserError(f"{path} is no result of `python -m envs`; move it away") from error
+    result = run_expert(task, setting, seeds, console=console)
+    write_json(path, result)
+    return result
+
+
+def _pictures(folder: Path, task: str, seed: int, console: Console) -> Image:
+    path = folder / f"{task}-{seed}.png"
+    if not path.exists():
+        console.print(f"{task}: pictures")
+        temporary = path.with_name(f".{path.name}")
+        iio.imwrite(temporary, episode_pictures(task, seed), extension=".png")
+        temporary.replace(path)
+    return np.asarray(iio.imread(path), np.uint8)
+
+
+def table(results: Sequence[Sequence[dict[str, Any]]]) -> str:
+    """Markdown of the results per task, [clean, randomized] each: one row per task, and which fall short."""
+    first = results[0][0]
+    lines = [
+        f"`python -m envs --report DIR --episodes {first['episodes']} --seed {first['seed']}`",
+        "",
+        f"Episodes of {first['episodes']} that the scripted expert solves, its mean number of control steps (successes",
+        "and failures, both settings), processor seconds per episode without rendering.",
+        "",
+        "| task | clean | randomized | steps | s |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
+    short = []
+    for row in results:
+        solved = [str(one["successes"]) for one in row]
+        steps, seconds = (statistics.mean(one[key] for one in row) for key in ("mean_steps", "seconds_per_episode"))
+        lines.append(f"| {row[0]['task']} | {' | '.join(solved)} | {steps:.0f} | {seconds:.2f} |")
+        if any(one["success_rate"] < GOALS[one["setting"]] for one in row):
+            short.append(row[0]["task"])
+    goals = " or ".join(f"{share:.0%} {setting}" for setting, share in GOALS.items())
+    return "\n".join([*lines, "", f"Short of {goals}: {', '.join(short) or 'none'}.", ""])
+
+
+def episode_pictures(task: str, seed: int) -> Image:
+    """An expert's episode, clean: u8 [90, 480, 3], its start, middle and end, and the value map at its middle.
+
+    The middle is moved to the last event where that comes earlier, so that there is a next event to show.
+    """
+    env = TabletopEnv(task, head_size=PICTURE, wrist_size=(8, 8))
+    env.restart(seed)
+    recorder = ContactRecorder(env.world)
+    recorder.record()
+    solved = False
+    while not solved and env.steps < env.step_limit:
+        solved = env.control(env.expert_action())
+        recorder.record()
+    events, end = recorder.events(), env.steps
+    middle = min(end // 2, events[-1].frame if events else end)
+    env.restart(seed)  # the same episode once more, now that it is known which frames to render
+    shown: list[Image] = []
+    for step in range(end + 1):
+        if step in (0, middle, end):
+            shown.append(env.observe()["head_camera"])
+        if step == middle:
+            shown.append(_overlay(env, events, recorder, middle))
+        env.control(env.expert_action())
+    start, now, marked, last = (cv2.resize(each, THUMBNAIL[::-1], interpolation=cv2.INTER_AREA) for each in shown)
+    return np.concatenate([start, now, last, marked], axis=1).astype(np.uint8)
+
+
+def _overlay(env: TabletopEnv, events: Sequence[Event], recorder: ContactRecorder, frame: int) -> Image:
+    """The head camera's picture with the value map of the next event, in the arm's colour."""
+    seen = env.observe()
+    picture = 0.5 * seen["head_camera"] + 0.25 * seen["head_camera"].mean(-1, keepdims=True) + 45
+    due = min((event.frame for event in events if event.frame >= frame), default=None)
+    for event in events:
+        if event.frame == due:
+            pose = recorder.poses[event.body][frame]
+            camera = (seen["head_camera_intrinsic"][None], seen["head_camera_extrinsic"][None])
+            maps = [draw_point(to_world(pose, point)[None], *camera, PICTURE, PICTURE)[0] for point in event.points]
+            alpha = 0.85 * np.max(maps, axis=0)[..., None]
+            picture = picture * (1 - alpha) + alpha * np.array(ARM_COLOURS[event.arm])
+    return picture.astype(np.uint8)
+
+
+def sheet(tasks: Sequence[str], pictures: Sequence[Image]) -> Image:
+    """The pictures of all tasks, titled, two tasks side by side."""
+    blocks = []
+    for task, strip in zip(tasks, pictures, strict=True):
+        height, width, _ = strip.shape
+        block = np.full((height + TITLE + GAP, width + GAP, 3), 255, np.uint8)
+        cv2.putText(block, task, (2, TITLE - 4), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (0, 0, 0), 1, cv2.LINE_AA)
+        block[TITLE : TITLE + height, :width] = strip
+        blocks.append(block)
+    blocks += [np.full_like(blocks[0], 255)] * (-len(blocks) % ACROSS)
+    return np.concatenate([np.concatenate(blocks[i : i + ACROSS], 1) for i in range(0, len(blocks), ACROSS)])
