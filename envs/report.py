@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from envs.errors import UserError
-from envs.experts import RESULT_KEYS, run_expert, write_json
+from envs.experts import RESULT_KEYS, check_output, run_expert, write_json
 from envs.tabletop.contacts import ContactRecorder, Event, to_world
 from envs.tabletop.env import SETTINGS, TabletopEnv
 from envs.value_map import draw_point
@@ -40,10 +40,12 @@ def write_report(folder: Path, tasks: Sequence[str], seeds: range, console: Cons
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot write {folder}: {error.strerror}; choose a writable folder") from error
+    check_output(folder / "tasks.md")
     pictures = [_pictures(folder, task, seeds.start, console) for task in tasks]
     results = [[_result(folder, task, setting, seeds, console) for setting in SETTINGS] for task in tasks]
     (folder / "tasks.md").write_text(table(results))
     iio.imwrite(folder / "tasks.jpg", sheet(tasks, pictures), quality=88)
+    console.print(f"{folder / 'tasks.md'} and tasks.jpg are written")
 
 
 def _result(folder: Path, task: str, setting: str, seeds: range, console: Console) -> dict[str, Any]:
@@ -77,8 +79,8 @@ def table(results: Sequence[Sequence[dict[str, Any]]]) -> str:
     lines = [
         f"`python -m envs --report DIR --episodes {first['episodes']} --seed {first['seed']}`",
         "",
-        f"Episodes of {first['episodes']} that the scripted expert solves, its mean number of control steps (successes",
-        "and failures, both settings), processor seconds per episode without rendering.",
+        f"How many of {first['episodes']} episodes the scripted expert solves, clean and randomized, its mean number of",
+        "control steps (both settings, failures included), and processor seconds per episode without rendering.",
         "",
         "| task | clean | randomized | steps | s |",
         "| --- | ---: | ---: | ---: | ---: |",
@@ -91,11 +93,16 @@ def table(results: Sequence[Sequence[dict[str, Any]]]) -> str:
         if any(one["success_rate"] < GOALS[one["setting"]] for one in row):
             short.append(row[0]["task"])
     goals = " or ".join(f"{share:.0%} {setting}" for setting, share in GOALS.items())
-    return "\n".join([*lines, "", f"Short of {goals}: {', '.join(short) or 'none'}.", ""])
+    lines += ["", f"Short of {goals}: {', '.join(short) or 'none'}.", ""]
+    lines += [
+        f"Seed {first['seed']} of each task, clean: start, middle, end, and the value map at the middle, where the"
+    ]
+    lines += ["left arm (orange) or the right one (blue) will next touch, place or press something.", ""]
+    return "\n".join([*lines, "![All tasks](tasks.jpg)", ""])
 
 
 def episode_pictures(task: str, seed: int) -> Image:
-    """An expert's episode, clean: u8 [90, 480, 3], its start, middle and end, and the value map at its middle.
+    """An expert's episode, clean: u8 [90, 488, 3], its start, middle and end, and the value map at its middle.
 
     The middle is moved to the last event where that comes earlier, so that there is a next event to show.
     """
@@ -117,7 +124,8 @@ def episode_pictures(task: str, seed: int) -> Image:
         if step == middle:
             shown.append(_overlay(env, events, recorder, middle))
         env.control(env.expert_action())
-    start, now, marked, last = (cv2.resize(each, THUMBNAIL[::-1], interpolation=cv2.INTER_AREA) for each in shown)
+    small = [cv2.resize(each, THUMBNAIL[::-1], interpolation=cv2.INTER_AREA) for each in shown]
+    start, now, marked, last = (np.pad(each, ((0, 0), (0, 2), (0, 0)), constant_values=255) for each in small)
     return np.concatenate([start, now, last, marked], axis=1).astype(np.uint8)
 
 

@@ -7,7 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-KEYS = {"task", "setting", "episodes", "successes", "success_rate", "seconds_per_episode", "mean_steps"}
+import imageio.v3 as iio
+import pytest
+from rich.console import Console
+
+from envs.errors import UserError
+from envs.report import write_report
+
+KEYS = {"task", "setting", "seed", "episodes", "successes", "success_rate", "seconds_per_episode", "mean_steps"}
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -28,9 +35,26 @@ def test_result_file_and_video(tmp_path: Path) -> None:
     assert (result["task"], result["episodes"], result["successes"]) == ("click_bell", 2, 2)
     assert result["success_rate"] == 1.0 and 5 < result["mean_steps"] < 60
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.json", "out.mp4"]
-    import imageio.v3 as iio
-
     assert iio.improps(video, plugin="FFMPEG").shape[1:] == (240, 960, 3)
+
+
+def test_a_report_is_made_of_the_results_that_are_there_and_makes_the_others(tmp_path: Path) -> None:
+    kept = {"task": "click_bell", "setting": "clean", "seed": 4, "episodes": 2, "successes": 1, "success_rate": 0.5}
+    (tmp_path / "click_bell-clean.json").write_text(json.dumps(kept | {"seconds_per_episode": 0.5, "mean_steps": 30}))
+    write_report(tmp_path, ["click_bell", "turn_switch"], range(4, 6), Console(quiet=True))
+    rows = {line.split(" | ")[0]: line for line in (tmp_path / "tasks.md").read_text().splitlines() if "|" in line}
+    assert rows["| click_bell"].startswith("| click_bell | 1 | 2 |")
+    assert rows["| turn_switch"].startswith("| turn_switch | 2 | 2 |")
+    assert "randomized: click_bell.\n" in (tmp_path / "tasks.md").read_text()
+    sheet = iio.imread(tmp_path / "tasks.jpg")
+    assert sheet.shape[1] > 2 * 480 and sheet.std() > 10
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*-*")}
+    assert len(before) == 6
+    write_report(tmp_path, ["click_bell", "turn_switch"], range(4, 6), Console(quiet=True))
+    assert before == {path: path.stat().st_mtime_ns for path in tmp_path.glob("*-*")}
+    (tmp_path / "click_bell-clean.json").write_text("{}")
+    with pytest.raises(UserError, match="move it away"):
+        write_report(tmp_path, ["click_bell"], range(4, 6), Console(quiet=True))
 
 
 def test_mistakes_end_in_one_sentence_and_exit_code_2(tmp_path: Path) -> None:
@@ -38,6 +62,7 @@ def test_mistakes_end_in_one_sentence_and_exit_code_2(tmp_path: Path) -> None:
     for arguments, word in (
         (("clik_bell",), "click_bell"),
         ((), "--list"),
+        (("click_bell", "--report", str(tmp_path / "all")), "--report"),
         (("click_bell", "--episodes", "0"), "--episodes"),
         (("click_bell", "--json", missing), "cannot write"),
         (("click_bell", "--json", str(tmp_path)), "folder"),

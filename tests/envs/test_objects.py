@@ -9,6 +9,7 @@ from envs.tabletop.contacts import PICK, PLACE, PRESS, ContactRecorder
 from envs.tabletop.env import TabletopEnv
 from envs.tabletop.objects.__main__ import object_functions
 from envs.tabletop.objects.articulated import cabinet, laptop, microwave
+from envs.tabletop.robot import matrix_from_quat
 from envs.tabletop.scene import Articulated, Tabletop
 
 
@@ -55,9 +56,11 @@ def test_a_moving_part_opens_outwards_and_stays_where_it_is_put(function) -> Non
         ("turn_switch", {(PRESS, "switch_lever")}),
         ("open_laptop", {(PRESS, "laptop_lid")}),
         ("put_object_cabinet", {(PICK, "{object}"), (PRESS, "cabinet_drawer"), (PLACE, "cabinet_drawer")}),
+        ("beat_block_hammer", {(PICK, "hammer"), (PRESS, "block")}),
+        ("place_bread_skillet", {(PICK, "bread"), (PICK, "skillet"), (PLACE, "skillet")}),
     ],
 )
-def test_moving_a_part_is_an_event_where_the_tool_touches_it(task: str, expected: set[tuple[int, str]]) -> None:
+def test_an_expert_leaves_these_events_and_no_others(task: str, expected: set[tuple[int, str]]) -> None:
     env = TabletopEnv(task, head_size=(24, 32), wrist_size=(16, 16))
     env.restart(100)
     recorder = ContactRecorder(env.world)
@@ -69,3 +72,19 @@ def test_moving_a_part_is_an_event_where_the_tool_touches_it(task: str, expected
     names = {"{object}": env.task.object.name} if task == "put_object_cabinet" else {}  # type: ignore[attr-defined]
     wanted = {(kind, names.get(body, body)) for kind, body in expected}
     assert {(event.kind, event.body) for event in recorder.events()} == wanted
+
+
+def test_a_pour_is_placed_where_the_first_litter_lands_when_it_leaves_the_bin() -> None:
+    env = TabletopEnv("dump_bin_bigbin", head_size=(24, 32), wrist_size=(16, 16))
+    env.restart(100)
+    recorder = ContactRecorder(env.world)
+    recorder.record()
+    while not env.control(env.expert_action()):
+        assert env.steps < 300
+        recorder.record()
+    recorder.record()
+    *_, pour = recorder.events()
+    dustbin, tipped = env.world.bodies["dustbin"], recorder.poses["bin"][pour.frame]
+    assert (pour.kind, pour.arm, pour.body) == (PLACE, 0, "dustbin")
+    assert np.all(np.abs(pour.points[:, :2]) < dustbin.points["corner"][:2]) and np.all(pour.points[:, 2] < 0.2)
+    assert matrix_from_quat(tipped[3:])[2, 2] < 0.5 and pour.frame < env.steps

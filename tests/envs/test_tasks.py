@@ -8,7 +8,7 @@ import sapien
 
 from envs.tabletop import kinematics as kin
 from envs.tabletop.blocks import on_top
-from envs.tabletop.env import TabletopEnv
+from envs.tabletop.env import SETTINGS, TabletopEnv
 from envs.tabletop.skills import DOWN, UP, Command, next_joints
 from envs.tabletop.tasks import task_names
 from envs.wrappers import ChunkEnv
@@ -56,10 +56,29 @@ def test_the_expert_solves_the_task(task: str, setting: str, seed: int) -> None:
         assert env.steps < env.step_limit // 2
 
 
+def blind_policy_succeeds(task: str, policy: str, seed: int, steps: int) -> bool:
+    """Whether a task is solved at its reset or by doing nothing, or by random joint targets held for 16 steps each."""
+    env = start(task, seed, SETTINGS[seed % 2])
+    rng, solved = np.random.default_rng(seed), env.task.success()
+    action = idle(env)
+    for step in range(min(steps, env.step_limit)):
+        if policy == "random" and step % 16 == 0:
+            action = rng.uniform(env.action_space.low, env.action_space.high)
+        solved = solved or env.control(action)
+    return solved
+
+
 @pytest.mark.parametrize("task", task_names())
-def test_doing_nothing_never_succeeds(task: str) -> None:
-    env = start(task)
-    assert not any(env.control(idle(env)) for _ in range(60))
+@pytest.mark.parametrize("policy", ["nothing", "random"])
+def test_neither_doing_nothing_nor_random_actions_succeed(task: str, policy: str) -> None:
+    assert not blind_policy_succeeds(task, policy, seed=0, steps=50)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", task_names())
+@pytest.mark.parametrize("policy", ["nothing", "random"])
+def test_in_whole_episodes_neither_succeeds_either(task: str, policy: str) -> None:
+    assert not [seed for seed in range(20) if blind_policy_succeeds(task, policy, seed, steps=10_000)]
 
 
 @pytest.mark.parametrize("task", task_names())
@@ -138,6 +157,29 @@ def test_a_hammer_above_the_block_has_not_beaten_it() -> None:
     block = env.world.bodies["block"].position
     put(env, "hammer", block + 0.06 * UP)
     assert not env.task.success()
+
+
+@pytest.mark.parametrize("task", ["shake_bottle", "shake_bottle_horizontally"])
+def test_a_bottle_is_shaken_by_three_swings_to_and_fro_in_the_air_only(task: str) -> None:
+    def hold(way: int, steps: int) -> bool:
+        """Tilts to a side for some steps; whether the bottle counts as shaken meanwhile."""
+        solved = False
+        for _ in range(steps):
+            action, command = idle(env).astype(np.float64), env.task.shake(way)
+            action[kin.QPOS_ARM[arm]] = next_joints(env.world.arms[arm], command)
+            solved = env.control(action) or solved
+        return solved
+
+    env = start(task)
+    arm = env.task.arm
+    while not env.task.in_the_air():
+        assert not env.control(env.expert_action())
+    assert not hold(1, 60)  # lifted and tilted, but to one side only
+    before = env.task.swings
+    assert [hold(way, 20) for way in (-1, 1, -1)] == [False] * 3 and env.task.swings == before + 3
+    put(env, env.task.bottle.name, np.array([0.0, -0.1, env.world.table_top]))
+    env.control(idle(env))
+    assert env.task.swings == 0  # put down: it begins again
 
 
 def test_a_cup_in_the_air_is_not_placed_and_one_on_the_coaster_is() -> None:
