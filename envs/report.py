@@ -79,8 +79,8 @@ def table(results: Sequence[Sequence[dict[str, Any]]]) -> str:
     lines = [
         f"`python -m envs --report DIR --episodes {first['episodes']} --seed {first['seed']}`",
         "",
-        f"How many of {first['episodes']} episodes the scripted expert solves, clean and randomized, its mean number of",
-        "control steps (both settings, failures included), and processor seconds per episode without rendering.",
+        f"How many of {first['episodes']} episodes the scripted expert solves, clean and randomized, its mean number",
+        "of control steps (both settings, failures included), and processor seconds per episode without rendering.",
         "",
         "| task | clean | randomized | steps | s |",
         "| --- | ---: | ---: | ---: | ---: |",
