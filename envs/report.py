@@ -29,7 +29,7 @@ TITLE, GAP, ACROSS = 16, 8, 2  # px; tasks side by side
 
 
 def write_report(folder: Path, tasks: Sequence[str], seeds: range, console: Console) -> None:
-    """Writes `tasks.md` and `tasks.jpg`, and per task the results and pictures they are made of.
+    """Writes `tasks.md` and `tasks.png`, and per task the results and pictures they are made of.
 
     Those that are there, of the same seeds, are not made again, so a report that was stopped goes on.
 
@@ -44,8 +44,8 @@ def write_report(folder: Path, tasks: Sequence[str], seeds: range, console: Cons
     pictures = [_pictures(folder, task, seeds.start, console) for task in tasks]
     results = [[_result(folder, task, setting, seeds, console) for setting in SETTINGS] for task in tasks]
     (folder / "tasks.md").write_text(table(results))
-    iio.imwrite(folder / "tasks.jpg", sheet(tasks, pictures), quality=88)
-    console.print(f"{folder / 'tasks.md'} and tasks.jpg are written")
+    iio.imwrite(folder / "tasks.png", sheet(tasks, pictures))
+    console.print(f"{folder / 'tasks.md'} and tasks.png are written")
 
 
 def _result(folder: Path, task: str, setting: str, seeds: range, console: Console) -> dict[str, Any]:
@@ -98,7 +98,7 @@ def table(results: Sequence[Sequence[dict[str, Any]]]) -> str:
         f"Seed {first['seed']} of each task, clean: start, middle, end, and the value map at the middle, where the"
     ]
     lines += ["left arm (orange) or the right one (blue) will next touch, place or press something.", ""]
-    return "\n".join([*lines, "![All tasks](tasks.jpg)", ""])
+    return "\n".join([*lines, "![All tasks](tasks.png)", ""])
 
 
 def episode_pictures(task: str, seed: int) -> Image:

@@ -46,7 +46,7 @@ def test_a_report_is_made_of_the_results_that_are_there_and_makes_the_others(tmp
     assert rows["| click_bell"].startswith("| click_bell | 1 | 2 |")
     assert rows["| turn_switch"].startswith("| turn_switch | 2 | 2 |")
     assert "randomized: click_bell.\n" in (tmp_path / "tasks.md").read_text()
-    sheet = iio.imread(tmp_path / "tasks.jpg")
+    sheet = iio.imread(tmp_path / "tasks.png")
     assert sheet.shape[1] > 2 * 480 and sheet.std() > 10
     before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*-*")}
     assert len(before) == 6
