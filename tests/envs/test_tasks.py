@@ -76,9 +76,9 @@ def test_neither_doing_nothing_nor_random_actions_succeed(task: str, policy: str
 
 @pytest.mark.slow
 @pytest.mark.parametrize("task", task_names())
-@pytest.mark.parametrize("policy", ["nothing", "random"])
-def test_in_whole_episodes_neither_succeeds_either(task: str, policy: str) -> None:
-    assert not [seed for seed in range(20) if blind_policy_succeeds(task, policy, seed, steps=10_000)]
+@pytest.mark.parametrize(("policy", "steps"), [("random", 10_000), ("nothing", 200)])  # by then all has come to rest
+def test_in_twenty_episodes_neither_succeeds_either(task: str, policy: str, steps: int) -> None:
+    assert not [seed for seed in range(20) if blind_policy_succeeds(task, policy, seed, steps)]
 
 
 @pytest.mark.parametrize("task", task_names())
