@@ -11,10 +11,13 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from typing import Literal
 
 import tyro
+from rich.progress import track
 
-from envs.errors import exit_cleanly
+from aim_rl.runs import check_writable
+from envs.errors import UserError, exit_cleanly
 from envs.tabletop.env import TabletopEnv
 from envs.tabletop.tasks import task_names
 from experiments.runs import write_table
@@ -29,8 +32,7 @@ class SimulatorSpeedConfig:
 
     out: Path
     """Folder of table.md."""
-    setting: str = "clean"
-    """clean or randomized."""
+    setting: Literal["clean", "randomized"] = "clean"
     episodes: int = 3
     """Per task, replayed from the first seeds."""
 
@@ -61,8 +63,10 @@ def speed(task: str, setting: str, episodes: int) -> tuple[float, float]:
 
 def main() -> None:
     config = tyro.cli(SimulatorSpeedConfig, description=__doc__)
-    config.out.mkdir(parents=True, exist_ok=True)
-    found = {task: speed(task, config.setting, config.episodes) for task in task_names()}
+    if config.episodes < 1:
+        raise UserError("--episodes must be at least 1")
+    check_writable(config.out / "table.md")
+    found = {task: speed(task, config.setting, config.episodes) for task in track(task_names(), "Timing")}
     rows = [(task, f"{rate:.0f}", f"{1000 * reset:.0f}") for task, (rate, reset) in found.items()]
     rates, resets = zip(*found.values(), strict=True)
     rows.append(("median task", f"{median(rates):.0f}", f"{1000 * median(resets):.0f}"))

@@ -133,10 +133,10 @@ class ContactRecorder:
         events += places
         supports = {place.body for place in places}
         for other in self._bodies:
-            if other in FURNITURE or other in supports or other == body:
+            if other in FURNITURE or other in supports or self._moved(other, 0, len(self._frames) - 1):
                 continue
             for first, _ in self._spans(lambda f, key=(body, other): key in f.touches):
-                if start < first <= end and not self._moved(other, 0, len(self._frames) - 1):
+                if start < first <= end:
                     points = self._frames[first].touches[body, other]
                     events.append(Event(PRESS, first, index, other, self._local(other, first, points)))
         return events
