@@ -27,7 +27,7 @@ from aim_rl.backend import TABLETOP, BackendOptions
 from aim_rl.checkpoint import load_checkpoint, save_checkpoint, shipped_checkpoint
 from aim_rl.evaluate import run_episodes
 from aim_rl.groups import Ready, training_batches
-from aim_rl.grpo import Grpo, GrpoConfig
+from aim_rl.grpo import Grpo, GrpoConfig, learning_rate_share
 from aim_rl.model import AIM
 from aim_rl.policy import AimPolicy
 from aim_rl.progress import progress
@@ -99,8 +99,8 @@ class FinetuneConfig:
 def reinforce(config: FinetuneConfig, task: str, model: AIM, run: Path) -> dict[str, float]:
     """Runs Stage II on `model` in place and leaves `<run>/checkpoint` and `<run>/best`; returns totals.
 
-    The learning rate falls linearly to 0, and the result is the mean of the action head's weights over the second half
-    of the iterations (Polyak averaging): a binary reward moves single iterations about more than it moves them forward.
+    The learning rate rises and falls again; the result is the mean of the action head's weights over the second half of
+    the iterations (Polyak averaging): a binary reward moves single iterations about more than it moves them forward.
     The best are the weights after those `SAVE_EVERY` iterations in which the exploring policy succeeded most often.
     """
     torch.manual_seed(config.seed)
@@ -126,7 +126,8 @@ def reinforce(config: FinetuneConfig, task: str, model: AIM, run: Path) -> dict[
             batches = training_batches(simulators, ready, config.group * config.groups)
             for iteration, rollouts in zip(range(first, config.iterations), batches, strict=False):
                 done = iteration + 1
-                reward.trained = learner.trained = iteration / config.iterations
+                reward.trained = iteration / config.iterations
+                learner.rate = learning_rate_share((iteration + 0.5) / config.iterations)
                 metrics = learner.assign_advantages(reward(rollouts))
                 learner.updates.check(run, "--grpo.learning-rate")
                 metrics |= watch.update(rollouts, metrics)

@@ -30,7 +30,17 @@ REPLAYED = (
     "advantage",
     "version",
 )
+DUAL_CLIP = 3.0  # largest ratio that a decision with a negative advantage is reckoned with
+WARM_UP = 0.1  # share of the training in which the learning rate rises
 CHECKED = 256  # decisions that the ratio and the divergence from Stage I are measured on
+
+
+def learning_rate_share(trained: float) -> float:
+    """Rises linearly to 1 while `trained`, the share of the training that is over, is below `WARM_UP`; falls to 0 then.
+
+    Adam's first steps are as long as any and follow single gradients: without the rise, they alone made ratios of 10^4.
+    """
+    return min(trained / WARM_UP, (1 - trained) / (1 - WARM_UP))
 
 
 @dataclass
@@ -38,7 +48,7 @@ class GrpoConfig:
     """The update's settings."""
 
     learning_rate: float = 2.5e-5
-    """At first; it falls linearly to 0."""
+    """The highest; it rises over the first tenth of the iterations and then falls to 0."""
     epochs: int = 3
     minibatch: int = 512
     """Decisions per optimizer step."""
@@ -65,7 +75,7 @@ class Grpo:
         config: settings.
 
     Attributes:
-        trained: share of the training that is over, as which the learning rate falls; the training loop's to set.
+        rate: what the learning rate is multiplied by (`learning_rate_share`); the training loop's to set.
         updates: which were made and which skipped, the critic's included.
         observed: keys that the update reads beside `REPLAYED`: none while the world streams are frozen.
     """
@@ -78,6 +88,7 @@ class Grpo:
             critic_coeff=None,
             entropy_bonus=False,
             clip_epsilon=(config.clip_low, config.clip_high),
+            reduction="none",
         )
         parameters = list(policy.trained_parameters())
         self.optimizer = torch.optim.AdamW(parameters, config.learning_rate, betas=(0.9, 0.99), weight_decay=0.0)
@@ -85,7 +96,7 @@ class Grpo:
         self.counters = Counters()
         self.updates = FiniteUpdates(self.counters)
         self.critic = Critic(policy.model, self.updates) if config.advantage == "gae" else None
-        self.trained = 0.0
+        self.rate = 1.0
         self._stage1 = copy.deepcopy(policy.trained).requires_grad_(False)
         self.observed = (*OBSERVATION, "text") if policy.train_world else ()
 
@@ -176,7 +187,7 @@ class Grpo:
         metrics: dict[str, list[float]] = defaultdict(list)
         if len(rows) == 0:
             return {"update/decisions": 0.0}
-        self.optimizer.param_groups[0]["lr"] = rate = self.config.learning_rate * (1 - self.trained)
+        self.optimizer.param_groups[0]["lr"] = rate = self.config.learning_rate * self.rate
         metrics["learning_rate"].append(rate)
         age = self.policy.version - rollouts["version"][counted][:, 0]
         metrics["updates_behind"].append(age.float().mean().item())
@@ -184,15 +195,20 @@ class Grpo:
             metrics["ratio_error_fresh"].append(self.ratio_error(gather(replayed, rows[age == 0][:CHECKED])))
         for _ in range(self.config.epochs):
             for part in torch.randperm(len(rows)).split(self.config.minibatch):
-                losses = self.loss(gather(replayed, rows[part]))
+                decisions = gather(replayed, rows[part])
+                losses = self.loss(decisions)
+                # Where the advantage is negative, PPO leaves the ratio unbounded: a few decisions with ratios of
+                # thousands were the gradient. Beyond DUAL_CLIP they count as much, but have none (arXiv 1912.09729).
+                loss = losses["loss_objective"].minimum(DUAL_CLIP * decisions["advantage"].abs()).mean()
                 self.optimizer.zero_grad()
-                losses["loss_objective"].backward()
+                loss.backward()
                 norm = torch.nn.utils.clip_grad_norm_(self._parameters, self.config.max_gradient)
-                if not self.updates.allow(losses["loss_objective"], norm):
+                if not self.updates.allow(loss, norm):
                     continue
                 self.optimizer.step()
                 metrics["gradient_norm"].append(norm.item())
-                for key in ("loss_objective", "clip_fraction", "kl_approx", "ESS", "max_ratio", "mean_ratio"):
+                metrics["loss_objective"].append(loss.item())
+                for key in ("clip_fraction", "kl_approx", "ESS", "max_ratio", "mean_ratio"):
                     metrics[key].append(losses[key].mean().item())
         self.policy.version += 1
         metrics["kl_to_stage1"].append(self.kl_to_stage1(gather(replayed, rows[:CHECKED])))

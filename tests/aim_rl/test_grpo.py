@@ -14,7 +14,7 @@ import torch
 from tensordict import TensorDict, TensorDictBase
 
 from aim_rl.data.knots import decode_knots
-from aim_rl.grpo import Grpo, GrpoConfig
+from aim_rl.grpo import Grpo, GrpoConfig, learning_rate_share
 from aim_rl.model import AIM, PRESETS, WorldContext, sample_chain
 from aim_rl.policy import AimPolicy, Sampler
 
@@ -241,12 +241,27 @@ def test_a_policy_remembers_each_row_since_its_episode_began(
     torch.testing.assert_close(recomputed, sampled["sample_log_prob"], atol=1e-4, rtol=0)
 
 
-def test_learning_rate_falls_to_nothing(tiny_model: AIM, act: Act) -> None:
+def test_a_ratio_of_thousands_has_no_gradient(policy: AimPolicy, act: Act) -> None:
+    """A bad decision that has become far likelier since it was taken does not outshout the others."""
+    rollouts = with_advantage(act(policy))
+    rollouts["advantage"] = torch.full_like(rollouts["advantage"], -1.0)
+    rollouts["sample_log_prob"] -= 9.0
+    before = fingerprint(policy.model.action.parameters())
+    metrics = Grpo(policy, GrpoConfig(learning_rate=1e-3)).update(rollouts)
+    assert metrics["update/max_ratio"] > 1000 and metrics["update/loss_objective"] == 3.0
+    assert fingerprint(policy.model.action.parameters()) == before
+    rollouts["sample_log_prob"] += 8.0  # e^1 is below DUAL_CLIP
+    Grpo(policy, GrpoConfig(learning_rate=1e-3)).update(rollouts)
+    assert fingerprint(policy.model.action.parameters()) != before
+
+
+def test_learning_rate_rises_and_falls(tiny_model: AIM, act: Act) -> None:
     policy = AimPolicy(tiny_model, EXECUTE, "flow_sde", noise_level=0.5)
     learner, rollouts = Grpo(policy, GrpoConfig(learning_rate=1e-3)), with_advantage(act(policy))
-    learner.trained = 0.75
+    assert [learning_rate_share(trained) for trained in (0, 0.025, 0.1, 0.55, 1)] == [0, 0.25, 1, pytest.approx(0.5), 0]
+    learner.rate = 0.25
     assert learner.update(rollouts)["update/learning_rate"] == 2.5e-4
-    before, learner.trained = fingerprint(tiny_model.action.parameters()), 1.0
+    before, learner.rate = fingerprint(tiny_model.action.parameters()), 0.0
     learner.update(rollouts)
     assert fingerprint(tiny_model.action.parameters()) == before
 
