@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 
 import pytest
@@ -10,6 +11,9 @@ from tensordict import TensorDict, TensorDictBase
 
 from aim_rl.model import AIM, PRESETS, tokenize
 from aim_rl.policy import AimPolicy
+
+# A script's background job, as which CI may run, ignores Ctrl-C, and so would every process that a test starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
