@@ -27,7 +27,7 @@ from aim_rl.model.presets import PRESETS
 from aim_rl.progress import progress
 from aim_rl.resume import ctrl_c_finishes_the_step, parse, says_how_to_resume
 from aim_rl.runs import check_writable, new_run
-from aim_rl.workers import Worker, WorkerLost, ready, send_answer
+from aim_rl.workers import ATTEMPTS, PATIENCE, Worker, WorkerLost, ready, send_answer
 from envs.errors import UserError, exit_cleanly
 from envs.robotwin.client import TaskFailed
 from envs.robotwin.contacts import watch
@@ -39,8 +39,6 @@ KICK_RATE = 0.02  # disturbances per control step
 KICK_STEPS = 2  # control steps that a disturbance lasts
 KICK_SIZE = 0.06  # rad per joint and step, standard deviation: 3 to 4 cm at the gripper
 RELEASE_SHARE = 0.15  # of the disturbances open a gripper instead
-PATIENCE = 1800.0  # seconds that an episode may take: RoboTwin loads, and its expert tries seeds
-ATTEMPTS = 3  # processes that may be lost at one seed
 EXPERT_LIMIT = 400  # control steps; a disturbed expert that needs longer is dropped
 
 

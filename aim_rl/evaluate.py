@@ -21,10 +21,11 @@ from aim_rl.model import AIM
 from aim_rl.policy import AimPolicy
 from aim_rl.progress import progress
 from aim_rl.rollout import RolloutConfig, Scenes
-from aim_rl.runs import check_writable, one_thread, write_json
+from aim_rl.runs import check_writable, one_thread
 from aim_rl.statistics import SuccessRate, describe, success_rate
 from aim_rl.videos import record_episode
 from envs.errors import UserError, exit_cleanly
+from envs.files import write_json
 from envs.tabletop.env import SETTINGS
 
 

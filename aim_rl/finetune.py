@@ -33,12 +33,13 @@ from aim_rl.policy import AimPolicy
 from aim_rl.progress import progress
 from aim_rl.resume import Counters, RunState, ctrl_c_finishes_the_step, parse, says_how_to_resume
 from aim_rl.rollout import RolloutConfig
-from aim_rl.runs import new_run, tensorboard, use_all_cores, write_json
+from aim_rl.runs import new_run, tensorboard, use_all_cores
 from aim_rl.simulators import Simulators
 from aim_rl.statistics import SuccessRate, describe, success_rate
 from aim_rl.videos import draw_decision
 from aim_rl.watch import ALARM, HackingWatch
 from envs.errors import UserError, exit_cleanly
+from envs.files import write_json
 from envs.tabletop.env import SETTINGS
 from envs.tabletop.task import Task, task_class
 from rewards import MapSource, RewardConfig, Shaping

@@ -38,7 +38,7 @@ CHECKED = 256  # decisions that the ratio and the divergence from Stage I are me
 def learning_rate_share(trained: float) -> float:
     """Rises linearly to 1 while `trained`, the share of the training that is over, is below `WARM_UP`; falls to 0 then.
 
-    Adam's first steps are as long as any and follow single gradients: without the rise, they alone made ratios of 10^4.
+    Adam's first steps are as long as any and follow single gradients: without the rise, ratios reached 10^4 there.
     """
     return min(trained / WARM_UP, (1 - trained) / (1 - WARM_UP))
 
@@ -198,7 +198,7 @@ class Grpo:
                 decisions = gather(replayed, rows[part])
                 losses = self.loss(decisions)
                 # Where the advantage is negative, PPO leaves the ratio unbounded: a few decisions with ratios of
-                # thousands were the gradient. Beyond DUAL_CLIP they count as much, but have none (arXiv 1912.09729).
+                # thousands can be the gradient. Beyond DUAL_CLIP they count as much, but have none (arXiv 1912.09729).
                 loss = losses["loss_objective"].minimum(DUAL_CLIP * decisions["advantage"].abs()).mean()
                 self.optimizer.zero_grad()
                 loss.backward()

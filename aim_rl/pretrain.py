@@ -23,7 +23,7 @@ from aim_rl.checkpoint import save_checkpoint
 from aim_rl.data.dataset import DemonstrationSet
 from aim_rl.model import AIM, instruction_tokenizer, load_frozen, load_wan, map_peak_error, proprio, sample_chain
 from aim_rl.model.compiling import check_compiler, compile_blocks
-from aim_rl.model.presets import PRESETS
+from aim_rl.model.presets import preset_named
 from aim_rl.model.wan import Frozen
 from aim_rl.parallel import ALONE, Processes, SharedState, Whole, place, processes, release
 from aim_rl.pictures import Image, stage1_picture
@@ -164,7 +164,7 @@ def train(config: PretrainConfig, data: DemonstrationSet, run: Path, here: Proce
 def new_model(config: PretrainConfig, here: Processes) -> AIM:
     """The model before its first step: the first process has its weights, the others only its shapes."""
     torch.manual_seed(config.seed)
-    preset = dataclasses.replace(PRESETS[config.preset], visibility=config.visibility)
+    preset = dataclasses.replace(preset_named(config.preset), visibility=config.visibility)
     if here.is_first:
         model = AIM(preset) if config.wan is None else load_wan(config.wan, preset)
     else:
@@ -297,7 +297,7 @@ def pretrain(config: PretrainConfig, here: Processes = ALONE) -> Path:
     """Loads the data, runs Stage I and returns the folder of the run."""
     task = None if config.task == ALL_TASKS else envs.resolve_task(config.task)
     check(config, here)
-    preset = PRESETS[config.preset]
+    preset = preset_named(config.preset)
     data = DemonstrationSet(config.data, preset, task, instruction_tokenizer(preset, config.wan))
     print(
         f"{data.episodes} episodes of {', '.join(sorted(data.tasks))}: contacts recorded in "
@@ -314,8 +314,7 @@ def pretrain(config: PretrainConfig, here: Processes = ALONE) -> Path:
 
 def check(config: PretrainConfig, here: Processes) -> None:
     """Raises UserError unless the numbers fit each other and the preset."""
-    if config.preset not in PRESETS:
-        raise UserError(f"unknown preset {config.preset!r}; choose one of {', '.join(PRESETS)}")
+    preset = preset_named(config.preset)
     if config.steps < 1 or config.batch_size < 1:
         raise UserError("--steps and --batch-size must be at least 1")
     unit = (config.micro_batch or 1) * here.count
@@ -326,7 +325,7 @@ def check(config: PretrainConfig, here: Processes) -> None:
         )
     if config.compile:
         check_compiler()
-    if config.wan is not None and PRESETS[config.preset].text == "words":
+    if config.wan is not None and preset.text == "words":
         raise UserError(f"--wan is for the preset wan2.2-5b; {config.preset} starts from random weights")
 
 

@@ -22,13 +22,10 @@ from torchrl.envs import GymWrapper, SerialEnv
 from aim_rl.backend import TABLETOP, Backend
 from aim_rl.model import Tokenize
 from aim_rl.model.presets import Preset
-from aim_rl.workers import Worker, WorkerLost, send_answer
+from aim_rl.workers import ATTEMPTS, PATIENCE, Worker, WorkerLost, send_answer
 from envs.errors import UserError
 from envs.tabletop.env import Observation
 from envs.wrappers import Begun, ChunkEnv, FiniteObservations, SeedSchedule, extend_space
-
-PATIENCE = 1800.0  # seconds that a process may take for an answer: RoboTwin loads, and its expert tries seeds
-ATTEMPTS = 3  # processes in a row that may be lost without anything finished between
 
 Arrays = dict[str | tuple[str, ...], NDArray[np.generic]]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import sys
 import time
@@ -16,6 +15,7 @@ import torch
 from torch.utils.tensorboard.writer import SummaryWriter
 
 from envs.errors import UserError
+from envs.files import write_json
 
 
 def new_run(task: str, out: Path | None, config: Any) -> Path:
@@ -33,23 +33,6 @@ def new_run(task: str, out: Path | None, config: Any) -> Path:
     except OSError as error:
         raise UserError(f"cannot write to {run}: {error.strerror}; choose another folder with --out") from error
     return run
-
-
-@contextmanager
-def complete_or_untouched(path: Path) -> Iterator[Path]:
-    """A file to write aside, which then takes the place of `path`; of the same ending."""
-    aside = path.with_name(f".new.{path.name}")
-    try:
-        yield aside
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
-
-
-def write_json(path: Path, value: dict[str, Any]) -> None:
-    """Writes JSON so that the file is either complete or untouched."""
-    with complete_or_untouched(path) as aside:
-        aside.write_text(json.dumps(value, indent=2, default=str) + "\n")
 
 
 def tensorboard(run: Path, first: int = 0) -> SummaryWriter:

@@ -14,6 +14,8 @@ from typing import Any, cast
 
 from envs.errors import UserError
 
+PATIENCE = 1800.0  # seconds that an answer may take: RoboTwin loads, and its expert tries seeds
+ATTEMPTS = 3  # processes that may be lost with nothing finished between
 GOODBYE = 2.0  # seconds that a process may take to tidy up once its channel is closed
 
 

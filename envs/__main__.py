@@ -47,7 +47,8 @@ def main() -> None:
     if arguments.video is not None and arguments.video.suffix not in VIDEO_SUFFIXES:
         raise UserError(f"--video must end in one of {', '.join(VIDEO_SUFFIXES)}")
     task = envs.resolve_task(arguments.task) if arguments.task else ""
-    from envs.experts import check_output, run_expert, write_json  # SAPIEN takes a second to import
+    from envs.experts import check_output, run_expert  # SAPIEN takes a second to import
+    from envs.files import write_json
     from envs.report import write_report
 
     for path in filter(None, (arguments.video, arguments.json)):

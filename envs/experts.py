@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from pathlib import Path
@@ -34,13 +33,6 @@ def check_output(path: Path) -> None:
             path.open("ab").close()
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}; choose a file in a writable folder") from error
-
-
-def write_json(path: Path, result: dict[str, Any]) -> None:
-    """Writes a JSON file in one step, so that no reader ever sees half of it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(result, indent=2) + "\n")
-    temporary.replace(path)
 
 
 def run_expert(

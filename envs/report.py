@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from envs.errors import UserError
-from envs.experts import RESULT_KEYS, check_output, run_expert, write_json
+from envs.experts import RESULT_KEYS, check_output, run_expert
+from envs.files import complete_or_untouched, write_json
 from envs.tabletop.contacts import ContactRecorder, Event, to_world
 from envs.tabletop.env import SETTINGS, TabletopEnv
 from envs.value_map import draw_point
@@ -67,9 +68,8 @@ def _pictures(folder: Path, task: str, seed: int, console: Console) -> Image:
     path = folder / f"{task}-{seed}.png"
     if not path.exists():
         console.print(f"{task}: pictures")
-        temporary = path.with_name(f".{path.name}")
-        iio.imwrite(temporary, episode_pictures(task, seed), extension=".png")
-        temporary.replace(path)
+        with complete_or_untouched(path) as aside:
+            iio.imwrite(aside, episode_pictures(task, seed))
     return np.asarray(iio.imread(path), np.uint8)
 
 

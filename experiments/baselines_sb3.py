@@ -22,9 +22,10 @@ from stable_baselines3 import PPO
 import envs
 from aim_rl.backend import TABLETOP
 from aim_rl.evaluate import choose_checkpoint
-from aim_rl.runs import check_writable, write_json
+from aim_rl.runs import check_writable
 from aim_rl.statistics import describe
 from envs.errors import exit_cleanly
+from envs.files import write_json
 from envs.tabletop.env import TabletopEnv
 from experiments.gym_env import Array, Curve, FlatEnv, FrozenModel, GymTask, chunk_env, decode, evaluate, vectorised
 from experiments.runs import write_csv, write_table

@@ -17,13 +17,14 @@ import torch
 import tyro
 from torch import Tensor
 
-from aim_rl.model import AIM, PRESETS, PROPRIO_DIM, WorldContext, sample_chain
+from aim_rl.model import AIM, PROPRIO_DIM, WorldContext, sample_chain
 from aim_rl.model.__main__ import action_flops, context_tokens, world_flops
 from aim_rl.model.aim import Observed
 from aim_rl.model.compiling import check_compiler, compile_blocks
 from aim_rl.model.history import History, empty_history
+from aim_rl.model.presets import preset_named
 from aim_rl.model.visibility import READS_TEXT
-from envs.errors import UserError, exit_cleanly
+from envs.errors import exit_cleanly
 
 
 @dataclass
@@ -111,11 +112,9 @@ class Decision:
 @torch.no_grad()
 def decision_time(config: DecisionTimeConfig) -> str:
     """The table, in milliseconds."""
-    if config.preset not in PRESETS:
-        raise UserError(f"unknown preset {config.preset!r}; choose one of {', '.join(PRESETS)}")
+    preset = preset_named(config.preset)
     if config.compile:
         check_compiler()
-    preset = PRESETS[config.preset]
     with torch.device("meta"):
         shapes = AIM(preset)
         flops = {"world": world_flops(shapes), "action": action_flops(shapes)}

@@ -23,9 +23,9 @@ from aim_rl.data.knots import decode_knots
 from aim_rl.evaluate import choose_checkpoint, run_episodes
 from aim_rl.model import AIM
 from aim_rl.policy import AimPolicy
-from aim_rl.runs import write_json
 from aim_rl.statistics import describe, success_rate
 from envs.errors import UserError, exit_cleanly
+from envs.files import write_json
 from experiments.runs import write_csv, write_table
 from rewards import landing_response
 

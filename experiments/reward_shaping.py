@@ -18,9 +18,10 @@ import tyro
 
 from aim_rl.finetune import FinetuneConfig
 from aim_rl.resume import says_how_to_resume
-from aim_rl.runs import complete_or_untouched, new_run
+from aim_rl.runs import new_run
 from aim_rl.statistics import describe, success_rate
 from envs.errors import UserError, exit_cleanly
+from envs.files import complete_or_untouched
 from experiments.runs import band, own_and_passed_on, run, run_or_go_on, scalars, steps_to, write_csv, write_table
 
 PER_STEP = 1 / FinetuneConfig.step_limit

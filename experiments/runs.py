@@ -17,8 +17,8 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from aim_rl.runs import complete_or_untouched
 from envs.errors import UserError
+from envs.files import complete_or_untouched
 
 Array = NDArray[np.float64]
 WINDOW = 5  # iterations that a curve is averaged over

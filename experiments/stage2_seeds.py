@@ -16,9 +16,10 @@ import matplotlib.pyplot as plt
 import tyro
 
 from aim_rl.resume import says_how_to_resume
-from aim_rl.runs import complete_or_untouched, new_run
+from aim_rl.runs import new_run
 from aim_rl.statistics import describe, success_rate
 from envs.errors import exit_cleanly
+from envs.files import complete_or_untouched
 from experiments.runs import own_and_passed_on, run_or_go_on, scalars, smooth, write_csv, write_table
 
 
@@ -35,10 +36,11 @@ class SeedsConfig:
 
 
 def run_seed(config: SeedsConfig, seed: int, arguments: list[str]) -> dict[str, Any]:
-    """Runs one seed unless it is done; returns its result.json."""
+    """Runs one seed unless it is done; returns its result.json. The first measures the Stage I of all."""
     folder = config.out / f"seed_{seed}"
     if not (folder / "result.json").exists():
-        run_or_go_on("aim_rl.finetune", folder, ["--task", config.task, "--seed", seed], arguments)
+        once = ["--no-measure-stage1"] if seed else []
+        run_or_go_on("aim_rl.finetune", folder, ["--task", config.task, "--seed", seed, *once], arguments)
     return json.loads((folder / "result.json").read_text())
 
 

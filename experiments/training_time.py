@@ -19,12 +19,13 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from aim_rl.data.dataset import DemonstrationSet
-from aim_rl.model import AIM, CAMERAS, PRESETS, Preset
+from aim_rl.model import AIM, CAMERAS, Preset
 from aim_rl.model.compiling import check_compiler, compile_blocks
+from aim_rl.model.presets import preset_named
 from aim_rl.model.tokenizer import PixelTokenizer
 from aim_rl.parallel import Processes
 from aim_rl.pretrain import PretrainConfig, accumulate_gradients
-from envs.errors import UserError, exit_cleanly
+from envs.errors import exit_cleanly
 from experiments.decision_time import measure_machine, seconds
 
 
@@ -107,11 +108,9 @@ def training_flops(preset: Preset, batch_size: int) -> int:
 
 def training_time(config: TrainingTimeConfig) -> str:
     """One line: milliseconds of a step and of its floors, and the memory it took."""
-    if config.preset not in PRESETS:
-        raise UserError(f"unknown preset {config.preset!r}; choose one of {', '.join(PRESETS)}")
+    preset = preset_named(config.preset)
     if config.compile:
         check_compiler()
-    preset = PRESETS[config.preset]
     flops = training_flops(preset, config.batch_size)
     machine = measure_machine(config.repeats)
     cuda = machine.device.type == "cuda"

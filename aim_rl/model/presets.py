@@ -7,6 +7,7 @@ from typing import Literal
 from typeguard import TypeCheckError, check_type
 
 from aim_rl.model.visibility import TABLES
+from envs.errors import UserError
 
 STEM_CELL = 4  # px of a camera image folded into one cell of the observation stem
 MAY_BE_ZERO = ("stem_channels", "keypoints", "history")
@@ -285,3 +286,10 @@ PRESETS = {
         ),
     )
 }
+
+
+def preset_named(name: str) -> Preset:
+    """Raises UserError if there is none."""
+    if name not in PRESETS:
+        raise UserError(f"unknown preset {name!r}; choose one of {', '.join(PRESETS)}")
+    return PRESETS[name]

@@ -15,8 +15,9 @@ from aim_rl.data.files import episode_path, read_episode, write_episode
 from aim_rl.model import AIM
 from aim_rl.pretrain import PretrainConfig
 from aim_rl.resume import RunState
-from aim_rl.runs import check_writable, new_run, tensorboard, write_json
+from aim_rl.runs import check_writable, new_run, tensorboard
 from envs.errors import exit_cleanly
+from envs.files import write_json
 
 from .data.conftest import episode_of
 

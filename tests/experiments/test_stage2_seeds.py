@@ -50,3 +50,16 @@ def test_finished_seeds_become_a_table_and_a_plot(tmp_path: Path, monkeypatch: p
     table = (tmp_path / "table.md").read_text()
     assert "--groups 1" in table and "65.0 %" in table
     assert iio.imread(tmp_path / "success.png").std() > 10
+
+
+def test_stage1_is_measured_once_for_all_seeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def fake_run(module: str, folder: Path, options: list[object], passed_on: list[str]) -> None:
+        asked.append("--no-measure-stage1" in options)
+        finished_run(folder, 50)
+
+    monkeypatch.setattr(stage2_seeds, "run_or_go_on", fake_run)
+    monkeypatch.setattr(sys, "argv", ["stage2_seeds", "--task", "stack_blocks", "--out", str(tmp_path)])
+    stage2_seeds.main()
+    assert asked == [False, True, True]

@@ -1,0 +1,27 @@
+"""Files that are either complete or untouched."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+@contextmanager
+def complete_or_untouched(path: Path) -> Iterator[Path]:
+    """A file to write aside, which then takes the place of `path`; of the same ending."""
+    aside = path.with_name(f".new.{path.name}")
+    try:
+        yield aside
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Writes JSON so that the file is either complete or untouched."""
+    with complete_or_untouched(path) as aside:
+        aside.write_text(json.dumps(value, indent=2, default=str) + "\n")
