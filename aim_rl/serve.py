@@ -116,7 +116,7 @@ class PolicyServer:
         wanted, task = payload.get("action_type", "joint"), payload.get("task_name")
         if not isinstance(wanted, str) or wanted not in ACTION_TYPES:
             raise ProtocolError("reset_failed", f"action_type {wanted!r} does not exist; take joint or ee")
-        if task is not None and task not in self.tasks:
+        if task is not None and not (isinstance(task, str) and task in self.tasks):
             raise ProtocolError(
                 "reset_failed", f"the served checkpoint was trained for {', '.join(self.tasks)}, not for {task}"
             )

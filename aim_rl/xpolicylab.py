@@ -85,7 +85,8 @@ def read_message(frame: bytes | str) -> Message:
         raise ProtocolError("invalid_frame", f"this is no msgpack of plain arrays: {error}") from error
     if not isinstance(fields, dict):
         raise ProtocolError("invalid_frame", f"a message is a map, not a {type(fields).__name__}")
-    kind, payload = fields.get("message_type"), fields.get("payload") or {}
+    kind, payload = fields.get("message_type"), fields.get("payload")
+    payload = {} if payload is None else payload
     message = Message(
         kind=kind if isinstance(kind, str) else "",
         message_id=str(fields.get("message_id", "")),
