@@ -42,7 +42,7 @@ def save_checkpoint(directory: Path, model: AIM, card: dict[str, Any], half: boo
         return
     if half:
         weights = {name: tensor.half() for name, tensor in weights.items()}
-    aside, old = (directory.with_name(f".{directory.name}.{end}") for end in ("tmp", "old"))
+    aside, old = directory.with_name(f".{directory.name}.tmp"), _before(directory)
     try:
         if old.exists() and not directory.exists():
             old.rename(directory)
@@ -64,6 +64,10 @@ def save_checkpoint(directory: Path, model: AIM, card: dict[str, Any], half: boo
         shutil.rmtree(old, ignore_errors=True)
 
 
+def _before(directory: Path) -> Path:
+    return directory.parent / f".{directory.name}.old"
+
+
 def _whole(tensor: Tensor) -> Tensor:
     tensor = tensor.detach()
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
@@ -75,7 +79,9 @@ def checkpoint_directory(path: Path) -> Path:
     Raises:
         UserError: there is no checkpoint at `path`.
     """
-    for candidate in (path, path / "checkpoint"):
+    inside = path / "checkpoint"
+    # A process that was killed while it replaced a checkpoint leaves the one before under this name.
+    for candidate in (path, _before(path), inside, _before(inside)):
         if (candidate / "config.json").is_file() and (candidate / "model.safetensors").is_file():
             return candidate
     what = "holds no checkpoint (config.json and model.safetensors)" if path.is_dir() else "does not exist"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import json
 import resource
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -139,6 +141,25 @@ def test_a_new_checkpoint_replaces_the_old_one(saved: Path) -> None:
     model, card = load_checkpoint(saved)
     assert model.preset.depth == 1 and card["stage"] == 2 and "minutes" not in card
     assert len(contents(saved.parent)) == 2
+
+
+@pytest.mark.parametrize("given", ["the checkpoint", "its run"])
+def test_a_process_killed_between_the_two_moves_leaves_the_old_checkpoint(saved: Path, given: str) -> None:
+    """The second move's process ends at once, as by SIGKILL: nothing tidies up after it."""
+    killed = f"""
+import os
+from pathlib import Path
+from aim_rl.checkpoint import load_checkpoint, save_checkpoint
+saved, rename = Path({str(saved)!r}), Path.rename
+Path.rename = lambda path, target: os._exit(9) if path.suffix == ".tmp" else rename(path, target)
+save_checkpoint(saved, *load_checkpoint(saved))
+"""
+    assert subprocess.run([sys.executable, "-c", killed]).returncode == 9
+    assert not saved.exists()
+    model, card = load_checkpoint(saved if given == "the checkpoint" else saved.parent)
+    assert card["task"] == CARD["task"]
+    save_checkpoint(saved, model, card)
+    assert set(contents(saved.parent)) == {"checkpoint/config.json", "checkpoint/model.safetensors"}
 
 
 def test_output_below_a_file_is_refused(tmp_path: Path, tiny_model: AIM) -> None:
