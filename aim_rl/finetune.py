@@ -79,7 +79,7 @@ class FinetuneConfig:
     """Which maps the dense reward reads (rewards/maps.py); uniform, other_decision and other_scene are controls."""
     anneal: bool = False
     """Lets the dense reward's weight fall linearly to 0 over the iterations."""
-    lambda_dense: float = 0.05
+    lambda_dense: float = 0.2
     """Weight of the dense reward."""
     lambda_sparse: float = 1.0
     """Weight of success."""

@@ -83,11 +83,12 @@ def landing_response(
 def settled_response(
     before: Tensor, after: Tensor, landing: Tensor, intrinsic: Tensor, extrinsic: Tensor, image_size: tuple[int, int]
 ) -> Tensor:
-    """What the map said of a landing point and no longer says: max(0, M_t(Π(p)) - M_t'(Π(p))), in [0, 1].
+    """What the map said of a landing point and no longer says: M_t(Π(p)) - M_t'(Π(p)), in [-1, 1].
 
     A map carries the next event. So a point that it names before the chunk and leaves once it has seen how the chunk
-    ended is an interaction done: a block grasped, or let go where it belongs. Hovering at a peak, and closing
-    the gripper beside the block, leave the map where it is and earn nothing.
+    ended is an interaction done: a block grasped, or let go where it belongs. A point that it names only afterwards is
+    one undone: a block dropped there has to be grasped again. Hovering at a peak, and closing the gripper beside
+    the block, leave the map where it is and earn nothing.
 
     Args:
         before: [..., 3, H, W], the map of the moment the chunk starts, predicted before it was chosen.
@@ -95,11 +96,12 @@ def settled_response(
         landing, intrinsic, extrinsic, image_size: as in `landing_response`.
 
     Returns:
-        [..., h], in the dtype of the maps.
+        [..., h], in the dtype of the maps; of the arm with the larger change.
     """
     maps = torch.stack([before, after], -4)
     then, now = _response_by_arm(maps, landing, intrinsic, extrinsic, image_size).unbind(-3)
-    return (then - now).clamp_min(0).amax(-2)
+    change = then - now
+    return change.gather(-2, change.abs().argmax(-2, keepdim=True)).squeeze(-2)
 
 
 class Judged(NamedTuple):
@@ -108,7 +110,7 @@ class Judged(NamedTuple):
     response: Tensor
     """[..., h], M_t(Π(p)) of each control step."""
     settled: Tensor
-    """[..., h], `settled_response` on the control step where it is largest, else 0; 0 where no map follows."""
+    """[..., h], `settled_response` on the control step where it is farthest from 0, else 0; 0 where no map follows."""
     arrived: Tensor
     """[...], the following map's response where the last executed control step landed; 0 where no map follows."""
     event: Tensor
@@ -139,8 +141,8 @@ def judge(
     h = executed.shape[-1]
     response = landing_response(maps, landing, *camera)[..., :h] * executed
     landing = landing[..., :h, :, :]
-    fallen = settled_response(before, after, landing, *camera) * executed
-    settled = fallen * F.one_hot(fallen.argmax(-1), h) * followed[..., None]
+    change = settled_response(before, after, landing, *camera) * executed
+    settled = change * F.one_hot(change.abs().argmax(-1), h) * followed[..., None]
     last = (executed.sum(-1) - 1).clamp_min(0)[..., None, None, None].expand(*landing.shape[:-3], 1, 2, 3)
     arrived = landing_response(after.unsqueeze(-4), landing.gather(-3, last), *camera)[..., 0] * followed
     return Judged(response, settled, arrived, event)

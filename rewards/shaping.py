@@ -108,10 +108,11 @@ def gated(episode: Episode) -> Tensor:
 
 
 def settled(episode: Episode) -> Tensor:
-    """r_dense,k = max(0, M_t(Π(p_k)) - M_{t+1}(Π(p_k))) on the control step of the decision where it is largest.
+    """r_dense,k = M_t(Π(p_k)) - M_{t+1}(Π(p_k)) on the control step of the decision where it is farthest from 0.
 
-    Paid once for an interaction that the frozen model sees done (`rewards.response.settled_response`). An episode's
-    last decision settles nothing: no map follows, and success is paid by itself.
+    Paid once for an interaction that the frozen model sees done, and taken back for one that it sees undone
+    (`rewards.response.settled_response`): picking up, dropping and picking up again earns one grasp. An episode's last
+    decision settles nothing: no map follows, and success is paid by itself.
     """
     return episode.judged.settled
 

@@ -86,7 +86,7 @@ class Recorded:
         return float(max((heights[a] for a in range(2) if self.point[decision, j, a] == 0), default=0.0))
 
     def settled(self, decision: int) -> float:
-        """The largest fall of the map at a point of this chunk, from before it to after it."""
+        """The largest change of the map at a point of this chunk, from before it to after it; a fall is positive."""
         start, end = decision * self.execute, min((decision + 1) * self.execute, self.steps)
         if end == self.steps:
             return 0.0
@@ -94,7 +94,7 @@ class Recorded:
         before = self.height[decision - 1, now] if decision else self.height[0, 0]
         fall = before - self.height[decision + 1, 0]
         seen = [fall[a] for j in range(end - start) for a in range(2) if self.point[decision, j, a] == 0]
-        return max(0.0, float(max(seen, default=0.0)))
+        return float(max(seen, key=abs, default=0.0))
 
     def potential(self, decision: int) -> float:
         """What the map of a decision says of where the tool was sent before it; 0 at both ends of the episode."""

@@ -93,11 +93,11 @@ def episode_by_hand(
                 case "gated":
                     dense[j] = np.mean(seen) * success
                 case "settled":
-                    dense[j] = max(0.0, *falls) if i + 1 < decisions else 0.0
+                    dense[j] = max(falls, key=abs) if i + 1 < decisions else 0.0
                 case "privileged":
                     dense[j] = progress(i * h + j + 1) - progress(i * h + j)
         if shaping == "settled":
-            dense[dense < dense.max()] = 0.0
+            dense[np.abs(dense) < np.abs(dense).max()] = 0.0
         if shaping == "potential":
             j = min(h, last + 1 - i * h) - 1
             dense[j] = GAMMA * potential_by_hand(maps, actions, i + 1) - potential_by_hand(maps, actions, i)

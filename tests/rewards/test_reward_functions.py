@@ -134,11 +134,12 @@ def settle(before: torch.Tensor, after: torch.Tensor, landing: list) -> list[flo
 
 
 def test_what_the_map_lets_go_of_is_settled() -> None:
-    """A grasp moves the map on; hovering over the target, or closing beside it, does not."""
+    """A grasp moves the map on, a drop moves it back; hovering over the target, or closing beside it, does neither."""
     empty = torch.zeros(24, 32)
     here, there = torch.stack([blob(8, 10), empty, blob(8, 10)]), torch.stack([blob(20, 10), empty, blob(20, 10)])
-    grasped, beside, other_arm = settle(here, there, [[LEFT, AWAY], [RIGHT, AWAY], [AWAY, LEFT]])
-    assert grasped > 0.9 and beside == 0 and other_arm == 0
+    grasped, where_it_goes, other_arm = settle(here, there, [[LEFT, AWAY], [RIGHT, AWAY], [AWAY, LEFT]])
+    assert grasped > 0.9 and where_it_goes < -0.9 and other_arm == 0
+    assert settle(there, here, [[LEFT, AWAY]])[0] == -grasped  # dropped where it was grasped: nothing is gained
     assert settle(here, here, [[LEFT, AWAY]]) == [0.0]
     # Half let go pays half: 0.88.. at the point before, half of it after.
     whole, half = settle(here, 0 * here, [[LEFT, AWAY]]), settle(here, here / 2, [[LEFT, AWAY]])
