@@ -1,0 +1,124 @@
+"""Does a reward tell success from failure? `python -m experiments.reward_audit --task T --out DIR`.
+
+Rolls out Stage I as Stage II's first iterations do and asks of every dense reward, before anything is trained on it:
+what do an episode that succeeds and one that fails earn by it, and how often does the first earn more? Below 0.5 it
+pays for failing. Writes table.md into DIR.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import torch
+import tyro
+from torch import Tensor
+
+import envs
+from aim_rl.checkpoint import load_checkpoint
+from aim_rl.evaluate import choose_checkpoint
+from aim_rl.finetune import FinetuneConfig, check, rollout_config
+from aim_rl.groups import Ready, training_batches
+from aim_rl.policy import AimPolicy
+from aim_rl.progress import progress
+from aim_rl.runs import check_writable, use_all_cores
+from aim_rl.simulators import Simulators
+from envs.errors import UserError, exit_cleanly
+from envs.tabletop.task import Task, task_class
+from experiments.runs import write_table
+from rewards import MapSource, RewardConfig, Shaping
+from rewards.torchrl_transform import ValueMapRewardTransform
+
+AUDITED: tuple[tuple[Shaping, MapSource], ...] = (
+    ("additive", "refreshed"),
+    ("additive", "held"),
+    ("additive", "uniform"),
+    ("additive", "other_scene"),
+    ("length_normalised", "refreshed"),
+    ("best_so_far", "refreshed"),
+    ("potential", "refreshed"),
+    ("settled", "refreshed"),
+    ("settled", "held"),
+    ("settled", "other_scene"),
+    ("settled", "other_decision"),
+    ("privileged", "refreshed"),
+)
+"""All that do not themselves read success (rewards/shaping.py, rewards/maps.py)."""
+
+
+@dataclass
+class AuditConfig:
+    """What dense rewards say of episodes that succeed and that fail."""
+
+    task: str
+    """RoboTwin's task name; stack_blocks is short for stack_blocks_two."""
+    out: Path
+    """Folder of table.md."""
+    stage1: Path | None = None
+    """Stage I run or checkpoint; the shipped one by default."""
+    iterations: int = 8
+    """Of 64 episodes."""
+    seed: int = 0
+
+
+def earned(config: AuditConfig, task: str) -> tuple[dict[str, Tensor], Tensor]:
+    """What each episode earned by each reward, [episodes], and whether it succeeded."""
+    model, _ = load_checkpoint(choose_checkpoint(task, config.stage1), task)
+    training = FinetuneConfig(task, seed=config.seed)
+    torch.manual_seed(config.seed)
+    policy = AimPolicy(model, model.preset.execute, training.sampler, training.noise_level)
+    sums: dict[str, list[Tensor]] = {}
+    success: list[Tensor] = []
+    simulators = Simulators(rollout_config(training, task, model), policy, config.seed)
+    measured = task_class(task).progress is not Task.progress
+    try:
+        with progress(f"Roll out Stage I on {task}", config.iterations, "iterations") as bar:
+            batches = training_batches(simulators, Ready(), training.group * training.groups)
+            for iteration, rollouts in zip(range(config.iterations), batches, strict=False):
+                for shaping, maps in AUDITED if measured else AUDITED[:-1]:
+                    reward = RewardConfig(1.0, 0.0, shaping, training.grpo.gamma, maps)
+                    paid = ValueMapRewardTransform(reward, model.preset.head_size)(rollouts)["next", "reward_dense"]
+                    sums.setdefault(f"{shaping}, {maps}", []).append(paid.sum((1, 2)))
+                    if (shaping, maps) == ("settled", "refreshed"):
+                        sums.setdefault("settled, refreshed, never taken back", []).append(
+                            paid.clamp_min(0).sum((1, 2))
+                        )
+                mask = rollouts["collector", "mask"]
+                success.append(cast(Tensor, (rollouts["next", "terminated"][..., 0] & mask).any(1)))
+                bar.update(iteration + 1, "")
+    finally:
+        simulators.shutdown()
+    return {name: torch.cat(parts) for name, parts in sums.items()}, torch.cat(success)
+
+
+def earns_more(succeeded: Tensor, failed: Tensor) -> float:
+    """Share of the pairs in which the episode that succeeded earned more; of the equal ones, half (the area under the
+    ROC curve).
+    """
+    difference = succeeded[:, None] - failed
+    return ((difference > 0).float().mean() + (difference == 0).float().mean() / 2).item()
+
+
+def main() -> None:
+    config = tyro.cli(AuditConfig, description=__doc__)
+    task = envs.resolve_task(config.task)
+    if config.iterations < 1:
+        raise UserError("--iterations must be at least 1")
+    check(FinetuneConfig(task, config.stage1), task)
+    check_writable(config.out / "table.md")
+    use_all_cores()
+    sums, success = earned(config, task)
+    if success.all() or not success.any():
+        raise UserError(f"all {len(success)} episodes ended alike; there is nothing to tell apart")
+    rows = []
+    for name, total in sums.items():
+        parts = [total[success], total[~success]]
+        rows.append([name, *(f"{part.mean():.2f} ± {part.std():.2f}" for part in parts), f"{earns_more(*parts):.2f}"])
+    count = f"{int(success.sum())} of {len(success)}"
+    columns = ["reward, maps", f"success earns ({count})", "failure earns (mean ± s.d.)", "success earns more"]
+    write_table(config.out / "table.md", columns, rows)
+
+
+if __name__ == "__main__":
+    exit_cleanly(main)
