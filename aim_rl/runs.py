@@ -58,7 +58,7 @@ def check_writable(path: Path) -> None:
 
 
 def gpu_or_cpu() -> torch.device:
-    """Where a command runs its model: this process's NVIDIA GPU, of several processes (torchrun) one each; else the CPU."""
+    """Where a command runs its model: on an NVIDIA GPU, of torchrun's processes each on its own; else on the CPU."""
     if torch.cuda.is_available():
         return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
     return torch.device("cpu")

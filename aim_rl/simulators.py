@@ -35,8 +35,8 @@ class Simulators:
 
     A process that renders, simulates and decides keeps its core busy; with the policy in the main process the cores
     waited for each other at every decision. Every process takes the same number of decisions per round and rests
-    between them, so what they do depends on the seeds alone, as long as none is lost. They share the policy's weights, on a GPU too
-    (CUDA IPC); rollouts come on the CPU.
+    between them, so what they do depends on the seeds alone, as long as none is lost. They share the policy's weights,
+    also those on a GPU (CUDA IPC); rollouts come on the CPU.
 
     A process that dies, hangs or simulates NaN is replaced. Groups that were not whole go with it; their seeds come
     first in the new process. One of them may be what kills it: when a second process is lost before the first of
