@@ -6,12 +6,15 @@ import copy
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from tensordict import TensorDict, TensorDictBase
 
+from aim_rl import evaluate, finetune, serve
+from aim_rl.checkpoint import save_checkpoint
 from aim_rl.data.dataset import DemonstrationSet
 from aim_rl.data.files import episode_path, write_episode
 from aim_rl.model import AIM, PRESETS
@@ -92,3 +95,27 @@ def test_a_training_step_on_the_gpu_is_the_cpus(tmp_path: Path) -> None:
     assert losses == pytest.approx(expected)
     for name, tensor in model.state_dict().items():
         torch.testing.assert_close(tensor, ours.state_dict()[name], atol=1e-6, rtol=1e-5)
+
+
+def test_commands_put_the_model_on_the_gpu(tmp_path: Path, tiny_model: AIM, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_checkpoint(tmp_path / "stage1", tiny_model, {"task": "click_bell", "stage": 1})
+    given: list[AIM] = []
+
+    def evaluated(model: AIM, *_: Any) -> dict[int, bool]:
+        given.append(model)
+        return {0: True}
+
+    async def served(model: AIM, *_: Any) -> None:
+        given.append(model)
+
+    for command in (evaluate, finetune, serve):
+        monkeypatch.setattr(command, "gpu_or_cpu", lambda: CUDA)
+    monkeypatch.setattr(evaluate, "run_episodes", evaluated)
+    monkeypatch.setattr(serve, "run_server", served)
+    monkeypatch.setattr("sys.argv", ["serve", "--checkpoint", str(tmp_path / "stage1")])
+    with PretendedGpu():
+        evaluate.evaluate(evaluate.EvaluateConfig("click_bell", tmp_path / "stage1"))
+        serve.main()
+        config = finetune.FinetuneConfig("click_bell", stage1=tmp_path / "stage1")
+        given.append(finetune.stage1_model(config, "click_bell", tmp_path))
+        assert [model.device for model in given] == [CUDA] * 3
