@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import deque
 from typing import Any
 
@@ -22,7 +23,8 @@ DECISIONS = 30  # scale of the decision's number
 class Critic(nn.Module):
     """V(s), the discounted return to come, from keypoints, proprioception and the decision's number.
 
-    Nothing of the world model runs for it: keypoints come with the stored world context.
+    Nothing of the world model runs for it: keypoints come with the stored world context. It stays on the CPU, where the
+    rollouts are.
 
     Args:
         model: whose keypoints and proprioception it reads.
@@ -31,7 +33,7 @@ class Critic(nn.Module):
 
     def __init__(self, model: AIM, updates: FiniteUpdates) -> None:
         super().__init__()
-        self._stats, self._updates = model.proprio_stats, updates
+        self._stats, self._updates = copy.deepcopy(model.proprio_stats).cpu(), updates
         self.network = nn.Sequential(
             nn.Linear(9 * model.preset.keypoints + PROPRIO_DIM + 1, WIDTH),
             nn.SiLU(),

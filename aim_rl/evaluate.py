@@ -21,7 +21,7 @@ from aim_rl.model import AIM
 from aim_rl.policy import AimPolicy
 from aim_rl.progress import progress
 from aim_rl.rollout import RolloutConfig, Scenes
-from aim_rl.runs import check_writable, one_thread
+from aim_rl.runs import check_writable, gpu_or_cpu, one_thread
 from aim_rl.statistics import SuccessRate, describe, success_rate
 from aim_rl.videos import record_episode
 from envs.errors import UserError, exit_cleanly
@@ -126,7 +126,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     if config.episodes < 1 or config.workers < 1 or config.seed < 0:
         raise UserError("--episodes and --workers must be at least 1, and --seed at least 0")
     checkpoint = choose_checkpoint(task, config.checkpoint)
-    model, _ = load_checkpoint(checkpoint, task)
+    model = load_checkpoint(checkpoint, task)[0].to(gpu_or_cpu())
     for path in (config.json, config.video and config.video / f"{task}.mp4"):
         if path is not None:
             check_writable(path)

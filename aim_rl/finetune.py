@@ -29,11 +29,12 @@ from aim_rl.evaluate import run_episodes
 from aim_rl.groups import Ready, training_batches
 from aim_rl.grpo import Grpo, GrpoConfig, learning_rate_share
 from aim_rl.model import AIM
+from aim_rl.parallel import processes
 from aim_rl.policy import AimPolicy
 from aim_rl.progress import progress
 from aim_rl.resume import Counters, RunState, ctrl_c_finishes_the_step, parse, says_how_to_resume
 from aim_rl.rollout import RolloutConfig
-from aim_rl.runs import new_run, tensorboard, use_all_cores
+from aim_rl.runs import gpu_or_cpu, new_run, tensorboard, use_all_cores
 from aim_rl.simulators import Simulators
 from aim_rl.statistics import SuccessRate, describe, success_rate
 from aim_rl.videos import draw_decision
@@ -247,8 +248,9 @@ def stage1_model(config: FinetuneConfig, task: str, run: Path) -> AIM:
         )
         path = run / "stage1"
         begun = path if (path / "config.json").exists() else None
-        pretrain.pretrain(pretrain.PretrainConfig(task, data, path, resume=begun))
-    return load_checkpoint(path, task)[0]
+        with processes() as here:
+            pretrain.pretrain(pretrain.PretrainConfig(task, data, path, resume=begun), here)
+    return load_checkpoint(path, task)[0].to(gpu_or_cpu())
 
 
 def measure(config: FinetuneConfig, task: str, model: AIM, stage: str) -> SuccessRate:

@@ -70,6 +70,8 @@ class GrpoConfig:
 class Grpo:
     """Optimizer, loss and the reference policy of Stage II.
 
+    Rollouts and the critic stay on the CPU; minibatches of decisions go where the model is.
+
     Args:
         policy: its action head is trained; nothing else has a gradient.
         config: settings.
@@ -192,10 +194,10 @@ class Grpo:
         age = self.policy.version - rollouts["version"][counted][:, 0]
         metrics["updates_behind"].append(age.float().mean().item())
         if (age == 0).any():
-            metrics["ratio_error_fresh"].append(self.ratio_error(gather(replayed, rows[age == 0][:CHECKED])))
+            metrics["ratio_error_fresh"].append(self.ratio_error(self._gather(replayed, rows[age == 0][:CHECKED])))
         for _ in range(self.config.epochs):
             for part in torch.randperm(len(rows)).split(self.config.minibatch):
-                decisions = gather(replayed, rows[part])
+                decisions = self._gather(replayed, rows[part])
                 losses = self.loss(decisions)
                 # Where the advantage is negative, PPO leaves the ratio unbounded: a few decisions with ratios of
                 # thousands can be the gradient. Beyond DUAL_CLIP they count as much, but have none (arXiv 1912.09729).
@@ -211,9 +213,13 @@ class Grpo:
                 for key in ("clip_fraction", "kl_approx", "ESS", "max_ratio", "mean_ratio"):
                     metrics[key].append(losses[key].mean().item())
         self.policy.version += 1
-        metrics["kl_to_stage1"].append(self.kl_to_stage1(gather(replayed, rows[:CHECKED])))
+        metrics["kl_to_stage1"].append(self.kl_to_stage1(self._gather(replayed, rows[:CHECKED])))
         metrics["decisions"].append(float(len(rows)))
         return {f"update/{key}": sum(values) / len(values) for key, values in metrics.items()}
+
+    def _gather(self, rollouts: TensorDictBase, rows: Tensor) -> TensorDictBase:
+        """The decisions at `rows` i64 [n, 2] (rollout, decision) of rollouts [N, T]: [n], where the model is."""
+        return rollouts[rows[:, 0], rows[:, 1]].to(self.policy.model.device)
 
     @torch.no_grad()
     def ratio_error(self, decisions: TensorDictBase) -> float:
@@ -233,8 +239,3 @@ class Grpo:
         finally:
             self.policy.set_submodule(part, trained)
         return torch.distributions.kl_divergence(now, before).mean().item()
-
-
-def gather(rollouts: TensorDictBase, rows: Tensor) -> TensorDictBase:
-    """The decisions at `rows` i64 [n, 2] (rollout, decision) of rollouts [N, T]: [n]."""
-    return rollouts[rows[:, 0], rows[:, 1]]

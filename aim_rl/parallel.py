@@ -31,6 +31,7 @@ from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forwar
 from aim_rl.model import AIM
 from aim_rl.model.streams import Stream
 from aim_rl.resume import Counters, RunState
+from aim_rl.runs import gpu_or_cpu
 
 WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
 BLOCK_METHODS = ("modulation", "queries_keys_values", "text_keys_values", "update")  # by which a block is entered
@@ -65,9 +66,8 @@ ALONE = Processes(0, 1, torch.device("cpu"))
 @contextmanager
 def processes() -> Iterator[Processes]:
     """Those that torchrun started, or this one alone; with NVIDIA GPUs one each. Only the first one prints."""
-    count, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
-    cuda = torch.cuda.is_available()
-    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0))) if cuda else torch.device("cpu")
+    count, rank, device = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0)), gpu_or_cpu()
+    cuda = device.type == "cuda"
     if cuda:
         torch.cuda.set_device(device)
     if count == 1:

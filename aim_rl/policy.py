@@ -15,7 +15,7 @@ from torch.distributions import Independent, Normal
 
 from aim_rl.data.knots import decode_knots
 from aim_rl.model import AIM, PROPRIO_DIM, WorldContext, proprio, sample_chain, step_distribution
-from aim_rl.model.flow import time_grid
+from aim_rl.model.flow import draw, time_grid
 from aim_rl.model.history import History, empty_history
 from aim_rl.model.sampler import NoiseHead, StepSampler, random_steps
 from envs.tabletop.scene import CAMERAS
@@ -55,6 +55,9 @@ class AimPolicy(TensorDictModuleBase):
 
     `get_dist` recomputes the S Gaussians in one batched call of the action head; it never touches the frozen
     streams, so an update costs the same at any world size.
+
+    The model may be on a GPU: what `forward` reads goes there, what it writes goes where the observation is, and noise
+    is drawn on the CPU (`flow.draw`). `get_dist` computes where its decisions are, which must be the model's device.
 
     A preset with history makes the policy one of a fixed batch of scenes: it remembers (`history`), row by row, what it
     saw and commanded since the row's `decision` was 0.
@@ -99,7 +102,8 @@ class AimPolicy(TensorDictModuleBase):
         self.history: History | None = None
         self.noise = None
         if sampler == "flow_noise":
-            self.noise = NoiseHead(PROPRIO_DIM, model.preset.n_knots, model.preset.action_dim, noise_level)
+            head = NoiseHead(PROPRIO_DIM, model.preset.n_knots, model.preset.action_dim, noise_level)
+            self.noise = head.to(model.device)
         if train_world and model.preset.history:
             raise ValueError("the world streams of a preset with history cannot be trained in Stage II")
         self.train_world = train_world
@@ -119,19 +123,19 @@ class AimPolicy(TensorDictModuleBase):
 
     @torch.no_grad()
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
-        flat = tensordict.reshape(-1)
         model, preset = self.model, self.model.preset
+        flat = tensordict.select(*self.in_keys).reshape(-1).to(model.device)
         observation = {key: flat[key] for key in OBSERVATION}
         history = self._recall(flat)
         _, maps, context = model.imagine(observation, flat["text"], torch.Generator().manual_seed(0), history)
         exists = context.exists
         if exists is None:
-            exists = torch.ones(len(flat), context.kv.shape[-2], dtype=torch.bool)
+            exists = torch.ones(len(flat), context.kv.shape[-2], dtype=torch.bool, device=model.device)
         flat.update({"context_kv": context.kv, "context_keypoints": context.keypoints, "context_exists": exists})
         flat["proprio"] = proprio(observation)
-        zero = torch.zeros(len(flat), preset.n_knots, preset.action_dim)
+        zero = torch.zeros(len(flat), preset.n_knots, preset.action_dim, device=model.device)
         if self.sampler == "initial_noise":
-            start = self.noise_level * torch.randn_like(zero)
+            start = self.noise_level * draw(zero.shape, zero)
             chains = self._denoise(flat, torch.stack([zero, start, -start], 1))
             flat["chain"], chunk = chains[:, :, 0], chains[:, -1, 1]
             deviation = ((chunk - chains[:, -1, 2]) / 2)[:, : self.executed_knots]
@@ -147,7 +151,7 @@ class AimPolicy(TensorDictModuleBase):
             flat["chain"] = self._denoise(flat, zero)
             chunk = flat["chain"][:, -1]
         else:
-            flat["chain"] = self._denoise(flat, torch.randn_like(zero))
+            flat["chain"] = self._denoise(flat, draw(zero.shape, zero))
             steps = random_steps(self.sampler, preset.action_steps)
             chunk, flat["sample"] = flat["chain"][:, -1], flat["chain"][:, 1:][:, steps, : self.executed_knots]
             flat["sample_log_prob"] = self.get_dist(flat).log_prob(flat["sample"])
@@ -158,7 +162,8 @@ class AimPolicy(TensorDictModuleBase):
         flat["action"], flat["landing"] = actions[:, : self.execute].float(), landing.float()
         flat["value_map"] = maps[..., :rows, :columns]
         flat["version"] = self.version.expand(len(flat), 1).clone()
-        return tensordict.update(flat.reshape(tensordict.shape).select(*self.out_keys, strict=False))
+        written = flat.select(*self.out_keys, strict=False).reshape(tensordict.shape)
+        return tensordict.update(written.to(tensordict["qpos"].device))
 
     def get_dist(self, tensordict: TensorDictBase) -> Independent:
         """The Gaussians of the S random denoising steps: batch [*, S], event [executed knots, 14]."""

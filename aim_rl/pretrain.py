@@ -24,7 +24,6 @@ from aim_rl.data.dataset import DemonstrationSet
 from aim_rl.model import AIM, instruction_tokenizer, load_frozen, load_wan, map_peak_error, proprio, sample_chain
 from aim_rl.model.compiling import check_compiler, compile_blocks
 from aim_rl.model.presets import preset_named
-from aim_rl.model.wan import Frozen
 from aim_rl.parallel import ALONE, Processes, SharedState, Whole, place, processes, release
 from aim_rl.pictures import Image, stage1_picture
 from aim_rl.progress import progress
@@ -172,9 +171,6 @@ def new_model(config: PretrainConfig, here: Processes) -> AIM:
             model = AIM(preset)
         if config.wan is not None:
             load_frozen(model, config.wan)
-    for part in (model.tokenizer, model.text):
-        if isinstance(part, Frozen):
-            part.to(here.device)
     return model
 
 

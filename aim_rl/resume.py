@@ -131,7 +131,7 @@ class RunState:
         if pickles:
             raise UserError(f"{pickles[0]} is a pickle, which may run any code; such a state is not loaded")
         try:
-            self._rotation.load_latest(self._checkpoint)
+            self._rotation.load_latest(self._checkpoint, map_location="cpu")  # from there, parts take it
         except (CheckpointError, OSError, ValueError, KeyError) as error:
             raise UserError(f"the state in {folder} is damaged or of another configuration ({error})") from error
 

@@ -57,6 +57,13 @@ def check_writable(path: Path) -> None:
         raise UserError(f"cannot write {path}: {error.strerror}; choose another place") from error
 
 
+def gpu_or_cpu() -> torch.device:
+    """Where a command runs its model: on an NVIDIA GPU, of torchrun's processes each on its own; else on the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+    return torch.device("cpu")
+
+
 def use_all_cores() -> None:
     """Lets torch use every core: while the model runs in this process, the worker processes wait."""
     torch.set_num_threads(len(os.sched_getaffinity(0)))

@@ -28,7 +28,7 @@ from websockets.exceptions import ConnectionClosed
 from aim_rl.checkpoint import load_checkpoint, tasks_of
 from aim_rl.model import AIM
 from aim_rl.policy import AimPolicy
-from aim_rl.runs import one_thread
+from aim_rl.runs import gpu_or_cpu, one_thread
 from aim_rl.xpolicylab import (
     ACTION_TYPES,
     Message,
@@ -179,7 +179,7 @@ def main() -> None:
     if not 0 <= config.port < 2**16:
         raise UserError("--port must be in 0 .. 65535")
     model, card = load_checkpoint(config.checkpoint)
-    asyncio.run(run_server(model, tasks_of(card), config.host, config.port))
+    asyncio.run(run_server(model.to(gpu_or_cpu()), tasks_of(card), config.host, config.port))
 
 
 if __name__ == "__main__":

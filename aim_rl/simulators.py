@@ -35,7 +35,8 @@ class Simulators:
 
     A process that renders, simulates and decides keeps its core busy; with the policy in the main process the cores
     waited for each other at every decision. Every process takes the same number of decisions per round and rests
-    between them, so what they do depends on the seeds alone, as long as none is lost. They share the policy's weights.
+    between them, so what they do depends on the seeds alone, as long as none is lost. They share the policy's weights,
+    also those on a GPU (CUDA IPC); rollouts come on the CPU.
 
     A process that dies, hangs or simulates NaN is replaced. Groups that were not whole go with it; their seeds come
     first in the new process. One of them may be what kills it: when a second process is lost before the first of
@@ -212,7 +213,7 @@ def _simulate(
     )
     if snapshot is not None:  # now that the collector has tried the policy on nothing
         torch.set_rng_state(torch.from_numpy(snapshot["noise"]))
-        past = [torch.from_numpy(array) for array in snapshot["history"]]
+        past = [torch.from_numpy(array).to(policy.model.device) for array in snapshot["history"]]
         policy.history = History(*past) if past else None
     groups = whole_groups(whole_rollouts(collector, unfinished, more), unfinished, config.group)
     try:
@@ -234,7 +235,7 @@ def _take_snapshot(begun: list[Begun], unfinished: Unfinished, policy: AimPolicy
         "under_way": pack(under_way),
         "waiting": pack([rollout for rollouts in unfinished.waiting.values() for rollout in rollouts]),
         "noise": torch.get_rng_state().numpy(),
-        "history": [tensor.numpy() for tensor in policy.history or ()],
+        "history": [tensor.cpu().numpy() for tensor in policy.history or ()],
     }
 
 

@@ -24,6 +24,7 @@ from aim_rl.model.compiling import check_compiler, compile_blocks
 from aim_rl.model.history import History, empty_history
 from aim_rl.model.presets import preset_named
 from aim_rl.model.visibility import READS_TEXT
+from aim_rl.runs import gpu_or_cpu
 from envs.errors import exit_cleanly
 
 
@@ -65,8 +66,9 @@ def seconds(run: Callable[[], object], device: torch.device, repeats: int) -> fl
 
 
 def measure_machine(repeats: int) -> Machine:
-    cuda = torch.cuda.is_available()
-    device, dtype = (torch.device("cuda"), torch.bfloat16) if cuda else (torch.device("cpu"), torch.float32)
+    device = gpu_or_cpu()
+    cuda = device.type == "cuda"
+    dtype = torch.bfloat16 if cuda else torch.float32
     side, count = (8192, 2**30) if cuda else (512, 2**24)
     a = torch.randn(side, side, device=device, dtype=dtype)
     source = torch.zeros(count, device=device, dtype=torch.uint8)

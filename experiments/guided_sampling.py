@@ -23,6 +23,7 @@ from aim_rl.data.knots import decode_knots
 from aim_rl.evaluate import choose_checkpoint, run_episodes
 from aim_rl.model import AIM
 from aim_rl.policy import AimPolicy
+from aim_rl.runs import gpu_or_cpu
 from aim_rl.statistics import describe, success_rate
 from envs.errors import UserError, exit_cleanly
 from envs.files import write_json
@@ -54,16 +55,17 @@ class BestOfN(AimPolicy):
 
     @torch.no_grad()
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
-        flat, preset, n = super().forward(tensordict).reshape(-1), self.model.preset, self.candidates
+        model, preset, n = self.model, self.model.preset, self.candidates
+        flat = super().forward(tensordict).reshape(-1).to(model.device)
         draws = torch.randn(n, preset.n_knots, preset.action_dim, generator=torch.Generator().manual_seed(1))
         draws[0] = 0
-        start = (self.guide_noise * draws).expand(len(flat), *draws.shape)
-        chunks = self.model.knots.denormalise(self._denoise(flat, start)[:, -1])
+        start = (self.guide_noise * draws).to(model.device).expand(len(flat), *draws.shape)
+        chunks = model.knots.denormalise(self._denoise(flat, start)[:, -1])
         actions, landing = decode_knots(flat["qpos"][:, None].expand(-1, n, -1), chunks, preset.horizon)
         intrinsic, extrinsic = (flat[f"head_camera_{part}"][:, None].expand(-1, n, -1, -1) for part in CAMERA)
         maps = flat["value_map"][:, None].expand(-1, n, *flat["value_map"].shape[1:])
         response = landing_response(maps, landing.to(maps), intrinsic, extrinsic, preset.head_size)[..., : self.execute]
-        best = torch.arange(len(flat)), response.mean(-1).argmax(1)
+        best = torch.arange(len(flat), device=model.device), response.mean(-1).argmax(1)
         chosen = {"action": actions[best][:, : self.execute].float(), "landing": landing[best].float()}
         return tensordict.update(
             {key: value.reshape(*tensordict.shape, *value.shape[1:]) for key, value in chosen.items()}
@@ -96,7 +98,7 @@ def main() -> None:
     TABLETOP.require(task, "clean")
     if min(config.candidates) < 1:
         raise UserError("--candidates must be at least 1")
-    model, _ = load_checkpoint(choose_checkpoint(task, config.checkpoint), task)
+    model = load_checkpoint(choose_checkpoint(task, config.checkpoint), task)[0].to(gpu_or_cpu())
     config.out.mkdir(parents=True, exist_ok=True)
     results = []
     for candidates in config.candidates:

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +18,7 @@ from aim_rl.model.streams import Group, Stream, mixture, mlp, sincos_positions
 from aim_rl.model.text import TextEncoder
 from aim_rl.model.tokenizer import CAMERAS, PixelTokenizer, patchify, to_signed, to_unit, unpatchify
 from aim_rl.model.visibility import READS_TEXT, TABLES, attention_mask, group_ids
-from aim_rl.model.wan import WanText, WanTokenizer
+from aim_rl.model.wan import Frozen, WanText, WanTokenizer
 
 TOKENIZERS = {"pixels": PixelTokenizer, "wan": WanTokenizer}
 TEXT_ENCODERS = {"words": TextEncoder, "umt5": WanText}
@@ -106,6 +106,19 @@ class AIM(nn.Module):
                 group: rotation(places, preset.heads, preset.head_dim)
                 for group, places in chunk_positions(preset).items()
             }
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return self.x.head.weight.device
+
+    def _apply(self, *args: Any, **kwargs: Any) -> Self:
+        """Whatever moves the weights takes the pretrained parts along, which are no modules of it."""
+        super()._apply(*args, **kwargs)
+        for part in (self.tokenizer, self.text):
+            if isinstance(part, Frozen):
+                part.to(self.device)
+        return self
 
     def world_parameters(self) -> Iterator[nn.Parameter]:
         """Frozen in Stage II: all but the action head's."""
@@ -238,8 +251,7 @@ class AIM(nn.Module):
         noise is shared by the batch, so that a sample does not depend on its place in it.
         """
         preset = self.preset
-        shape = (2, 1, preset.n_future, preset.token_dim)
-        noise = torch.randn(shape, generator=generator, dtype=self.x.head.weight.dtype, device=text_ids.device)
+        noise = flow.draw((2, 1, preset.n_future, preset.token_dim), self.x.head.weight, generator)
         x, m = noise.expand(-1, len(text_ids), -1, -1)
         x, m, context = self.denoise_world(self.observe(obs, text_ids), x, m, history)
         rgb = to_unit(self.tokenizer.decode(unpatchify(x, preset), [obs[camera] for camera in CAMERAS]))
@@ -251,9 +263,9 @@ class AIM(nn.Module):
     ) -> tuple[Tensor, Tensor, WorldContext]:
         """From noise x, m [B, N, token_dim] to their clean tokens, and the context of the last pass."""
         preset = self.preset
-        times = flow.time_grid(preset.world_steps, preset.shift_video, x.device).to(x.dtype)
+        times = flow.time_grid(preset.world_steps, preset.shift_video).to(x.dtype)  # on the CPU: a GPU runs ahead
         for t, t_next in itertools.pairwise(times):
-            v_x, v_m, context = self.encode_world(observed, x, m, t.expand(len(x)), history)
+            v_x, v_m, context = self.encode_world(observed, x, m, t.to(x.device).expand(len(x)), history)
             step = float(t_next - t)
             x, m = x.add(v_x, alpha=step), m.add(v_m, alpha=step)
         return x, m, context  # pyright: ignore[reportPossiblyUnboundVariable]  # there is at least one step

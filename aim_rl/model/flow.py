@@ -1,5 +1,7 @@
 """Flow matching (notes/rl.md): noise at t = 1, data at t = 0, x_t = (1-t)·x0 + t·eps, v = eps - x0."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -17,6 +19,15 @@ def interpolate(x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
 def shift_time(u: Tensor, shift: float) -> Tensor:
     """t = shift·u / (1 + (shift-1)·u): shift > 1 spends more of [0, 1] near the noise."""
     return shift * u / (1 + (shift - 1) * u)
+
+
+def draw(shape: Sequence[int], like: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """N(0, 1), in the dtype and on the device of `like`; drawn where the generator is, and without one on the CPU.
+
+    So the seeds of exploration and evaluation mean the same noise on every machine.
+    """
+    where = torch.device("cpu") if generator is None else generator.device
+    return torch.randn(shape, generator=generator, dtype=like.dtype, device=where).to(like.device)
 
 
 def time_grid(steps: int, shift: float = 1.0, device: torch.device | None = None) -> Tensor:

@@ -20,7 +20,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from aim_rl.model.flow import time_grid
+from aim_rl.model.flow import draw, time_grid
 
 StepSampler = Literal["ode", "flow_sde", "cps", "flow_noise"]
 STEP_SAMPLERS: tuple[str, ...] = get_args(StepSampler)
@@ -100,11 +100,11 @@ def sample_chain(
     velocity_fn(x_t [B, ..., 4, 14], t [B, ...]) -> [B, ..., 4, 14]; noise_level may be a function of
     t [B, ...], too.
     """
-    chain = [noise]
-    for t, t_next in itertools.pairwise(time_grid(steps, shift, noise.device).to(noise.dtype)):
+    chain, kicks = [noise], [draw(noise.shape, noise, generator) for _ in range(steps)]
+    times = time_grid(steps, shift, noise.device).to(noise.dtype)
+    for (t, t_next), kick in zip(itertools.pairwise(times), kicks, strict=True):
         times = t.expand(noise.shape[:-2])
         level = noise_level(times) if callable(noise_level) else noise_level
         mean, std = step_distribution(sampler, chain[-1], velocity_fn(chain[-1], times), t, t_next, level)
-        kick = torch.randn(mean.shape, generator=generator, device=mean.device, dtype=mean.dtype)
         chain.append(mean + std * kick)
     return torch.stack(chain, 1)

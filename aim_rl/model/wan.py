@@ -44,7 +44,9 @@ class Frozen:
         return torch.autocast(self.model.device.type, enabled=False)
 
     def to(self, device: torch.device) -> None:
-        self.model.to(device)
+        """Moves it, if it is loaded."""
+        if self._model is not None:
+            self._model.to(device)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return self  # an averaged or a learner's copy of the policy shares it

@@ -23,6 +23,8 @@ from aim_rl.policy import AimPolicy
 from aim_rl.runs import one_thread
 from envs.errors import UserError
 
+from .pretend_gpu import CUDA, PretendedGpu
+
 TINY, DECISIONS = PRESETS["tiny"], 3
 
 
@@ -113,17 +115,19 @@ Train = Callable[..., tuple[AIM, dict[str, Any]]]
 
 @pytest.fixture
 def train(tiny_model: AIM, observations: Callable[..., TensorDict], monkeypatch: pytest.MonkeyPatch) -> Iterator[Train]:
-    """`train(run, resume, happens)`: seven iterations, a state every second; the model and the totals.
+    """`train(run, resume, happens, device)`: seven iterations, a state every second; the model and the totals.
 
     `happens(number)` is called before each iteration's rollouts.
     """
     monkeypatch.setattr(finetune, "SAVE_EVERY", 2)
     monkeypatch.setattr(critic, "STEPS", 5)
 
-    def run(run: Path, resume: bool = False, happens: Callable[[int], object] = lambda _: None) -> Any:
+    def run(
+        run: Path, resume: bool = False, happens: Callable[[int], object] = lambda _: None, device: Any = "cpu"
+    ) -> Any:
         monkeypatch.setattr(finetune, "Simulators", lambda _, policy, *__: MadeUp(policy, observations, happens))
         config = FinetuneConfig("click_bell", resume=run if resume else None, iterations=7, groups=1)
-        model = copy.deepcopy(tiny_model)
+        model = copy.deepcopy(tiny_model).to(device)
         return model, reinforce(config, "click_bell", model, run)
 
     with one_thread():
@@ -164,6 +168,20 @@ def test_stage2_resumed_equals_stage2_in_one_go(
     for name in ("checkpoint", "best"):
         cards = [json.loads((tmp_path / run / name / "config.json").read_text()) for run in ("whole", "stopped")]
         assert cards[0] == cards[1]
+
+
+def test_stage2_on_a_gpu_takes_the_cpus_steps_and_resumes(tmp_path: Path, train: Train) -> None:
+    """Pretended: rollouts and the critic stay on the CPU, decisions go to the model, and seeds mean the same."""
+    expected, totals = train(tmp_path / "cpu")
+    with PretendedGpu():
+        with pytest.raises(SystemExit):
+            train(tmp_path / "gpu", happens=lambda number: number == 6 and kill(), device=CUDA)
+        torch.manual_seed(123)
+        model, found = train(tmp_path / "gpu", resume=True, device=CUDA)
+        assert {parameter.device for parameter in model.parameters()} == {CUDA}
+    for name, tensor in model.cpu().state_dict().items():
+        torch.testing.assert_close(tensor, expected.state_dict()[name], atol=1e-6, rtol=1e-5)
+    assert {**totals, "minutes": 0} == {**found, "minutes": 0}
 
 
 def test_updates_that_are_not_finite_end_the_run_at_its_last_good_state(

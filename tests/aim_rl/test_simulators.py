@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import multiprocessing as mp
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -23,12 +25,14 @@ from aim_rl.model import AIM, PRESETS
 from aim_rl.model.text import word_tokenizer
 from aim_rl.policy import AimPolicy
 from aim_rl.rollout import RolloutConfig
+from aim_rl.runs import one_thread
 from aim_rl.simulators import Simulators
 from aim_rl.workers import Worker, WorkerLost
 from envs.errors import UserError
 from envs.wrappers import FiniteObservations
 
 from . import faulty_worker
+from .pretend_gpu import PretendedGpu
 
 TINY = PRESETS["tiny"]
 CONFIG = RolloutConfig(
@@ -280,6 +284,51 @@ def test_other_processes_go_on_where_the_first_were(tiny_model: AIM) -> None:
             pool.shutdown()
     with pytest.raises(ValueError, match="2 scenes per process, not 3"):
         Simulators(replace(config, scenes=3), policy, 0).load_state_dict(state)
+
+
+class InThisProcess:
+    """Stands in for `Worker`: a thread, where a GPU can be pretended."""
+
+    def __init__(self, target: Callable[..., None], *args: Any) -> None:
+        self._channel, theirs = mp.Pipe()
+
+        def work() -> None:
+            with PretendedGpu(), theirs, contextlib.suppress(EOFError):
+                target(theirs, *args)
+
+        threading.Thread(target=work, daemon=True).start()
+
+    def ask(self, request: str) -> None:
+        self._channel.send(request)
+
+    def answer(self, patience: float) -> Any:
+        return self._channel.recv()[1]
+
+    def close(self) -> None:
+        self._channel.close()
+
+
+def test_rollouts_of_a_policy_on_a_gpu_come_on_the_cpu_and_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pretended, with a history: what the policy on the CPU would have done, also behind a snapshot."""
+    monkeypatch.setattr(simulators, "Worker", InThisProcess)
+    torch.manual_seed(0)
+    model, config = AIM(replace(TINY, history=2)), replace(CONFIG, workers=1, step_limit=48)
+    found: dict[str, list[TensorDictBase]] = {}
+    with one_thread(), PretendedGpu():
+        for device in ("cpu", "cuda:0"):
+            policy = AimPolicy(model.eval().to(device), CONFIG.execute, "initial_noise", 0.5)
+            pools = [Simulators(config, policy, seed) for seed in (0, 1)]
+            stream = iter(pools[0])
+            found[device] = [rollout for _ in range(2) for rollout in next(stream)]
+            pools[1].load_state_dict(pools[0].state_dict())
+            pools[0].shutdown()
+            stream = iter(pools[1])
+            found[device] += [rollout for _ in range(2) for rollout in next(stream)]
+            pools[1].shutdown()
+        assert len(found["cpu"]) > 2
+        for expected, rollout in zip(*found.values(), strict=True):
+            for key, tensor in rollout.items(True, True):
+                assert tensor.device.type == "cpu" and torch.equal(tensor, expected[key]), key
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,8 @@ from experiments.guided_sampling import BestOfN
 from experiments.gym_env import FrozenModel, GymTask
 from rewards import RewardConfig, landing_response
 
+from ..aim_rl.pretend_gpu import CUDA, PretendedGpu
+
 TINY = PRESETS["tiny"]
 
 
@@ -48,6 +50,14 @@ def test_one_candidate_is_the_policy_itself(tiny_model: AIM, seen: TensorDict) -
     plain = AimPolicy(tiny_model, TINY.execute)(seen.clone())
     guided = BestOfN(tiny_model, TINY.execute, 1, 1.0)(seen.clone())
     torch.testing.assert_close(guided["action"], plain["action"])
+
+
+def test_candidates_on_a_gpu(tiny_model: AIM, seen: TensorDict) -> None:
+    expected = BestOfN(tiny_model, TINY.execute, 4, 1.0)(seen.clone())
+    with PretendedGpu():
+        guided = BestOfN(tiny_model.to(CUDA), TINY.execute, 4, 1.0)(seen.clone())
+    assert guided["action"].device.type == "cpu"
+    torch.testing.assert_close(guided["action"], expected["action"])
 
 
 def test_more_candidates_please_the_map_more(tiny_model: AIM, seen: TensorDict) -> None:

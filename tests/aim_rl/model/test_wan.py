@@ -20,6 +20,7 @@ from aim_rl.model.wan_weights import FILE, narrow
 from aim_rl.policy import AimPolicy
 from envs.errors import UserError
 
+from ..pretend_gpu import CUDA, PretendedGpu
 from . import wan_files
 from .conftest import observation, training_batch
 from .wan_files import TOY
@@ -199,6 +200,18 @@ def test_the_policy_acts_with_it_and_its_chain_has_a_likelihood(loaded: AIM) -> 
     assert acted["value_map"].shape == (2, TOY.frames, 3, *TOY.head_tile)
     again = policy.get_dist(acted).log_prob(acted["sample"])
     torch.testing.assert_close(again, acted["sample_log_prob"], atol=1e-4, rtol=1e-4)
+
+
+def test_wans_own_parts_go_along_to_the_gpu(loaded: AIM) -> None:
+    model, batch = deepcopy(loaded), TensorDict({**toy_batch(loaded, "ring the bell")}, [1])
+    expected = AimPolicy(model, TOY.execute)(batch.clone())
+    with PretendedGpu():
+        acted = AimPolicy(model.to(CUDA), TOY.execute)(batch.clone())
+        parts = (wan_tokenizer(loaded).model, loaded.text.model)  # pyright: ignore
+        assert {parameter.device for part in parts for parameter in part.parameters()} == {CUDA}
+        model.cpu()
+    for key in ("action", "value_map"):
+        torch.testing.assert_close(acted[key], expected[key])
 
 
 def test_a_stream_of_the_same_width_starts_as_an_identical_copy(loaded: AIM) -> None:
