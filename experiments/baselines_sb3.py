@@ -48,7 +48,7 @@ class BaselineConfig:
     """Stage I run or checkpoint whose value maps are the reward; the shipped one by default."""
     shapings: tuple[Shaping, ...] = ("sparse", "settled")
     """Dense rewards to compare (rewards/shaping.py)."""
-    lambda_dense: float = 0.05
+    lambda_dense: float = 0.2
     lambda_sparse: float = 1.0
     steps: int = 1_000_000
     """Environment (control) steps of each run."""

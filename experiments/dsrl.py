@@ -50,7 +50,7 @@ class DsrlConfig:
     """Stage I run or checkpoint; the shipped one by default."""
     shaping: Shaping = "settled"
     """The dense reward (rewards/shaping.py)."""
-    lambda_dense: float = 0.05
+    lambda_dense: float = 0.2
     lambda_sparse: float = 1.0
     steps: int = 250_000
     """Environment (control) steps of each run."""

@@ -22,7 +22,7 @@ from aim_rl.finetune import FinetuneConfig, check, rollout_config
 from aim_rl.groups import Ready, training_batches
 from aim_rl.policy import AimPolicy
 from aim_rl.progress import progress
-from aim_rl.runs import check_writable, use_all_cores
+from aim_rl.runs import check_writable, gpu_or_cpu, use_all_cores
 from aim_rl.simulators import Simulators
 from envs.errors import UserError, exit_cleanly
 from envs.tabletop.task import Task, task_class
@@ -64,7 +64,7 @@ class AuditConfig:
 
 def earned(config: AuditConfig, task: str) -> tuple[dict[str, Tensor], Tensor]:
     """What each episode earned by each reward, [episodes], and whether it succeeded."""
-    model, _ = load_checkpoint(choose_checkpoint(task, config.stage1), task)
+    model = load_checkpoint(choose_checkpoint(task, config.stage1), task)[0].to(gpu_or_cpu())
     training = FinetuneConfig(task, seed=config.seed)
     torch.manual_seed(config.seed)
     policy = AimPolicy(model, model.preset.execute, training.sampler, training.noise_level)

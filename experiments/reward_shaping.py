@@ -80,7 +80,7 @@ class ShapingConfig:
     """Stage I run or checkpoint that every run starts from; the shipped one by default."""
     variants: tuple[str, ...] = DEFAULT
     """Rows of `VARIANTS` in experiments/reward_shaping.py."""
-    lambdas: tuple[float, ...] = (0.05,)
+    lambdas: tuple[float, ...] = (0.2,)
     """Weights of the dense reward: what an episode can earn by it, success being 1."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Training seeds."""
