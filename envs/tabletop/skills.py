@@ -23,6 +23,7 @@ SLOW = 0.012  # m per control step, when something is touched
 TURN = 0.16  # rad per control step
 GAIN = 0.5  # share of the remaining way covered per control step, near the goal
 NEAR = 0.007  # m: the tool has arrived
+AT_HAND = 0.05  # m: the tool is still where it opens a lid or door
 HOVER = 0.09  # m above a goal while approaching it
 DOWN = np.array([[0.0, 1.0, 0.0], [0.0, 0.0, -1.0], [-1.0, 0.0, 0.0]])  # tool pointing down, fingers along x
 UP = np.array([0.0, 0.0, 1.0])
@@ -152,6 +153,16 @@ class Skills:
     def rests_on(self, body: Body, support: Body) -> bool:
         """Whether a body lies still on another."""
         return bool(self.world.touching(body.name, support.name)) and body.speed < REST_SPEED
+
+    def has_opened(self, arm: str, body: Articulated, share: float, point: str) -> bool:
+        """Whether a lid or door stands open by `share` of its travel, a finger of the arm on it, its tool at `point`.
+
+        RoboTwin asks for less: for any open door, for the tool within 10 cm of an open lid. But its arms turn by at
+        most 1 rad/s, ours as fast as their actions say, and an arm that flails hooks behind a door and throws it open.
+        """
+        part = body.link
+        at_hand = np.linalg.norm(self.tool(arm).position - part.point(point)) < AT_HAND
+        return bool(body.fraction >= share and at_hand and self.world.touching(f"{arm}_finger*", part.name))
 
     def at_home(self, arm: str) -> bool:
         """Whether a tool is far enough from the middle of the table to leave it to the other arm."""

@@ -95,3 +95,16 @@ def test_a_door_half_open_is_not_open_and_pulling_it_is_an_event() -> None:
         solved = env.control(env.expert_action())
         recorder.record()
     assert solved and {(event.kind, event.body) for event in recorder.events()} == {(PRESS, "microwave_door")}
+
+
+@pytest.mark.parametrize(
+    ("task", "name", "opened"), [("open_microwave", "microwave", 0.65), ("open_laptop", "laptop", 0.5)]
+)
+def test_a_part_that_was_flung_open_is_not_opened_before_a_hand_is_on_it(task: str, name: str, opened: float) -> None:
+    env = start(task, 101)
+    body = getattr(env.task, name)
+    body.joint.child_link.articulation.set_qpos(np.array([opened * body.travel], dtype=np.float32))
+    assert not left_alone(env) and body.fraction > opened - 0.01
+    while not env.control(env.expert_action()):
+        assert env.steps < 300
+    assert env.world.fingers_on(body.link.name)

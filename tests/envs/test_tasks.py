@@ -74,16 +74,11 @@ def test_neither_doing_nothing_nor_random_actions_succeed(task: str, policy: str
     assert not blind_policy_succeeds(task, policy, seed=0, steps=50)
 
 
-# Seeds in which flailing arms throw the lid open: RoboTwin's predicate asks for no more than a tool near an open lid.
-KNOCKED_OPEN = {("open_laptop", "random"): {9}}
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("task", task_names())
 @pytest.mark.parametrize(("policy", "steps"), [("random", 10_000), ("nothing", 200)])  # by then all has come to rest
 def test_in_twenty_episodes_neither_succeeds_either(task: str, policy: str, steps: int) -> None:
-    solved = {seed for seed in range(20) if blind_policy_succeeds(task, policy, seed, steps)}
-    assert solved <= KNOCKED_OPEN.get((task, policy), set())
+    assert not [seed for seed in range(20) if blind_policy_succeeds(task, policy, seed, steps)]
 
 
 @pytest.mark.parametrize("task", task_names())

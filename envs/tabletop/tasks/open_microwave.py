@@ -45,8 +45,8 @@ class OpenMicrowave(Task):
         return {"arm": self.arm, "colour": self.microwave.colour}
 
     def success(self) -> bool:
-        """RoboTwin's predicate: the door has swung through 60 % of its travel."""
-        return self.microwave.fraction >= OPEN_SHARE
+        """RoboTwin's predicate: the door is 60 % open; here, an arm must have its handle too (`has_opened`)."""
+        return any(self.skills.has_opened(arm, self.microwave, OPEN_SHARE, "grip") for arm in kin.ARMS)
 
     def expert(self) -> Commands:
         commands = {arm: self.skills.back_to_origin(arm) for arm in kin.ARMS}
