@@ -61,6 +61,15 @@ def test_missing_assets(make: Make, checkout: FakeCheckout) -> None:
     assert "has no assets" in sentence(make)
 
 
+def test_a_task_whose_models_are_missing(make: Make, checkout: FakeCheckout) -> None:
+    task = checkout.root / "envs" / "stack_blocks_two.py"
+    load = "from envs.utils.create_actor import create_actor; create_actor('020_hammer').set_mass(0.001)"
+    task.write_text(task.read_text().replace("super()._init_task_env_(**settings)", load))
+    env = make()
+    with pytest.raises(UserError, match=r"assets are missing \(assets/objects/020_hammer\)"):
+        env.restart(0)
+
+
 @pytest.mark.parametrize("arms", [[["joint"] * 7] * 2, [["joint"] * 6]])
 def test_an_embodiment_of_another_arm_count(make: Make, checkout: FakeCheckout, arms: list[list[str]]) -> None:
     path = checkout.root / "assets" / "embodiments" / "aloha-agilex" / "config.yml"

@@ -6,6 +6,7 @@ import numpy as np
 import sapien.render
 
 from envs.events import misbehave, note, wishes
+from envs.utils.create_actor import create_actor
 
 
 class UnStableError(Exception):
@@ -196,6 +197,7 @@ class Base_Task:
     def get_cluttered_table(self, limits=[0.0]):  # noqa: B006  # RoboTwin's own trap
         limits[0] += 0.3
         self.clutter = limits[0]
+        create_actor("clutter")  # RoboTwin does without a model that is not there
 
     def _update_render(self):
         misbehave("render")
