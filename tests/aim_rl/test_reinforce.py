@@ -6,6 +6,7 @@ import copy
 import json
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -159,6 +160,7 @@ def test_stage2_resumed_equals_stage2_in_one_go(
     with pytest.raises((SystemExit, KeyboardInterrupt), match=ends):
         train(tmp_path / "stopped", happens=lambda number: number == at and what())
     torch.manual_seed(123)  # another process would have drawn other numbers
+    time.sleep(1)  # event files are read in the order of the seconds in their names
     resumed, resumed_totals = train(tmp_path / "stopped", resume=True)
     for (name, tensor), other in zip(whole.state_dict().items(), resumed.state_dict().values(), strict=True):
         assert torch.equal(tensor, other), name

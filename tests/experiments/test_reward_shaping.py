@@ -62,8 +62,8 @@ def test_the_grid_runs_what_is_missing_and_compares_the_rest(tmp_path: Path, mon
 
     for seed in (0, 1):
         finished_run(tmp_path / f"sparse-0-{seed}", 50, 0.05)
-    finished_run(tmp_path / "additive-0.05-0", 70, 0.2)
-    stopped = tmp_path / "additive-0.05-1"
+    finished_run(tmp_path / "additive-0.2-0", 70, 0.2)
+    stopped = tmp_path / "additive-0.2-1"
     finished_run(stopped, 0, 0.0)
     (stopped / "result.json").rename(stopped / "config.json")
     for module in (reward_shaping, runs):
@@ -86,7 +86,7 @@ def test_the_grid_runs_what_is_missing_and_compares_the_rest(tmp_path: Path, mon
         reward_shaping.main()
     ((_, flags),) = commands
     assert flags[flags.index("--stage1") + 1] == "S"
-    assert float(flags[flags.index("--lambda-dense") + 1]) == pytest.approx(0.05 / 144, rel=1e-4)
+    assert float(flags[flags.index("--lambda-dense") + 1]) == pytest.approx(0.2 / 144, rel=1e-4)
     assert flags[-4:] == ["--iterations", "12", "--out", str(stopped)] and "--no-measure-stage1" in flags
 
     with (tmp_path / "results.csv").open() as file:
@@ -118,7 +118,7 @@ def test_the_grid_end_to_end(tmp_path: Path, tiny_model: AIM, monkeypatch: pytes
     assert list(lines) == names
     assert all(int(line["environment_steps"]) == 2 * 4 * 24 for line in lines.values())
     stage1, trained = (
-        load_checkpoint(path)[0] for path in (tmp_path / "stage1", tmp_path / "grid/world_trained-0.05-0")
+        load_checkpoint(path)[0] for path in (tmp_path / "stage1", tmp_path / "grid/world_trained-0.2-0")
     )
     assert not torch.equal(stage1.m.embedding.weight, trained.m.embedding.weight)
 
