@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,8 @@ def train(run: Path, data: DemonstrationSet, resume: bool = False) -> AIM:
         "click_bell", Path("D"), run, run if resume else None, STEPS, batch_size=2, preset="tiny"
     )
     run.mkdir(exist_ok=True)
+    if resume:
+        time.sleep(1)  # event files are read in the order of the seconds in their names
     return pretrain.train(config, data, run)
 
 
