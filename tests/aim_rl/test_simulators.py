@@ -375,7 +375,7 @@ def test_faults_in_one_run_cost_groups_and_nothing_else(
         stream = iter(pool)
         before: tuple[int, int, int] | None = None
         memory: list[int] = []
-        for fault in range(faults):  # on a busy machine a process that waits for its core counts as hung, too
+        for fault in range(faults):
             done = pool.restarts
             while pool.restarts == done:
                 finished: set[int] = set()
@@ -393,6 +393,7 @@ def test_faults_in_one_run_cost_groups_and_nothing_else(
                         sign.touch()
                 seen.update(seeds_of(next(stream)))
             memory.append(here.memory_info().rss)
+        assert pool.restarts == faults
         assert held() == before
         # What is first used late, and no more than that: a batch or a process kept would be megabytes per fault.
         assert memory[-1] - memory[len(memory) // 5] < 30 * 2**20
