@@ -3,16 +3,22 @@
 Replays the expert's actions, so that the expert itself takes no time, with one observation of the three cameras per 16
 control steps (head 96x64, wrists 48x48), and times resets without a picture. All times are the processor's, summed
 over the threads of this process: per core, and the same on a busy machine. Without a GPU they include the drawing.
+Where `mani_skill` is installed, its TwoRobotStackCube-v1 is timed in the same way (random actions, on the processor).
 """
 
 from __future__ import annotations
 
+import importlib.util
 import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
-from typing import Literal
+from typing import Any, Literal
 
+import gymnasium as gym
 import tyro
 from rich.progress import track
 
@@ -37,10 +43,17 @@ class SimulatorSpeedConfig:
     """Per task, replayed from the first seeds."""
 
 
-def speed(task: str, setting: str, episodes: int) -> tuple[float, float]:
-    """Control steps per processor second, and processor seconds per reset, of one task."""
+def seconds(action: Callable[[], object]) -> float:
+    """The processor's seconds that `action` takes."""
+    started = time.process_time()
+    action()
+    return time.process_time() - started
+
+
+def speed(task: str, setting: str, episodes: int) -> tuple[float, float, float]:
+    """One task's control steps per processor second, the same without pictures, and processor seconds per reset."""
     env = TabletopEnv(task, setting, HEAD, WRIST)
-    steps, acting, resetting = 0, 0.0, []
+    steps, acting, observing, resetting = 0, 0.0, 0.0, []
     for seed in range(episodes):
         env.restart(seed)
         env.observe()  # the first picture of a process compiles the shaders
@@ -48,17 +61,43 @@ def speed(task: str, setting: str, episodes: int) -> tuple[float, float]:
         while not solved and env.steps < env.step_limit:
             actions.append(env.expert_action())
             solved = env.control(actions[-1])
-        started = time.process_time()
-        env.restart(seed)
-        resetting.append(time.process_time() - started)
-        started = time.process_time()
+        resetting.append(seconds(lambda seed=seed: env.restart(seed)))
         for step, action in enumerate(actions):
             if step % EXECUTE == 0:
-                env.observe()
-            env.control(action)
-        acting += time.process_time() - started
+                observing += seconds(env.observe)
+            acting += seconds(lambda action=action: env.control(action))
         steps += len(actions)
-    return steps / acting, median(resetting)
+    return steps / (acting + observing), steps / acting, median(resetting)
+
+
+def maniskill_speed(episodes: int) -> tuple[float, float, float]:
+    """As `speed`, of ManiSkill's TwoRobotStackCube-v1.
+
+    Its `step` observes every time, so steps are timed without pictures, and pictures by themselves.
+    """
+    import mani_skill.envs  # noqa: F401  # pyright: ignore[reportMissingImports]  # registers its environments
+
+    def make(observations: str) -> Any:
+        wrist = {"height": WRIST[0], "width": WRIST[1]}
+        cameras = {f"panda_wristcam-{arm}-hand_camera": wrist for arm in (0, 1)}
+        cameras["base_camera"] = {"height": HEAD[0], "width": HEAD[1]}
+        task: dict[str, Any] = {"obs_mode": observations, "sensor_configs": cameras, "sim_backend": "physx_cpu"}
+        return gym.make("TwoRobotStackCube-v1", **task)
+
+    def act() -> None:
+        for _ in range(10 * EXECUTE):
+            blind.step(blind.action_space.sample())
+
+    blind, seeing = make("none"), make("rgb")
+    blind.action_space.seed(0)
+    seeing.reset(seed=0)
+    acting, observing, resetting = [], [], []
+    for seed in range(episodes):
+        resetting.append(seconds(lambda seed=seed: blind.reset(seed=seed)))
+        acting.append(seconds(act) / (10 * EXECUTE))
+        observing.append(seconds(seeing.unwrapped.get_obs))
+    step = median(acting)
+    return 1 / (step + median(observing) / EXECUTE), 1 / step, median(resetting)
 
 
 def main() -> None:
@@ -67,10 +106,17 @@ def main() -> None:
         raise UserError("--episodes must be at least 1")
     check_writable(config.out / "table.md")
     found = {task: speed(task, config.setting, config.episodes) for task in track(task_names(), "Timing")}
-    rows = [(task, f"{rate:.0f}", f"{1000 * reset:.0f}") for task, (rate, reset) in found.items()]
-    rates, resets = zip(*found.values(), strict=True)
-    rows.append(("median task", f"{median(rates):.0f}", f"{1000 * median(resets):.0f}"))
-    write_table(config.out / "table.md", ["task", "control steps per second and core", "reset (ms)"], rows)
+    rates, blind_rates, resets = zip(*found.values(), strict=True)
+    found["median task"] = median(rates), median(blind_rates), median(resets)
+    if importlib.util.find_spec("mani_skill"):
+        # In a process of its own: SAPIEN draws on one device per process, and ManiSkill names it in another way.
+        with ProcessPoolExecutor(1, get_context("spawn")) as process:
+            found["ManiSkill's TwoRobotStackCube-v1"] = process.submit(maniskill_speed, config.episodes).result()
+    columns = ["task", "control steps per second and core", "the same without pictures", "reset (ms)"]
+    rows = [
+        (name, *(f"{rate:.0f}" for rate in rates), f"{1000 * reset:.1f}") for name, (*rates, reset) in found.items()
+    ]
+    write_table(config.out / "table.md", columns, rows)
 
 
 if __name__ == "__main__":
