@@ -359,7 +359,7 @@ def test_faults_in_one_run_cost_groups_and_nothing_else(
 ) -> None:
     """A third each: killed, stopped, NaN. Every group that comes is whole and comes once; no seed is left out."""
     monkeypatch.setattr(simulators, "LEAST_PATIENCE", 10.0)
-    monkeypatch.setattr(simulators, "TIMES_SLOWEST", 3)
+    monkeypatch.setattr(simulators, "TIMES_SLOWEST", 5)
     here, sign = psutil.Process(), tmp_path / "sign"
     policy = AimPolicy(tiny_model, CONFIG.execute, "initial_noise", 0.5)
     pool = Simulators(replace(CONFIG, simulator=GoesWrong(sign=sign)), policy, 0)
@@ -376,21 +376,20 @@ def test_faults_in_one_run_cost_groups_and_nothing_else(
         before: tuple[int, int, int] | None = None
         memory: list[int] = []
         for fault in range(faults):
-            done = pool.restarts
+            finished: set[int] = set()
+            while len(finished) < CONFIG.workers:  # each process has finished something
+                seeds = seeds_of(next(stream))
+                finished |= {seed % CONFIG.workers for seed in seeds}
+                seen.update(seeds)
+            before, done = before or held(), pool.restarts
+            match fault % 3:
+                case 0:
+                    simulating()[fault % 2].kill()
+                case 1:
+                    simulating()[fault % 2].suspend()
+                case 2:
+                    sign.touch()
             while pool.restarts == done:
-                finished: set[int] = set()
-                while len(finished) < CONFIG.workers:  # each process has finished something
-                    seeds = seeds_of(next(stream))
-                    finished |= {seed % CONFIG.workers for seed in seeds}
-                    seen.update(seeds)
-                before = before or held()
-                match fault % 3:
-                    case 0:
-                        simulating()[fault % 2].kill()
-                    case 1:
-                        simulating()[fault % 2].suspend()
-                    case 2:
-                        sign.touch()
                 seen.update(seeds_of(next(stream)))
             memory.append(here.memory_info().rss)
         assert pool.restarts == faults
