@@ -17,6 +17,7 @@ from torch.distributed.tensor import DTensor
 
 from aim_rl.model import AIM, load_frozen
 from aim_rl.model.presets import Preset
+from aim_rl.model.wan import missing
 from envs.errors import UserError
 
 FORMAT = "aim_rl.checkpoint/1"
@@ -30,7 +31,7 @@ def save_checkpoint(directory: Path, model: AIM, card: dict[str, Any], half: boo
         directory: where it goes.
         model: its parameters and normalisers are written.
         card: what a reader should know: task (`tasks`, where it learned from several), stage, command, seeds, measured
-            success; `wan`, the folder of the frozen parts. JSON values.
+            success. JSON values. The folder of its frozen parts is added as `wan`.
         half: store float16 (for shipping).
         write: false in all but one of the processes that share a model: they only hand over their part of it.
 
@@ -51,6 +52,8 @@ def save_checkpoint(directory: Path, model: AIM, card: dict[str, Any], half: boo
         aside.mkdir(parents=True)
         save_file(weights, aside / "model.safetensors")
         config = {"format": FORMAT, "preset": dataclasses.asdict(model.preset), **card}
+        if model.wan is not None:
+            config["wan"] = str(model.wan)
         (aside / "config.json").write_text(json.dumps(config, indent=2) + "\n")
         if directory.exists():
             directory.rename(old)
@@ -94,15 +97,17 @@ def shipped_checkpoint(task: str) -> Path | None:
     return directory if (directory / "model.safetensors").is_file() else None
 
 
-def load_checkpoint(path: Path, task: str | None = None) -> tuple[AIM, dict[str, Any]]:
+def load_checkpoint(path: Path, task: str | None = None, wan: Path | None = None) -> tuple[AIM, dict[str, Any]]:
     """Reads a checkpoint: the model in float32 and eval mode, and its card.
 
     Args:
         path: a checkpoint's or a run's folder.
         task: if given, a task the checkpoint must be for; one trained on several is for each of them.
+        wan: Wan2.2's folder, where it is not where the card says: of a checkpoint that came from another machine.
 
     Raises:
-        UserError: no checkpoint, a foreign one, one of another task, or weights that do not fit its config.
+        UserError: no checkpoint, a foreign one, one of another task, weights that do not fit its config, or no folder
+            of Wan2.2 where the preset needs one.
     """
     directory = checkpoint_directory(Path(path))
     try:
@@ -117,6 +122,9 @@ def load_checkpoint(path: Path, task: str | None = None) -> tuple[AIM, dict[str,
             f"{directory} was trained for {', '.join(trained_for)}, not for {task}; choose another checkpoint"
         )
     preset, expected = _preset(card.get("preset"), directory)
+    wan = wan or (Path(str(card["wan"])) if card.get("wan") is not None else None)
+    if wan is None and preset.text != "words":
+        raise missing(preset)
     try:
         with safe_open(directory / "model.safetensors", "pt") as file:
             found = {name: torch.Size(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
@@ -133,8 +141,8 @@ def load_checkpoint(path: Path, task: str | None = None) -> tuple[AIM, dict[str,
         raise UserError(f"{directory}/model.safetensors holds NaN or infinity; take an earlier checkpoint")
     model = AIM(preset)
     model.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
-    if card.get("wan") is not None:
-        load_frozen(model, Path(str(card["wan"])))
+    if wan is not None:
+        load_frozen(model, wan)
     return model.eval(), card
 
 

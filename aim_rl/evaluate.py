@@ -37,6 +37,8 @@ class EvaluateConfig:
     """RoboTwin's task name."""
     checkpoint: Path | None = None
     """Folder of a run or a checkpoint; the shipped one by default."""
+    wan: Path | None = None
+    """Folder of Wan-AI/Wan2.2-TI2V-5B-Diffusers, if not the one that the checkpoint names."""
     episodes: int = 100
     seed: int = 0
     """Episode i is scene 1000000 + seed + i; training uses seeds below 1000000."""
@@ -126,7 +128,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     if config.episodes < 1 or config.workers < 1 or config.seed < 0:
         raise UserError("--episodes and --workers must be at least 1, and --seed at least 0")
     checkpoint = choose_checkpoint(task, config.checkpoint)
-    model = load_checkpoint(checkpoint, task)[0].to(gpu_or_cpu())
+    model = load_checkpoint(checkpoint, task, config.wan)[0].to(gpu_or_cpu())
     for path in (config.json, config.video and config.video / f"{task}.mp4"):
         if path is not None:
             check_writable(path)

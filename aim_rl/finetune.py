@@ -57,6 +57,8 @@ class FinetuneConfig:
     """RoboTwin's task name; stack_blocks is short for stack_blocks_two."""
     stage1: Path | None = None
     """Stage I run or checkpoint; the shipped one by default."""
+    wan: Path | None = None
+    """Folder of Wan-AI/Wan2.2-TI2V-5B-Diffusers, if not the one that --stage1 names."""
     out: Path | None = None
     """Folder of the run; runs/<task>-<time> by default."""
     resume: Path | None = None
@@ -250,7 +252,7 @@ def stage1_model(config: FinetuneConfig, task: str, run: Path) -> AIM:
         begun = path if (path / "config.json").exists() else None
         with processes() as here:
             pretrain.pretrain(pretrain.PretrainConfig(task, data, path, resume=begun), here)
-    return load_checkpoint(path, task)[0].to(gpu_or_cpu())
+    return load_checkpoint(path, task, config.wan)[0].to(gpu_or_cpu())
 
 
 def measure(config: FinetuneConfig, task: str, model: AIM, stage: str) -> SuccessRate:
@@ -314,7 +316,9 @@ def check(config: FinetuneConfig, task: str) -> None:
     if config.shaping == "privileged" and not measured:
         raise UserError(f"{task} measures no progress (`Task.progress` in its file); choose another --shaping")
     if config.stage1 is not None:
-        load_checkpoint(config.stage1, task)
+        load_checkpoint(config.stage1, task, config.wan)
+    elif config.wan is not None:
+        raise UserError("--wan goes with --stage1, a checkpoint of the preset wan2.2-5b")
 
 
 def main() -> None:

@@ -232,7 +232,6 @@ def stage1_card(config: PretrainConfig, data: DemonstrationSet) -> dict[str, Any
         "stage": 1,
         "steps": config.steps,
         "data": str(config.data),
-        **({} if config.wan is None else {"wan": str(config.wan.absolute())}),
     }
 
 

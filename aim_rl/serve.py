@@ -52,6 +52,8 @@ class ServeConfig:
 
     checkpoint: Path
     """Folder of a run or a checkpoint."""
+    wan: Path | None = None
+    """Folder of Wan-AI/Wan2.2-TI2V-5B-Diffusers, if not the one that the checkpoint names."""
     host: str = "127.0.0.1"
     """Address to listen on. Nobody is asked for a password: anything but loopback is open to the network."""
     port: int = 19000
@@ -178,7 +180,7 @@ def main() -> None:
     config = tyro.cli(ServeConfig, description=__doc__)
     if not 0 <= config.port < 2**16:
         raise UserError("--port must be in 0 .. 65535")
-    model, card = load_checkpoint(config.checkpoint)
+    model, card = load_checkpoint(config.checkpoint, wan=config.wan)
     asyncio.run(run_server(model.to(gpu_or_cpu()), tasks_of(card), config.host, config.port))
 
 

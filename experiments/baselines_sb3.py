@@ -46,6 +46,8 @@ class BaselineConfig:
     """Folder of the results."""
     checkpoint: Path | None = None
     """Stage I run or checkpoint whose value maps are the reward; the shipped one by default."""
+    wan: Path | None = None
+    """Folder of Wan-AI/Wan2.2-TI2V-5B-Diffusers, if not the one that the checkpoint names."""
     shapings: tuple[Shaping, ...] = ("sparse", "settled")
     """Dense rewards to compare (rewards/shaping.py)."""
     lambda_dense: float = 0.2
@@ -86,7 +88,7 @@ class StateAndKnots(FlatEnv):
 
 
 def make(setup: GymTask, workers: int, worker: int) -> StateAndKnots:
-    frozen = FrozenModel(setup.checkpoint, setup.task)
+    frozen = FrozenModel(setup.checkpoint, setup.task, setup.wan)
     return StateAndKnots(chunk_env(setup, frozen, worker, workers), frozen)
 
 
@@ -95,7 +97,7 @@ def train(config: BaselineConfig, task: str, shaping: Shaping, seed: int, folder
     check_writable(folder / "result.json")
     reward = RewardConfig(config.lambda_dense, config.lambda_sparse, shaping, GAMMA)
     checkpoint = choose_checkpoint(task, config.checkpoint)
-    setup = GymTask(task, checkpoint, reward, config.step_limit, seed)
+    setup = GymTask(task, checkpoint, reward, config.step_limit, seed, config.wan)
     pool, curve = vectorised(functools.partial(make, setup, config.workers), config.workers), Curve()
     n = config.rollout
     agent = PPO("MlpPolicy", pool, n_steps=n, batch_size=n, gamma=GAMMA, seed=seed, device="cpu")
@@ -104,7 +106,7 @@ def train(config: BaselineConfig, task: str, shaping: Shaping, seed: int, folder
         agent.learn(config.steps // execute, callback=curve)
     finally:
         pool.close()
-    test = make(GymTask(task, checkpoint, reward, None, seed), 1, 0)
+    test = make(GymTask(task, checkpoint, reward, None, seed, config.wan), 1, 0)
     rate = evaluate(test, lambda state: agent.predict(state, deterministic=True)[0], config.episodes)
     test.close()
     write_json(folder / "curve.json", {"episodes": curve.episodes})

@@ -48,6 +48,8 @@ class DsrlConfig:
     """Folder of the results."""
     checkpoint: Path | None = None
     """Stage I run or checkpoint; the shipped one by default."""
+    wan: Path | None = None
+    """Folder of Wan-AI/Wan2.2-TI2V-5B-Diffusers, if not the one that the checkpoint names."""
     shaping: Shaping = "settled"
     """The dense reward (rewards/shaping.py)."""
     lambda_dense: float = 0.2
@@ -86,7 +88,7 @@ class NoiseActions(FlatEnv):
 
 
 def make(setup: GymTask, workers: int, worker: int) -> NoiseActions:
-    frozen = FrozenModel(setup.checkpoint, setup.task)
+    frozen = FrozenModel(setup.checkpoint, setup.task, setup.wan)
     return NoiseActions(chunk_env(setup, frozen, worker, workers), frozen)
 
 
@@ -95,7 +97,7 @@ def train(config: DsrlConfig, task: str, seed: int, folder: Path) -> None:
     check_writable(folder / "result.json")
     reward = RewardConfig(config.lambda_dense, config.lambda_sparse, config.shaping, GAMMA)
     checkpoint = choose_checkpoint(task, config.checkpoint)
-    setup = GymTask(task, checkpoint, reward, config.step_limit, seed)
+    setup = GymTask(task, checkpoint, reward, config.step_limit, seed, config.wan)
     pool, curve = vectorised(functools.partial(make, setup, config.workers), config.workers), Curve()
     agent = SAC(
         "MlpPolicy",
@@ -111,7 +113,7 @@ def train(config: DsrlConfig, task: str, seed: int, folder: Path) -> None:
         agent.learn(config.steps // pool.get_attr("execute", [0])[0], callback=curve)
     finally:
         pool.close()
-    test = make(GymTask(task, checkpoint, reward, None, seed), 1, 0)
+    test = make(GymTask(task, checkpoint, reward, None, seed, config.wan), 1, 0)
     rate = evaluate(test, lambda features: agent.predict(features, deterministic=True)[0], config.episodes)
     middle = np.zeros(test.action_space.shape or (), np.float32)
     unsteered = evaluate(test, lambda _: middle, config.episodes)

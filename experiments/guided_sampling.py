@@ -82,6 +82,8 @@ class GuidedConfig:
     """Folder of the results."""
     checkpoint: Path | None = None
     """Stage I run or checkpoint; the shipped one by default."""
+    wan: Path | None = None
+    """Folder of Wan-AI/Wan2.2-TI2V-5B-Diffusers, if not the one that the checkpoint names."""
     candidates: tuple[int, ...] = (1, 4, 16)
     """Values of N."""
     noise_level: float = 1.0
@@ -98,7 +100,7 @@ def main() -> None:
     TABLETOP.require(task, "clean")
     if min(config.candidates) < 1:
         raise UserError("--candidates must be at least 1")
-    model = load_checkpoint(choose_checkpoint(task, config.checkpoint), task)[0].to(gpu_or_cpu())
+    model = load_checkpoint(choose_checkpoint(task, config.checkpoint), task, config.wan)[0].to(gpu_or_cpu())
     config.out.mkdir(parents=True, exist_ok=True)
     results = []
     for candidates in config.candidates:

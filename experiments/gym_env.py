@@ -44,6 +44,7 @@ class GymTask:
     reward: RewardConfig
     step_limit: int | None  # control steps per episode; None: RoboTwin's
     seed: int  # of the training: which scenes it sees
+    wan: Path | None = None  # as `load_checkpoint`
 
 
 class FrozenModel:
@@ -52,11 +53,12 @@ class FrozenModel:
     Args:
         checkpoint: folder of a run or a checkpoint.
         task: that it is for.
+        wan: as `load_checkpoint`.
     """
 
-    def __init__(self, checkpoint: Path, task: str) -> None:
+    def __init__(self, checkpoint: Path, task: str, wan: Path | None = None) -> None:
         torch.set_num_threads(1)
-        self.model: AIM = load_checkpoint(checkpoint, task)[0]
+        self.model: AIM = load_checkpoint(checkpoint, task, wan)[0]
         self._latest: tuple[Array, tuple[Array, WorldContext, Tensor]] | None = None
 
     @torch.no_grad()

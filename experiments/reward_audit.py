@@ -57,6 +57,8 @@ class AuditConfig:
     """Folder of table.md."""
     stage1: Path | None = None
     """Stage I run or checkpoint; the shipped one by default."""
+    wan: Path | None = None
+    """Folder of Wan-AI/Wan2.2-TI2V-5B-Diffusers, if not the one that the checkpoint names."""
     iterations: int = 8
     """Of 64 episodes."""
     seed: int = 0
@@ -64,7 +66,7 @@ class AuditConfig:
 
 def earned(config: AuditConfig, task: str) -> tuple[dict[str, Tensor], Tensor]:
     """What each episode earned by each reward, [episodes], and whether it succeeded."""
-    model = load_checkpoint(choose_checkpoint(task, config.stage1), task)[0].to(gpu_or_cpu())
+    model = load_checkpoint(choose_checkpoint(task, config.stage1), task, config.wan)[0].to(gpu_or_cpu())
     training = FinetuneConfig(task, seed=config.seed)
     torch.manual_seed(config.seed)
     policy = AimPolicy(model, model.preset.execute, training.sampler, training.noise_level)

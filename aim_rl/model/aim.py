@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import torch
@@ -84,6 +85,7 @@ class AIM(nn.Module):
         super().__init__()
         self.preset = preset
         self.recompute = False  # True: gradient checkpointing
+        self.wan: Path | None = None  # the folder that its frozen parts were read from
         self.visibility = visibility or TABLES[preset.visibility]
 
         def world_stream(width: int, hidden: int, reads_text: bool) -> Stream:

@@ -206,7 +206,9 @@ def check_config(directory: Path, part: str, preset: Preset, expected: Mapping[s
     try:
         config = json.loads(path.read_text())
     except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read; give the folder of {SOURCE}, completely downloaded") from error
+        raise UserError(
+            f"{path} cannot be read; give the folder of {SOURCE}, completely downloaded, with --wan DIR"
+        ) from error
     found = {key: config.get(key) for key in expected} if isinstance(config, dict) else {}
     wrong = [
         f"{key} is {found.get(key)} instead of {value}" for key, value in expected.items() if found.get(key) != value

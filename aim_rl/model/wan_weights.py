@@ -70,6 +70,7 @@ def load_frozen(model: AIM, directory: Path) -> None:
         raise UserError(f"the preset {model.preset.name} has its own tokenizer; Wan2.2 fits the preset wan2.2-5b")
     model.tokenizer.load(directory)
     model.text.load(directory)
+    model.wan = directory.absolute()
 
 
 @torch.no_grad()

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
 from tensordict import TensorDict
 
-from aim_rl import pretrain
-from aim_rl.checkpoint import load_checkpoint
+from aim_rl import backend, evaluate, finetune, pretrain, serve
+from aim_rl.checkpoint import load_checkpoint, save_checkpoint
 from aim_rl.data.files import episode_path, write_episode
-from aim_rl.model import PRESETS
+from aim_rl.model import PRESETS, load_wan
 from aim_rl.policy import OBSERVATION, AimPolicy
-from envs.errors import UserError
+from envs.errors import UserError, exit_cleanly
 
 from .data.conftest import episode_of
 from .model import wan_files
@@ -72,6 +74,51 @@ def test_pretrain_starts_from_wans_folder_and_its_checkpoint_acts(wan: Path, dat
         n = preset.history * preset.n_past + preset.n_obs + preset.n_future
         assert acted["context_kv"].shape == (2, preset.depth, 2, preset.heads, n, preset.head_dim)
         assert acted["context_exists"][:, : preset.history * preset.n_past].float().mean() == decision / preset.history
+
+
+def test_a_checkpoint_names_wans_folder_whichever_stage_wrote_it(wan: Path, tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "stage1", load_wan(wan, wan_files.TOY), {"task": "click_bell", "stage": 1})
+    model, _ = load_checkpoint(tmp_path / "stage1")
+    save_checkpoint(tmp_path / "stage2", model, {"task": "click_bell", "stage": 2})
+    again, card = load_checkpoint(tmp_path / "stage2")
+    assert card["wan"] == str(wan)
+    ids = again.text.tokenize("ring the bell")[None]
+    assert torch.equal(again.text(ids), model.text(ids)) and again.text is not model.text
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments"),
+    [
+        (evaluate, ["--task", "click_bell", "--checkpoint"]),
+        (finetune, ["--task", "click_bell", "--stage1"]),
+        (serve, ["--checkpoint"]),
+    ],
+)
+def test_a_checkpoint_from_another_machine_is_told_where_wan_is(
+    module: ModuleType,
+    arguments: list[str],
+    wan: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(backend, "require_rendering", lambda: None)
+    there, here = Path(shutil.copytree(wan, tmp_path / "there")), tmp_path / "here"
+    save_checkpoint(tmp_path / "run", load_wan(there, wan_files.TOY), {"task": "click_bell"})
+    there.rename(here)
+
+    def refused(*more: str) -> str:
+        monkeypatch.setattr(sys, "argv", [module.__name__, *arguments, str(tmp_path / "run"), *more])
+        with pytest.raises(SystemExit):
+            exit_cleanly(module.main)
+        return capsys.readouterr().err
+
+    assert f"{there}/vae/config.json cannot be read" in (words := refused()) and "with --wan DIR" in words
+    assert "elsewhere/vae/config.json cannot be read" in refused("--wan", str(tmp_path / "elsewhere"))
+    assert load_checkpoint(tmp_path / "run", wan=here)[0].wan == here
+    card = json.loads((tmp_path / "run" / "config.json").read_text())
+    (tmp_path / "run" / "config.json").write_text(json.dumps({key: card[key] for key in card if key != "wan"}))
+    assert "give its folder with --wan DIR" in refused()
 
 
 @pytest.mark.usefixtures("toy")
