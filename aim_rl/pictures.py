@@ -44,7 +44,8 @@ def to_image(picture: Tensor, zoom: int = 1) -> Image:
 def stage1_picture(model: AIM, batch: Mapping[str, Tensor]) -> Image:
     """One row per sample: now, true future, predicted future, true map, predicted map (canvas, twice its size)."""
     history = model.history_of(batch)
-    rgb, maps, _ = model.imagine(batch, batch["text"], torch.Generator(batch["text"].device).manual_seed(0), history)
+    x, m, _ = model.imagine(batch, batch["text"], torch.Generator(batch["text"].device).manual_seed(0), history)
+    rgb, maps = model.decode_rgb(x, batch), model.decode_maps(m)
     head, left, right = (batch[camera][:, None] for camera in CAMERAS)
     now = pack(head, left, right, model.preset)
     true = batch["future_rgb"]

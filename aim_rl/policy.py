@@ -127,7 +127,8 @@ class AimPolicy(TensorDictModuleBase):
         flat = tensordict.select(*self.in_keys).reshape(-1).to(model.device)
         observation = {key: flat[key] for key in OBSERVATION}
         history = self._recall(flat)
-        _, maps, context = model.imagine(observation, flat["text"], torch.Generator().manual_seed(0), history)
+        _, imagined, context = model.imagine(observation, flat["text"], torch.Generator().manual_seed(0), history)
+        maps = model.decode_maps(imagined)
         exists = context.exists
         if exists is None:
             exists = torch.ones(len(flat), context.kv.shape[-2], dtype=torch.bool, device=model.device)

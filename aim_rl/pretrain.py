@@ -275,7 +275,7 @@ def validate(
 
 def _last_knot_error(model: AIM, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """The predicted maps [B, F, 3, H, W] and the mean distance (m) of a sampled chunk's last knot to the true one."""
-    _, maps, context = model.imagine(batch, batch["text"], generator, model.history_of(batch, generator))
+    _, imagined, context = model.imagine(batch, batch["text"], generator, model.history_of(batch, generator))
     state = proprio(batch)
     noise = torch.randn(batch["knots"].shape, generator=generator, device=state.device)
     chain = sample_chain(
@@ -285,7 +285,7 @@ def _last_knot_error(model: AIM, batch: dict[str, Tensor], generator: torch.Gene
         shift=model.preset.shift_action,
     )
     knots = model.knots.denormalise(chain[:, -1])
-    return maps, (knots - batch["knots"]).unflatten(-1, (2, 7))[:, -1, :, :3].norm(dim=-1).mean()
+    return model.decode_maps(imagined), (knots - batch["knots"]).unflatten(-1, (2, 7))[:, -1, :, :3].norm(dim=-1).mean()
 
 
 def pretrain(config: PretrainConfig, here: Processes = ALONE) -> Path:

@@ -67,9 +67,10 @@ class FrozenModel:
         if self._latest is None or self._latest[0] is not observation["head_camera"]:
             batch = {key: torch.as_tensor(observation[key])[None] for key in (*OBSERVATION, "text")}
             generator = torch.Generator().manual_seed(0)
-            _, maps, context = self.model.imagine(batch, batch["text"], generator)
+            _, imagined, context = self.model.imagine(batch, batch["text"], generator)
             rows, columns = self.model.preset.head_tile
-            parts = maps[0, ..., :rows, :columns].numpy(), context, proprio(batch)
+            maps = self.model.decode_maps(imagined)[0, ..., :rows, :columns].numpy()
+            parts = maps, context, proprio(batch)
             self._latest = observation["head_camera"], parts
         return self._latest[1]
 

@@ -1,7 +1,8 @@
 """What reads what, and what each preset weighs and computes: `python -m aim_rl.model` prints docs/model.md's tables.
 
 Counted on the meta device, without weights: multiply-adds of one decision as two operations each, by PyTorch's counter.
-The VAE and UMT5 are not in it: they run once per decision, beside the streams.
+The VAE and UMT5 are not in it: once per decision the VAE encodes the current pictures and decodes the value maps, and
+UMT5 encodes each instruction once.
 """
 
 from __future__ import annotations

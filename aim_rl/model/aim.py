@@ -247,18 +247,24 @@ class AIM(nn.Module):
         generator: torch.Generator | None = None,
         history: History | None = None,
     ) -> tuple[Tensor, Tensor, WorldContext]:
-        """Future RGB and value maps, both [B, F, 3, H, W] in [0, 1], and the context of the last pass.
+        """Future RGB and value maps as clean tokens [B, N, token_dim], and the context of the last pass.
 
         Integrates the flow from t = 1 in `world_steps` Euler steps; one step gives the clean estimate. The initial
-        noise is shared by the batch, so that a sample does not depend on its place in it.
+        noise is shared by the batch, so that a sample does not depend on its place in it. Whoever reads pictures
+        decodes them (`decode_rgb`, `decode_maps`), because Wan's VAE is slow.
         """
         preset = self.preset
         noise = flow.draw((2, 1, preset.n_future, preset.token_dim), self.x.head.weight, generator)
         x, m = noise.expand(-1, len(text_ids), -1, -1)
-        x, m, context = self.denoise_world(self.observe(obs, text_ids), x, m, history)
-        rgb = to_unit(self.tokenizer.decode(unpatchify(x, preset), [obs[camera] for camera in CAMERAS]))
-        maps = to_unit(self.tokenizer.decode(unpatchify(m, preset), None))
-        return rgb, maps, context
+        return self.denoise_world(self.observe(obs, text_ids), x, m, history)
+
+    def decode_rgb(self, x: Tensor, obs: Mapping[str, Tensor]) -> Tensor:
+        """Clean RGB tokens [B, N, token_dim] of the future after `obs` -> pictures [B, F, 3, H, W] in [0, 1]."""
+        return to_unit(self.tokenizer.decode(unpatchify(x, self.preset), [obs[camera] for camera in CAMERAS]))
+
+    def decode_maps(self, m: Tensor) -> Tensor:
+        """Clean map tokens [B, N, token_dim] -> value maps [B, F, 3, H, W] in [0, 1]."""
+        return to_unit(self.tokenizer.decode(unpatchify(m, self.preset), None))
 
     def denoise_world(
         self, observed: Observed, x: Tensor, m: Tensor, history: History | None = None

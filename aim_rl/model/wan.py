@@ -20,6 +20,7 @@ from aim_rl.model.tokenizer import canvas_now, cut, paste
 from envs.errors import UserError
 
 SOURCE = "Wan-AI/Wan2.2-TI2V-5B-Diffusers"
+MOST_INSTRUCTIONS = 256  # whose embeddings are kept
 
 
 class Frozen:
@@ -61,6 +62,8 @@ class WanTokenizer(Frozen):
     the current pictures, for value maps an empty map, both known when the chunk is decoded.
     """
 
+    _empty_map: Tensor | None = None  # its latents, always the same
+
     def load(self, directory: Path) -> None:
         """Reads `directory`/vae. Raises UserError: it is missing, damaged or of another size, or no diffusers."""
         preset = self.preset
@@ -82,7 +85,7 @@ class WanTokenizer(Frozen):
     def decode(self, latents: Tensor, before: Sequence[Tensor] | None) -> Tensor:
         """Inverse of `encode`, as far as the VAE has one: canvases in [-1, 1]."""
         video = latents.new_empty(len(latents), 0, 3, *self.preset.canvas)
-        first = self.to_latents(self._first(before, video))
+        first = self.to_latents(self._first(before, video)) if before is not None else self._first_of_maps(latents)
         return self.to_video(torch.cat([first, latents], 1))[:, 1:]
 
     def heights(self, maps: Tensor) -> Tensor:
@@ -118,6 +121,12 @@ class WanTokenizer(Frozen):
             return like.new_full((len(like), 1, *like.shape[2:]), -1.0)
         return canvas_now(before, self.preset).to(like)
 
+    def _first_of_maps(self, like: Tensor) -> Tensor:
+        if self._empty_map is None:
+            empty = torch.empty(1, 0, 3, *self.preset.canvas, device=self.model.device)
+            self._empty_map = self.to_latents(self._first(None, empty))
+        return self._empty_map.to(like).expand(len(like), -1, -1, -1, -1)
+
     def _encode_camera(self, video: Tensor) -> Tensor:
         with self.own_precision():
             mode = self.model.encode(video.transpose(1, 2).to(self.model.device, self.model.dtype)).latent_dist.mode()
@@ -141,6 +150,10 @@ class WanText(Frozen):
 
     _pieces: "WordPieces | None" = None
 
+    def __init__(self, preset: Preset) -> None:
+        super().__init__(preset)
+        self._known: dict[tuple[int, ...], Tensor] = {}
+
     def load(self, directory: Path) -> None:
         """Reads `directory`/text_encoder and /tokenizer. Raises UserError: missing, damaged, another size, no extra."""
         check_config(directory, "text_encoder", self.preset, {"d_model": self.preset.text_dim})
@@ -158,12 +171,19 @@ class WanText(Frozen):
     def __call__(self, ids: Tensor) -> Tensor:
         """Ids [B, L] from `tokenize` -> embeddings [B, L, text_dim] in the encoder's precision, on the ids' device."""
         unique, place = ids.unique(dim=0, return_inverse=True)  # a batch has few instructions
-        real = unique != self.model.config.pad_token_id
-        longest = int(real.sum(1).max())
-        unique, mask = (z[:, :longest].to(self.model.device) for z in (unique, real))
-        with self.own_precision():
-            h = self.model(unique, mask.long()).last_hidden_state * mask[..., None]
-        return F.pad(h, (0, 0, 0, ids.shape[1] - longest)).to(ids.device)[place]
+        texts = [self._encode(text).to(ids.device) for text in unique]
+        return torch.stack([F.pad(h, (0, 0, 0, ids.shape[1] - len(h))) for h in texts])[place]
+
+    def _encode(self, ids: Tensor) -> Tensor:
+        """Its n word pieces' embeddings [n, text_dim]: computed once, by itself, so that no batch changes them."""
+        text = tuple(ids[ids != self.model.config.pad_token_id].tolist())
+        if text not in self._known:
+            if len(self._known) == MOST_INSTRUCTIONS:
+                self._known.pop(next(iter(self._known)))  # the oldest
+            pieces = torch.tensor([text], device=self.model.device)
+            with self.own_precision():
+                self._known[text] = self.model(pieces).last_hidden_state[0]
+        return self._known[text]
 
 
 class WordPieces:

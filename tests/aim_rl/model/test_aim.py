@@ -13,7 +13,8 @@ from .conftest import observation, randomised, training_batch
 
 def test_imagination_has_the_shapes_of_the_preset(tiny: Preset) -> None:
     model, obs = AIM(tiny), observation(tiny, 3)
-    rgb, maps, context = model.imagine(obs, training_batch(tiny, 3)["text"])
+    x, m, context = model.imagine(obs, training_batch(tiny, 3)["text"])
+    rgb, maps = model.decode_rgb(x, obs), model.decode_maps(m)
     assert rgb.shape == maps.shape == (3, tiny.frames, 3, *tiny.canvas)
     assert maps.min() >= 0 and maps.max() <= 1
     tokens = tiny.n_obs + tiny.n_future

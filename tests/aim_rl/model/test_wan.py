@@ -2,17 +2,19 @@
 
 import json
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from tensordict import TensorDict
 from torch import Tensor
 
-from aim_rl.model import AIM, PRESETS, load_wan, patchify, proprio, tokenize, unpatchify
+from aim_rl.model import AIM, PRESETS, load_wan, patchify, proprio, tokenize, unpatchify, wan
 from aim_rl.model.rotary import chunk_positions, rotation
 from aim_rl.model.streams import Group, Stream, mixture
 from aim_rl.model.wan import WanText, WanTokenizer
@@ -153,6 +155,9 @@ def test_a_chunk_is_coded_behind_the_frame_before_it(loaded: AIM) -> None:
     assert not torch.allclose(latents, tokenizer.encode(video, None))
     whole = torch.cat([tokenizer.encode_now(cameras), latents], 1)
     torch.testing.assert_close(tokenizer.decode(latents, cameras), tokenizer.to_video(whole)[:, 1:])
+    empty = tokenizer.to_latents(torch.full_like(video[:, :1], -1.0))
+    behind_nothing = tokenizer.to_video(torch.cat([empty, latents], 1))[:, 1:]
+    torch.testing.assert_close(tokenizer.decode(latents, None), behind_nothing)
 
 
 def test_heights_are_the_peaks_of_the_map_in_each_cell(loaded: AIM) -> None:
@@ -172,12 +177,48 @@ def test_text_is_umt5s_with_zeros_behind_the_last_word(loaded: AIM) -> None:
     assert encoded.shape == (3, TOY.text_length, TOY.text_dim)
     expected = wan_files.text_encoder()(ids, (ids > 0).long()).last_hidden_state * (ids > 0)[..., None]
     torch.testing.assert_close(encoded, expected, atol=1e-5, rtol=1e-5)
+    assert torch.equal(loaded.text(ids[2:]), encoded[2:])
+
+
+@torch.no_grad()
+def test_a_decision_encodes_its_pictures_decodes_its_maps_and_nothing_else(
+    loaded: AIM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wan's VAE and UMT5 are slow: what nobody reads, or is known already, costs nothing."""
+    policy, calls = AimPolicy(deepcopy(loaded), TOY.execute), Counter[str]()
+    assert isinstance(loaded.text, WanText)
+    monkeypatch.setattr(wan, "MOST_INSTRUCTIONS", 1)
+    monkeypatch.setattr(loaded.text, "_known", {})
+
+    def count(part: Any, name: str) -> None:
+        method = getattr(part, name)
+
+        def counted(*arguments: Any, **options: Any) -> Any:
+            calls[name] += 1
+            return method(*arguments, **options)
+
+        monkeypatch.setattr(part, name, counted)
+
+    def decide(text: str) -> Counter[str]:
+        calls.clear()
+        policy(TensorDict({**toy_batch(loaded, text)}, [1]))
+        return Counter(calls)
+
+    for part, name in ((wan_tokenizer(loaded).model, "encode"), (wan_tokenizer(loaded).model, "decode")):
+        count(part, name)
+    count(loaded.text.model, "forward")
+    decide("stack the ring")  # the empty map, once for all
+    cameras = 2  # head; both wrists at once
+    assert decide("stack the ring") == {"encode": cameras, "decode": cameras}
+    assert decide("stack the bell") == {"encode": cameras, "decode": cameras, "forward": 1}
+    assert decide("stack the ring")["forward"] == 1  # forgotten: no more than so many are kept
 
 
 def test_the_model_imagines_acts_and_learns(loaded: AIM) -> None:
     batch = toy_batch(loaded, "ring the bell", "stack the red block")
     with torch.no_grad():
-        rgb, maps, context = loaded.imagine(batch, batch["text"])
+        x, m, context = loaded.imagine(batch, batch["text"])
+        rgb, maps = loaded.decode_rgb(x, batch), loaded.decode_maps(m)
     assert rgb.shape == maps.shape == (2, 8, 3, *TOY.canvas)
     assert context.kv.shape == (2, TOY.depth, 2, TOY.heads, TOY.n_obs + TOY.n_future, TOY.head_dim)
     knots, t = torch.randn(2, 32, 14), torch.rand(2)
