@@ -210,30 +210,33 @@ class AIM(nn.Module):
         """What a training batch's decisions remember, by the steps of a rollout; None for a preset without history.
 
         batch: `past_<camera>` u8 [B, k, h, w, 3], `past_knots` [B, k, n_past, 14] (m, rad, gripper), `past_happened`
-        bool [B, k]. What the oldest remembered in their turn is left out. In training, the pictures of `history_noise`
-        of the decisions are noised to a time from the cleaner half of the schedule (LingBot-VA), so that the model
-        learns to do with an unreliable past.
+        bool [B, k]. What the oldest remembered in their turn is left out. In training, the past pictures of
+        `history_noise` of the samples are noised, each decision's to a time of its own from the cleaner half of the
+        schedule (LingBot-VA), so that the model learns to do with an unreliable past.
         """
         if not self.preset.history:
             return None
         past = slice(self.preset.n_past)
         mean, std = self.knots.mean[past], self.knots.std[past]
         history = empty_history(self.preset, len(batch["past_knots"]), self.x.head.weight)
+        noise = self._history_noise(len(history.filled), generator)
         for j in range(self.preset.history):
             cameras = {camera: batch[f"past_{camera}"][:, j] for camera in CAMERAS}
-            observed = self.observe(cameras, None, self._history_noise(len(history.filled), generator))
+            observed = self.observe(cameras, None, None if noise is None else (noise[0][j], noise[1][j]))
             commanded = ((batch["past_knots"][:, j] - mean) / std).to(self.x.head.weight)
             history = self.remember(history, self.recall(observed, history), commanded, batch["past_happened"][:, j])
         return history
 
     def _history_noise(self, batch: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor] | None:
+        """Times [k, B], of a sample all 0 or none, and noise [k, B, n_obs, token_dim]."""
         preset, weight = self.preset, self.x.head.weight
         if not preset.history_noise or not self.training:
             return None
         like: dict[str, Any] = {"generator": generator, "device": weight.device, "dtype": weight.dtype}
-        chosen, u = torch.rand((2, batch), **like)
-        t = torch.where(chosen < preset.history_noise, flow.shift_time(u / 2, preset.shift_video), 0.0)
-        return t, torch.randn((batch, preset.n_obs, preset.token_dim), **like)
+        noised = torch.rand(batch, **like) < preset.history_noise
+        u = torch.rand((preset.history, batch), **like)
+        t = torch.where(noised, flow.shift_time(u / 2, preset.shift_video), 0.0)
+        return t, torch.randn((preset.history, batch, preset.n_obs, preset.token_dim), **like)
 
     def observation_kv(self, context: WorldContext) -> Tensor:
         """The current observation's part of a context's keys and values."""

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from aim_rl.model import Preset
+from aim_rl.model import CAMERAS, Preset
 
 from .conftest import WANS, randomised, training_batch
 
@@ -57,24 +57,38 @@ def test_a_token_of_clean_time_is_denoised_as_one_of_its_own_time(wans: Preset) 
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
 
 
-def test_the_past_is_noised_in_training_only_and_its_time_is_told(wans: Preset) -> None:
-    preset = replace(wans, history=1, history_noise=0.5)
-    batch = training_batch(preset, 64)
-    batch |= {f"past_{name}": batch[name][:, None] for name in ("head_camera", "left_camera", "right_camera")}
-    batch["past_knots"] = torch.zeros(64, 1, preset.n_past, 14)
-    batch["past_happened"] = torch.ones(64, 1, dtype=torch.bool)
+@torch.no_grad()
+def test_the_past_of_half_of_the_samples_is_noised_in_training_and_its_time_is_told(
+    wans: Preset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    preset, n, told = replace(wans, history=2, history_noise=0.5), 64, []
+    batch = training_batch(preset, n)
+    batch |= {f"past_{name}": batch[name][:, None].expand(-1, 2, -1, -1, -1) for name in CAMERAS}
+    batch["past_knots"] = torch.zeros(n, 2, preset.n_past, 14)
+    batch["past_happened"] = torch.ones(n, 2, dtype=torch.bool)
     model = randomised(preset)
+    observe = model.observe
+
+    def noted(*arguments: Any) -> Any:
+        observed = observe(*arguments)
+        told.append(observed.t[:, 0, 0].expand(n))
+        return observed
+
+    monkeypatch.setattr(model, "observe", noted)
 
     def past() -> Tensor:
+        """[B, k, numbers of a decision]."""
         history = model.history_of(batch, torch.Generator().manual_seed(4))
         assert history is not None
-        return history.kv.flatten(1).detach()
+        return history.kv.unflatten(-2, (2, -1)).movedim(-3, 1).flatten(2)
 
-    noised, told = past(), model.observe(batch, None, model._history_noise(64, torch.Generator().manual_seed(4))).t
+    noised, times = past(), torch.stack(told, 1)
     model.eval()
-    changed = (noised - past()).abs().amax(1) > 1e-4
-    assert torch.equal(changed, told[:, 0, 0] > 0)
-    assert 10 < changed.sum() < 54 and told.max() <= 5 / 6  # the cleaner half of a schedule shifted by 5
+    changed = (noised - past()).abs().amax(-1) > 1e-4
+    assert torch.equal(changed, times > 0)
+    assert torch.equal(changed[:, 0], changed[:, 1]) and n / 4 < changed[:, 0].sum() < 5 * n / 8
+    assert (times[:, 0] != times[:, 1])[changed[:, 0]].all()
+    assert times.max() <= 5 / 6  # the cleaner half of a schedule shifted by 5
 
 
 def test_pictures_that_a_stem_reads_cannot_be_noised(tiny: Preset) -> None:
