@@ -305,9 +305,15 @@ def check(config: FinetuneConfig, task: str) -> None:
     """Raises UserError unless the settings fit each other and the task."""
     if config.setting not in SETTINGS:
         raise UserError(f"unknown setting {config.setting!r}; choose one of {', '.join(SETTINGS)}")
-    counts = (config.iterations, config.groups, config.evaluation_episodes, config.workers, config.scenes)
+    counts = [config.iterations, config.groups, config.step_limit, config.evaluation_episodes]
+    counts += [config.workers, config.scenes]
     if min(counts) < 1 or config.group < 2 or min(config.grpo.epochs, config.grpo.minibatch) < 1:
         raise UserError("--group must be at least 2, and every other count at least 1")
+    if config.noise_level <= 0:
+        raise UserError("--noise-level must be above 0")
+    if not 0 <= config.seed < seeds.TRAININGS:
+        raise UserError(f"--seed must be at least 0 and below {seeds.TRAININGS}")
+    check_update(config.grpo)
     if config.grpo.dense_weight is not None and config.grpo.advantage == "gae":
         raise UserError("--grpo.dense-weight goes with --grpo.advantage group or trajectory")
     if config.maps == "other_scene" and config.groups < 2:
@@ -319,6 +325,16 @@ def check(config: FinetuneConfig, task: str) -> None:
         load_checkpoint(config.stage1, task, config.wan)
     elif config.wan is not None:
         raise UserError("--wan goes with --stage1, a checkpoint of the preset wan2.2-5b")
+
+
+def check_update(config: GrpoConfig) -> None:
+    """Raises UserError unless every number is one that an update can be made with."""
+    if min(config.learning_rate, config.std_floor, config.max_gradient) <= 0:
+        raise UserError("--grpo.learning-rate, --grpo.std-floor and --grpo.max-gradient must be above 0")
+    if not 0 < config.clip_low < 1 or config.clip_high <= 0:
+        raise UserError("--grpo.clip-low must lie between 0 and 1, and --grpo.clip-high above 0")
+    if not (0 <= config.gamma <= 1 and 0 <= config.gae_lambda <= 1):
+        raise UserError("--grpo.gamma and --grpo.gae-lambda must lie in 0 .. 1")
 
 
 def main() -> None:

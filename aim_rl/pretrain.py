@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 
 import envs
+from aim_rl import seeds
 from aim_rl.checkpoint import save_checkpoint
 from aim_rl.data.dataset import DemonstrationSet
 from aim_rl.model import AIM, instruction_tokenizer, load_frozen, load_wan, map_peak_error, proprio, sample_chain
@@ -312,6 +313,10 @@ def check(config: PretrainConfig, here: Processes) -> None:
     preset = preset_named(config.preset)
     if config.steps < 1 or config.batch_size < 1:
         raise UserError("--steps and --batch-size must be at least 1")
+    if config.learning_rate <= 0 or config.weight_decay < 0 or not 0 <= config.ema < 1:
+        raise UserError("--learning-rate must be above 0, --weight-decay at least 0, and --ema from 0 to below 1")
+    if not 0 <= config.seed < seeds.TRAININGS:
+        raise UserError(f"--seed must be at least 0 and below {seeds.TRAININGS}")
     unit = (config.micro_batch or 1) * here.count
     if unit < 1 or config.batch_size % unit:
         raise UserError(

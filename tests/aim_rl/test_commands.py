@@ -5,15 +5,19 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
 from aim_rl import backend, checkpoint, collect, evaluate, finetune, pretrain
 from aim_rl.data.files import episode_path
+from aim_rl.grpo import GrpoConfig
 from aim_rl.model import AIM
-from envs.errors import exit_cleanly
+from aim_rl.parallel import ALONE
+from envs.errors import UserError, exit_cleanly
 
 BAD_TASK = ["--task", "stack_bloks_two"]
 BELL = ["--task", "click_bell"]
@@ -154,6 +158,49 @@ def test_an_output_that_cannot_be_written(refused: Refused, command: ModuleType,
 )
 def test_counts_that_make_no_sense(refused: Refused, command: ModuleType, arguments: list[str]) -> None:
     assert "at least" in refused(command, [*BELL, *arguments])
+
+
+@pytest.mark.parametrize(
+    ("flag", "changes"),
+    [
+        ("--learning-rate", {"learning_rate": -1.0}),
+        ("--weight-decay", {"weight_decay": -1.0}),
+        ("--ema", {"ema": 1.5}),
+        ("--seed", {"seed": 2**23}),
+        ("--seed", {"seed": -1}),
+    ],
+)
+def test_numbers_that_stage_one_cannot_train_with(flag: str, changes: dict[str, float]) -> None:
+    config = pretrain.PretrainConfig("click_bell", Path("data"), seed=2**23 - 1)
+    pretrain.check(config, ALONE)
+    with pytest.raises(UserError, match=flag):
+        pretrain.check(replace(config, **changes), ALONE)  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize(
+    ("flag", "changes"),
+    [
+        ("--seed", {"seed": 2**23}),
+        ("every other count", {"step_limit": 0}),
+        ("--noise-level", {"noise_level": 0.0}),
+        ("--grpo.learning-rate", {"grpo": GrpoConfig(learning_rate=-1.0)}),
+        ("--grpo.std-floor", {"grpo": GrpoConfig(std_floor=0.0)}),
+        ("--grpo.max-gradient", {"grpo": GrpoConfig(max_gradient=-1.0)}),
+        ("--grpo.clip-low", {"grpo": GrpoConfig(clip_low=1.0)}),
+        ("--grpo.clip-high", {"grpo": GrpoConfig(clip_high=0.0)}),
+        ("--grpo.gamma", {"grpo": GrpoConfig(gamma=1.1)}),
+        ("--grpo.gae-lambda", {"grpo": GrpoConfig(gae_lambda=-0.1)}),
+    ],
+)
+def test_numbers_that_stage_two_cannot_train_with(flag: str, changes: dict[str, Any]) -> None:
+    config = finetune.FinetuneConfig("click_bell")
+    finetune.check(config, "click_bell")
+    with pytest.raises(UserError, match=flag):
+        finetune.check(replace(config, **changes), "click_bell")
+
+
+def test_a_seed_that_no_scene_has(refused: Refused) -> None:
+    assert "32 bits" in refused(evaluate, [*BELL, "--checkpoint", "good", "--seed", "4294967296"])
 
 
 @pytest.mark.parametrize(
