@@ -174,8 +174,9 @@ class Stream(nn.Module):
         return torch.stack([self.block(layer).text_keys_values(projected) for layer in layers], 1)
 
     def condition(self, t: Tensor) -> Tensor:
-        """Times [B, R, n or 1] -> conditioning vectors [B, R, n or 1, width]."""
-        return self.time(time_features(t, self.time_frequencies).to(self.embedding.weight.dtype))
+        """Times [B, R, n or 1] -> conditioning vectors [B, R, n or 1, width]; autocast spares them, as in Wan."""
+        with torch.autocast("cuda" if t.is_cuda else "cpu", enabled=False):  # the meta device knows no autocast
+            return self.time(time_features(t, self.time_frequencies).to(self.embedding.weight.dtype))
 
     def shared_modulation(self, condition: Tensor) -> Tensor:
         """Conditioning [B, R, n or 1, width] -> the modulation that all blocks share [B, R, n or 1, 6, width]."""
