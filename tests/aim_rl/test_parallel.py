@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
 
 from aim_rl import pretrain
 from aim_rl.data.dataset import DemonstrationSet
 from aim_rl.data.files import episode_path, write_episode
-from aim_rl.model import PRESETS
+from aim_rl.model import AIM, PRESETS, streams
 from aim_rl.runs import one_thread
 from envs.errors import UserError
 
@@ -82,8 +85,17 @@ def test_two_processes_take_the_steps_of_one_and_either_resumes_the_other(tmp_pa
         torch.testing.assert_close(tensor, weights(one)[name], atol=1e-4, rtol=0, msg=lambda m, n=name: f"{n}: {m}")
 
 
-def test_a_batch_in_parts_has_the_gradient_of_its_parts_mean_and_recomputing_changes_nothing(data: Path) -> None:
-    demonstrations = DemonstrationSet(data, PRESETS["tiny"])
+def test_a_batch_in_parts_has_the_gradient_of_its_parts_mean_and_recomputing_changes_nothing(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    demonstrations, blocks = DemonstrationSet(data, PRESETS["tiny"]), []
+    layer = streams._layer
+
+    def counted(*arguments: Any) -> Any:
+        blocks.append(1)
+        return layer(*arguments)
+
+    monkeypatch.setattr(streams, "_layer", counted)
 
     def gradients(micro: int, batch: int, step: int, recompute: bool = False) -> tuple[float, list[Tensor]]:
         config = pretrain.PretrainConfig("stack_blocks_two", data, batch_size=batch, micro_batch=micro, preset="tiny")
@@ -99,20 +111,50 @@ def test_a_batch_in_parts_has_the_gradient_of_its_parts_mean_and_recomputing_cha
     assert loss == pytest.approx((parts[0][0] + parts[1][0]) / 2, rel=1e-5)
     for gradient, first, second in zip(whole, parts[0][1], parts[1][1], strict=True):
         torch.testing.assert_close(gradient, (first + second) / 2, atol=1e-5, rtol=1e-4)
+    blocks.clear()
+    gradients(2, 4, 0)
+    once = len(blocks)
     again, recomputed = gradients(2, 4, 0, recompute=True)
+    assert len(blocks) == once + 2 * once  # forward, and once more in the backward pass
     assert again == pytest.approx(loss, rel=1e-6)
     for gradient, other in zip(whole, recomputed, strict=True):
         torch.testing.assert_close(gradient, other)
 
 
-def test_bf16_trains_in_float32_weights(tmp_path: Path, data: Path) -> None:
-    config = pretrain.PretrainConfig(
-        "stack_blocks_two", data, tmp_path / "run", steps=2, batch_size=2, preset="tiny", bf16=True
-    )
+def test_bf16_multiplies_in_bfloat16_but_embeds_times_and_keeps_weights_in_float32(data: Path) -> None:
+    config = pretrain.PretrainConfig("stack_blocks_two", data, batch_size=2, preset="tiny", bf16=True)
+    model, computed = pretrain.new_model(config, pretrain.ALONE), {}
+    for name in ("x.blocks.0.qkv", "m.blocks.1.ff.2", "action.stream.head", "x.time", "action.stream.time"):
+        model.get_submodule(name).register_forward_hook(lambda *call, n=name: computed.update({n: call[-1].dtype}))
+    losses = pretrain.accumulate_gradients(model, DemonstrationSet(data, PRESETS["tiny"]), config, 0, pretrain.ALONE)
+    assert math.isfinite(losses["loss"])
+    times = {name: computed.pop(name) for name in ("x.time", "action.stream.time")}
+    assert set(computed.values()) == {torch.bfloat16} and len(computed) == 3
+    assert set(times.values()) == {torch.float32}
+    for parameter in model.parameters():
+        assert parameter.dtype == torch.float32
+        assert parameter.grad is None or parameter.grad.dtype == torch.float32
+
+
+def test_what_is_saved_is_the_average_of_the_weights(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = pretrain.PretrainConfig("stack_blocks_two", data, steps=3, batch_size=2, preset="tiny", ema=0.5)
+    seen: list[Tensor] = []
+    update = AveragedModel.update_parameters
+
+    def noted(self: AveragedModel, model: AIM) -> None:
+        seen.append(model.m.embedding.weight.detach().clone())
+        update(self, model)
+
+    monkeypatch.setattr(AveragedModel, "update_parameters", noted)
     (tmp_path / "run").mkdir()
-    model = pretrain.train(config, DemonstrationSet(data, PRESETS["tiny"]), tmp_path / "run")
-    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
-    assert all(torch.isfinite(parameter).all() for parameter in model.parameters())
+    with one_thread():
+        pretrain.train(config, DemonstrationSet(data, PRESETS["tiny"]), tmp_path / "run")
+    first, second, third = seen
+    assert not torch.equal(second, third)
+    average = first / 4 + second / 4 + third / 2  # the first step's weights are where it starts
+    torch.testing.assert_close(weights(tmp_path / "run")["m.embedding.weight"], average)
 
 
 def test_a_batch_that_cannot_be_shared_out(data: Path) -> None:
