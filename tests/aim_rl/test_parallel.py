@@ -23,6 +23,7 @@ from aim_rl.model import AIM, PRESETS, streams
 from aim_rl.runs import one_thread
 from envs.errors import UserError
 
+from . import compiled_pretrain
 from .data.conftest import episode_of
 
 SIZES = ["--preset", "tiny", "--batch-size", "4", "--micro-batch", "2", "--learning-rate", "0.01"]
@@ -36,7 +37,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def alone(data: Path, out: Path, steps: int, resume: bool = False) -> None:
+def alone(data: Path, out: Path, steps: int, resume: bool = False, preset: str = "tiny") -> None:
     config = pretrain.PretrainConfig(
         "stack_blocks_two",
         data,
@@ -46,16 +47,16 @@ def alone(data: Path, out: Path, steps: int, resume: bool = False) -> None:
         batch_size=4,
         micro_batch=2,
         learning_rate=0.01,
-        preset="tiny",
+        preset=preset,
     )
     with one_thread():
         pretrain.pretrain(config)
 
 
-def two_processes(*arguments: str, command: tuple[str, ...] = ("-m", "aim_rl.pretrain")) -> None:
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    subprocess.run([*launch, *command, *arguments], check=True, env=environment, capture_output=True)
+def two_processes(*arguments: str, module: str = "aim_rl.pretrain") -> None:
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", module]
+    environment, root = os.environ | {"OMP_NUM_THREADS": "1"}, Path(__file__).parents[2]
+    subprocess.run([*launch, *arguments], check=True, env=environment, cwd=root, capture_output=True)
 
 
 def curve(run: Path, name: str) -> dict[int, float]:
@@ -79,10 +80,26 @@ def test_two_processes_take_the_steps_of_one_and_either_resumes_the_other(tmp_pa
     # What one process left goes on with two, compiled and with gradient checkpointing, and the other way round.
     alone(data, two, 5, resume=True)
     compiled = ["--resume", str(one), "--steps", "5", "--compile", "--recompute"]
-    two_processes(*compiled, *SIZES, command=(str(Path(__file__).with_name("compiled_pretrain.py")),))
+    two_processes(*compiled, *SIZES, module=compiled_pretrain.__name__)
     assert curve(two, "loss")[4] == pytest.approx(curve(one, "loss")[4], rel=0.01)
     for name, tensor in weights(two).items():
         torch.testing.assert_close(tensor, weights(one)[name], atol=1e-4, rtol=0, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def test_two_processes_take_the_steps_of_one_with_all_that_the_full_size_has(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """History and its noise, a time per frame, an observation of latents: they enter the sharded model elsewhere."""
+    monkeypatch.setitem(PRESETS, "as_wan", compiled_pretrain.AS_WAN)
+    one, two = tmp_path / "one", tmp_path / "two"
+    alone(data, one, 2, preset="as_wan")
+    task = ["--task", "stack_blocks_two", "--data", str(data), "--out", str(two), "--steps", "2"]
+    two_processes(*task, *SIZES, "--preset", "as_wan", module=compiled_pretrain.__name__)
+    for name in ("loss", "gradient_norm", "held_out/loss", "held_out/last_knot_error_m"):
+        ours, theirs = curve(two, name), curve(one, name)
+        assert ours.keys() == theirs.keys()
+        assert [*ours.values()] == pytest.approx([*theirs.values()], rel=1e-3)
+    assert curve(two, "loss")[0] == pytest.approx(curve(one, "loss")[0], rel=1e-5)
 
 
 def test_a_batch_in_parts_has_the_gradient_of_its_parts_mean_and_recomputing_changes_nothing(
