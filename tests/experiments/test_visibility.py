@@ -59,4 +59,6 @@ def test_finished_runs_become_a_table_and_a_missing_one_is_trained(
     with (tmp_path / "results.csv").open() as file:
         rows = {(row["visibility"], row["seed"]): int(row["successes"]) for row in csv.DictReader(file)}
     assert rows[("intent_causal", "1")] == 62 and rows[("no_map", "1")] == 20 and len(rows) == 6
-    assert "61.0 %" in (tmp_path / "table.md").read_text()
+    table = (tmp_path / "table.md").read_text()
+    assert "61.0 %" in table
+    assert "| 60, 62 | 1.50, 1.50 | 5.0, 5.0 |" in table
