@@ -32,6 +32,7 @@ def sizes(preset: Preset) -> dict[str, str]:
         "token grid x token frames": f"{preset.grid} x {preset.times}",
         "tokens: observation, future RGB, map, knots": f"{n_obs}, {n_future}, {n_future}, {preset.n_knots}",
         "numbers per token": f"{preset.token_dim}",
+        "instruction: word pieces x numbers": f"{preset.text_length} x {preset.text_dim}",
         "depth, heads x size": f"{preset.depth}, {preset.heads} x {preset.head_dim}",
         "width x / m / a": f"{preset.width_x} / {preset.width_m} / {preset.width_a}",
         "control steps: chunk, executed": f"{preset.horizon}, {preset.execute}",
