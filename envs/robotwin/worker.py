@@ -18,6 +18,7 @@ import json
 import math
 import os
 import random
+import re
 import select
 import signal
 import socket
@@ -135,7 +136,10 @@ def serve(channel: socket.socket) -> None:
             send(channel, "refused", {"text": str(refusal)})
         except (Exception, SystemExit) as error:  # RoboTwin calls exit() where a file is missing
             traceback.print_exc()
-            send(channel, "failed", {"kind": type(error).__name__, "text": str(error)})
+            if missing := what_is_missing(error, simulator.missing if simulator else []):
+                send(channel, "refused", {"text": missing})
+            else:
+                send(channel, "failed", {"kind": type(error).__name__, "text": str(error)})
         else:
             send(channel, "done", answer, answered)
         sys.stdout.flush()
@@ -162,6 +166,17 @@ LARGEST_STEP = 0.5  # rad per control step that inverse kinematics may ask for, 
 
 class Refusal(Exception):
     """One sentence for the person at the keyboard."""
+
+
+MACHINE = re.compile(
+    r"out ?of ?\w* ?memory|allocate memory|cuda (error|driver)|(cublas|cudnn|cusolver)_status|vk::|device ?lost",
+    re.IGNORECASE,
+)
+
+
+def machine_failed(error: Exception) -> bool:
+    """Whether memory ran out or the GPU failed, which says nothing about the scene."""
+    return isinstance(error, MemoryError) or bool(MACHINE.search(f"{type(error).__name__}: {error}"))
 
 
 class Simulator:
@@ -216,24 +231,26 @@ class Simulator:
         self.task.get_obs = lambda: {}
 
     def expert(self, seed: int) -> tuple[dict[str, Any], Arrays]:
-        """RoboTwin's verdict on a seed, and what its expert says about the scene (for the instruction)."""
+        """RoboTwin's verdict on a seed, and what its expert says about the scene (for the instruction).
+
+        An exception of the set-up other than UnStableError, or where the machine failed, is no verdict.
+        """
         try:
             self._setup(seed)
+        except Exception as error:
+            if type(error).__name__ != "UnStableError":
+                raise
+            print(f"seed {seed}: {error}")
+            return {"verdict": "unstable", "scene": {}}, {}
+        try:
             info = self.task.play_once()
             solved = bool(self.task.plan_success and self.task.check_success())
-            return {"verdict": "solved" if solved else "not solved", "scene": scene_words(info)}, {}
-        except FileNotFoundError as error:
-            if "assets" in str(error):
-                raise Refusal(missing_assets(str(error.filename or error))) from error
-            raise
         except Exception as error:  # by RoboTwin's own rule a seed whose expert stumbles does not count
-            if "rendering device" in str(error):
-                raise Refusal(NO_DEVICE) from error
-            if self.missing and "NoneType" in str(error):
-                raise Refusal(missing_assets(f"assets/objects/{self.missing[0]}")) from error
+            if machine_failed(error) or what_is_missing(error, self.missing):
+                raise
             traceback.print_exc()
-            unstable = type(error).__name__ == "UnStableError"
-            return {"verdict": "unstable" if unstable else f"{type(error).__name__}: {error}", "scene": {}}, {}
+            info, solved = {}, False
+        return {"verdict": "solved" if solved else "not solved", "scene": scene_words(info)}, {}
 
     def reset(self, seed: int, scene: dict[str, str]) -> tuple[dict[str, Any], Arrays]:
         """Builds the scene of a seed; nothing is rendered. Returns the instructions that fit it."""
@@ -521,6 +538,22 @@ def wrong_interpreter(error: ImportError) -> str:
 
 def missing_assets(what: str) -> str:
     return f"RoboTwin's assets are missing ({what}); download them with its _download_assets.sh"
+
+
+def what_is_missing(error: BaseException, models: list[str]) -> str | None:
+    """The sentence for an exception that RoboTwin raises where its set-up lacks something.
+
+    Args:
+        error: the exception.
+        models: what RoboTwin has looked for in vain (`missing_models`).
+    """
+    if "rendering device" in str(error):
+        return NO_DEVICE
+    if isinstance(error, FileNotFoundError) and "assets" in str(error):
+        return missing_assets(str(error.filename or error))
+    if models and "NoneType" in str(error):
+        return missing_assets(f"assets/objects/{models[0]}")
+    return None
 
 
 def missing_models() -> list[str]:

@@ -26,8 +26,8 @@ class FakeCheckout:
     configs: Path
 
     def misbehave(self, **wish: Any) -> None:
-        """From now on: place ("setup", "render", "act", "expert"), how ("die", "hang", "raise"), skip, once; or seeds
-        that are `unstable` or `unsolved`."""
+        """From now on: place ("setup", "render", "act", "expert"), how ("die", "hang", "raise" a `text`), skip,
+        once; or seeds that are `unstable` or `unsolved`."""
         (self.root / "misbehave.json").write_text(json.dumps(wish))
 
     def events(self) -> list[str]:

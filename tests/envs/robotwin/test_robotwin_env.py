@@ -83,10 +83,21 @@ def test_verdicts_hold_for_one_version_of_the_checkout(make: Make, checkout: Fak
     assert "expert 0" in checkout.events()
 
 
+def test_an_expert_that_raises_does_not_solve_the_seed_and_is_never_asked_again(
+    make: Make, checkout: FakeCheckout
+) -> None:
+    checkout.misbehave(place="expert", how="raise", once=True)
+    _, info = make().reset(seed=5)
+    assert info["scene_seed"] == 5 + STRIDE and checkout.events().count("expert 5") == 1
+    _, info = make().reset(seed=5)
+    assert info["scene_seed"] == 5 + STRIDE
+    assert not [line for line in checkout.events() if line.startswith("expert")]
+
+
 def test_an_expert_that_solves_nothing_is_one_sentence(make: Make, checkout: FakeCheckout) -> None:
     checkout.misbehave(place="expert", how="raise")
     env = make()
-    with pytest.raises(UserError, match=r"solved none of 20 scenes.*the fake raises.*\.log"):
+    with pytest.raises(UserError, match=r"solved none of 20 scenes.*'not solved'.*\.log"):
         env.restart(0)
     env.close()
     assert "RuntimeError: the fake raises" in env.log.read_text()  # kept, since the error names it

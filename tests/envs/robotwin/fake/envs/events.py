@@ -33,4 +33,4 @@ def misbehave(place):
     if wish["how"] == "hang":
         time.sleep(1000)
     if wish["how"] == "raise":
-        raise RuntimeError("the fake raises")
+        raise RuntimeError(wish.get("text", "the fake raises"))
