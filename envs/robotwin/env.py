@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -40,6 +41,15 @@ class Demonstration:
     bodies: list[str]
     """Names; the fingers are left_finger0, left_finger1, right_finger0 and right_finger1."""
     success: bool
+
+
+def interpreter(python: str | Path) -> Path:
+    """The path of an interpreter as its process, which starts in the checkout, finds it; a bare name is left to PATH.
+
+    Links stay: a virtual environment's interpreter is one, and says by its place what it belongs to.
+    """
+    given = os.path.expanduser(python)
+    return Path(os.path.abspath(given) if os.sep in given else given)
 
 
 class RoboTwinEnv(gym.Env[Observation, NDArray[np.float32]]):
@@ -111,7 +121,7 @@ class RoboTwinEnv(gym.Env[Observation, NDArray[np.float32]]):
                 raise ValueError(f"{name} {value!r} does not exist; choose one of {', '.join(known)}")
         self._worker: Worker | None = None
         self.checkout = open_checkout(Path(root), task)
-        self.task_name, self.setting, self.python = task, config, Path(python)
+        self.task_name, self.setting, self.python = task, config, interpreter(python)
         self.action_mode, self.servo, self.wording, self.render_mode = action_mode, servo, instructions, render_mode
         self._timeout = timeout
         self._sizes = {camera: head_size if camera == "head_camera" else wrist_size for camera in cameras}

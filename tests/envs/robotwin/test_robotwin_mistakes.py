@@ -96,6 +96,17 @@ def test_an_interpreter_that_is_none(make: Make, python: str, words: str) -> Non
     assert words in (said := sentence(make, python=python)) and python in said
 
 
+def test_an_interpreter_may_be_named_from_here_or_from_home(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "venv").symlink_to(Path(sys.executable).parent)
+    name = Path(sys.executable).name
+    for python in (f"venv/{name}", f"~/venv/{name}"):
+        assert make(python=python).python == tmp_path / "venv" / name
+
+
 def test_what_robotwin_prints_is_in_the_log_that_an_error_names(make: Make, checkout: FakeCheckout) -> None:
     (checkout.root / "envs" / "robot" / "planner.py").write_text("print('a hint for the user'); raise ValueError")
     log = sentence(make).split("log: ")[1].split(")")[0]
