@@ -55,6 +55,12 @@ class Backend:
             "config": env.setting,
         }
 
+    def scenes(self, tabletop: int) -> int:
+        """How many scenes a worker process has where the user does not say: so many of the tabletop, which it simulates
+        itself; one of RoboTwin, which is a process of 2 GB, and of which those of one worker would take turns.
+        """
+        return 1 if self.backend == "robotwin" else tabletop
+
     def make(
         self,
         task: str,

@@ -80,8 +80,7 @@ def run_episodes(
         instructions: "seen" or "unseen" wordings.
         policy: another one than the model's deterministic sampler.
     """
-    # A RoboTwin scene is a process of 2 GB; those of one worker take turns.
-    scenes = 1 if simulator.backend == "robotwin" else min(8, -(-episodes // workers))
+    scenes = simulator.scenes(min(8, -(-episodes // workers)))
     limits = (model.preset.execute, None, workers, scenes, 1)
     told = (model.text.tokenize, simulator, True, instructions)
     config = RolloutConfig(task, setting, model.preset, *limits, first_seed, *told)

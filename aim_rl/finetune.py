@@ -95,8 +95,8 @@ class FinetuneConfig:
     seed: int = 0
     workers: int = 2
     """Processes."""
-    scenes: int = 16
-    """Scenes per process; a scene of RoboTwin is itself a process of 2 GB."""
+    scenes: int | None = None
+    """Scenes per process; 16 by default, with RoboTwin 1."""
     simulator: BackendOptions = TABLETOP
 
 
@@ -186,7 +186,7 @@ def rollout_config(config: FinetuneConfig, task: str, model: AIM) -> RolloutConf
         model.preset.execute,
         config.step_limit,
         config.workers,
-        config.scenes,
+        config.scenes or config.simulator.scenes(16),
         config.group,
         seeds.REINFORCEMENT + 20_000 * (config.seed % 30),
         model.text.tokenize,
@@ -306,7 +306,7 @@ def check(config: FinetuneConfig, task: str) -> None:
     if config.setting not in SETTINGS:
         raise UserError(f"unknown setting {config.setting!r}; choose one of {', '.join(SETTINGS)}")
     counts = [config.iterations, config.groups, config.step_limit, config.evaluation_episodes]
-    counts += [config.workers, config.scenes]
+    counts += [config.workers, 1 if config.scenes is None else config.scenes]
     if min(counts) < 1 or config.group < 2 or min(config.grpo.epochs, config.grpo.minibatch) < 1:
         raise UserError("--group must be at least 2, and every other count at least 1")
     if config.noise_level <= 0:

@@ -12,6 +12,8 @@ from aim_rl import collect, evaluate, finetune
 from aim_rl.checkpoint import save_checkpoint
 from aim_rl.data.files import read_episode
 from aim_rl.model import AIM
+from aim_rl.resume import load_config, parse
+from aim_rl.runs import new_run
 
 from ..envs.robotwin.conftest import build
 from .test_end_to_end import command, tags
@@ -45,6 +47,16 @@ def test_evaluate_writes_what_it_ran_on(tmp_path: Path, flags: list[str | Path],
     assert result["seeds"] == [1_000_000, 1_000_001]
     assert (result["backend"], result["embodiment"], result["config"]) == ("robotwin", "aloha-agilex", "demo_clean")
     assert result["commit"].startswith("files-") and result["instructions"] == "unseen"
+
+
+def test_finetune_gives_a_worker_one_scene_of_robotwin_unless_told_otherwise(
+    tmp_path: Path, flags: list[str | Path], tiny_model: AIM
+) -> None:
+    for index, (given, scenes) in enumerate((([], 16), (flags, 1), ([*flags, "--scenes", 16], 16))):
+        config = parse(finetune.FinetuneConfig, None, ["--task", TASK, *map(str, given)])
+        run = new_run(TASK, tmp_path / f"run{index}", config)
+        for each in (config, load_config(finetune.FinetuneConfig, run)):
+            assert finetune.rollout_config(each, TASK, tiny_model).scenes == scenes
 
 
 @pytest.mark.slow
