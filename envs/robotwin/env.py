@@ -68,8 +68,10 @@ class RoboTwinEnv(gym.Env[Observation, NDArray[np.float32]]):
     seeds never show the same scene. `info["scene_seed"]` is the one that is simulated. Verdicts are kept in
     `$XDG_CACHE_HOME/aim_rl/robotwin`, so that the expert runs once per seed.
 
-    A process that dies or hangs is started again and brought to the same point (same seed, same actions), up to three
-    times at one action; then the episode ends as at the step limit. `restarts` counts them.
+    A process that dies, hangs or raises an exception is started again and brought to the same point (same seed, same
+    actions), up to three times at one request. An action that still has no answer ends the episode as at the step
+    limit (one on which RoboTwin raises an exception, at once); a scene that has none is skipped as above, but two at
+    one seed raise. `restarts` counts the processes.
 
     Args:
         task: RoboTwin's name.
@@ -190,7 +192,7 @@ class RoboTwinEnv(gym.Env[Observation, NDArray[np.float32]]):
 
         Raises:
             ValueError: a seed below 0 or from 2**31 on.
-            UserError: RoboTwin's expert solves none of the scenes that may stand in for it.
+            UserError: RoboTwin's expert solves none of the scenes that may stand in for it, or RoboTwin cannot run.
         """
         if not 0 <= seed < 2**31:
             raise ValueError(f"seed {seed} is not in 0 .. 2**31 - 1")
@@ -207,7 +209,7 @@ class RoboTwinEnv(gym.Env[Observation, NDArray[np.float32]]):
         """Executes one action and returns whether the task is solved."""
         action = self.checked(action)
         try:
-            success = bool(self._persist(lambda worker: self._act(worker, action)))
+            success = bool(self._persist(lambda worker: self._act(worker, action), WorkerLost))
         except (WorkerLost, TaskFailed) as error:
             warnings.warn(f"{error}; this ends the episode", stacklevel=2)
             self.steps = self.step_limit
@@ -242,7 +244,7 @@ class RoboTwinEnv(gym.Env[Observation, NDArray[np.float32]]):
             answer, _ = worker.ask("demonstrate", {**(self._scene or {}), "as_recorded": as_recorded}, frames=frames)
             return Demonstration(frames, answer["bodies"], answer["success"])
 
-        return self._persist(record)
+        return self._persist(record, WorkerLost)
 
     def checked(self, action: NDArray[np.floating]) -> NDArray[np.float64]:
         """The action as it is sent, before anything moves: finite, grippers in [0, 1], quaternions of unit length.
@@ -270,8 +272,16 @@ class RoboTwinEnv(gym.Env[Observation, NDArray[np.float32]]):
     def _choose(self, seed: int) -> dict[str, Any]:
         """The first candidate of a seed that RoboTwin's expert solves, from the cache where it has been tried."""
         verdict: dict[str, Any] = {}
+        loss: WorkerLost | TaskFailed | None = None
         for candidate in range(seed, seed + CANDIDATES * STRIDE, STRIDE):
-            verdict = self._book.get(candidate) or self._try(candidate)
+            try:
+                verdict = self._book.get(candidate) or self._try(candidate)
+            except (WorkerLost, TaskFailed) as error:
+                if loss is not None:
+                    raise  # one scene may be what RoboTwin breaks on, two say that it cannot run
+                loss = error
+                warnings.warn(f"{error}; another scene stands in for seed {candidate}", stacklevel=3)
+                continue
             if verdict["verdict"] == "solved":
                 return verdict
         self._log_named = True
@@ -289,11 +299,16 @@ class RoboTwinEnv(gym.Env[Observation, NDArray[np.float32]]):
         fields = {"mode": self.action_mode, "servo": self.servo}
         return worker.ask("act", fields, {"action": action})[0]["success"]
 
-    def _persist(self, request: Callable[[Worker], T]) -> T:
+    def _persist(self, request: Callable[[Worker], T], *losses: type[UserError]) -> T:
         """Runs a request; where the process is lost, another one is brought to the same point and asked again.
 
+        Args:
+            request: what is asked.
+            losses: what counts as that; by default also an exception of RoboTwin's, such as that memory ran out, after
+                which the process is ended.
+
         Raises:
-            WorkerLost: the third process is lost too.
+            WorkerLost, TaskFailed: the third process is lost too.
         """
         for attempt in range(ATTEMPTS):
             try:
@@ -302,9 +317,11 @@ class RoboTwinEnv(gym.Env[Observation, NDArray[np.float32]]):
                 return request(self._worker)
             except UserError as error:
                 self._log_named = True
-                if not isinstance(error, WorkerLost):
+                if not isinstance(error, losses or (WorkerLost, TaskFailed)):
                     raise
-                self._worker = None
+                if self._worker is not None:
+                    self._worker.close()
+                    self._worker = None
                 self.restarts += 1
                 if attempt + 1 == ATTEMPTS:
                     raise

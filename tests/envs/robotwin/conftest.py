@@ -27,7 +27,7 @@ class FakeCheckout:
 
     def misbehave(self, **wish: Any) -> None:
         """From now on: place ("setup", "render", "act", "expert"), how ("die", "hang", "raise" a `text`), skip,
-        once; or seeds that are `unstable` or `unsolved`."""
+        once; or seeds that are `unstable`, `unsolved` or `breaking`."""
         (self.root / "misbehave.json").write_text(json.dumps(wish))
 
     def events(self) -> list[str]:

@@ -182,7 +182,10 @@ def test_instructions_are_of_the_wording_asked_for(make: Make) -> None:
 
 @pytest.mark.parametrize(
     ("place", "how"),
-    [("setup", "die"), ("expert", "die"), ("act", "die"), ("render", "die"), ("setup", "hang"), ("act", "hang")],
+    [
+        *(("setup", "die"), ("expert", "die"), ("act", "die"), ("render", "die"), ("setup", "hang"), ("act", "hang")),
+        *(("setup", "raise"), ("expert", "raise"), ("render", "raise")),
+    ],
 )
 def test_a_lost_process_is_replaced_and_the_episode_goes_on(
     make: Make, checkout: FakeCheckout, monkeypatch: pytest.MonkeyPatch, place: str, how: str
@@ -194,8 +197,9 @@ def test_a_lost_process_is_replaced_and_the_episode_goes_on(
     (checkout.root.parent / "cache").rename(checkout.root.parent / "forgotten")  # so that the expert runs again
     monkeypatch.setattr(client, "FIRST_TIME", 1)
     env = make(timeout=3.0 if how == "hang" else 20.0)
-    checkout.misbehave(place=place, how=how, skip=1 if place == "act" else 0, once=True)
-    with pytest.warns(UserWarning, match=rf"{'exit code 3' if how == 'die' else 'did not answer'}.*\.log"):
+    what = {"die": "exit code 3", "hang": "did not answer", "raise": "CUDA out of memory"}[how]
+    checkout.misbehave(place=place, how=how, skip=1 if place == "act" else 0, once=True, text=what)
+    with pytest.warns(UserWarning, match=rf"{what}.*\.log"):
         env.reset(seed=7)
         for action in actions:
             observation = env.step(action)[0]
@@ -217,10 +221,21 @@ def test_an_action_that_always_kills_the_process_ends_the_episode_but_not_the_ru
     assert env.step(at(0.9))[2]
 
 
+def test_a_scene_that_always_kills_the_process_is_skipped(make: Make, checkout: FakeCheckout) -> None:
+    env = make()
+    checkout.misbehave(breaking=[5])
+    with pytest.warns(UserWarning, match="another scene stands in for seed 5|starting it again"):
+        env.restart(5)
+    assert (env.scene_seed, env.restarts) == (5 + STRIDE, 3)
+
+
 def test_a_process_that_cannot_be_kept_alive_ends_in_one_sentence(make: Make, checkout: FakeCheckout) -> None:
     checkout.misbehave(place="setup", how="die")
-    with pytest.warns(UserWarning, match="starting it again"), pytest.raises(WorkerLost, match=r"exit code 3.*\.log"):
-        make().reset(seed=0)
+    env = make()
+    warned = pytest.warns(UserWarning, match="starting it again|another scene")
+    with warned, pytest.raises(WorkerLost, match=r"exit code 3.*\.log"):
+        env.reset(seed=0)
+    assert env.restarts == 6  # three processes on one scene and on another: nobody waits for twenty
 
 
 @pytest.mark.parametrize("layout", ["main", "stable_2.0", "RLinf_support"])

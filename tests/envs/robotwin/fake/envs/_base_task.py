@@ -191,6 +191,8 @@ class Base_Task:
         self.cameras = Camera(**settings)
         self.cameras.load_camera(self.scene)
         self.get_cluttered_table()
+        if seed in wishes().get("breaking", []):
+            raise RuntimeError("the fake cannot build this scene")
         if seed in wishes().get("unstable", []):
             raise UnStableError(f"Objects is unstable in seed({seed})")
 
