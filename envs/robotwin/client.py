@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import tempfile
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -60,9 +59,7 @@ class Worker:
     def __init__(self, python: Path, root: Path, log: Path, timeout: float) -> None:
         self._channel, theirs = socket.socketpair()
         self._log, self._timeout, self._asked = log, timeout, set[str]()
-        # Linux takes the end of the thread that started a process for the end of its parent.
-        parent = os.getpid() if threading.current_thread() is threading.main_thread() else 0
-        command = [str(python), "-u", worker.__file__, str(theirs.fileno()), str(parent)]
+        command = [str(python), "-u", worker.__file__, str(theirs.fileno()), str(os.getpid())]
         try:
             with log.open("ab") as output:
                 self._process = subprocess.Popen(

@@ -1,8 +1,8 @@
-"""The process that runs one RoboTwin task: `PYTHON worker.py FD`, started by `envs.robotwin.client`.
+"""The process that runs one RoboTwin task: `PYTHON worker.py FD PARENT`, started by `envs.robotwin.client`.
 
 RoboTwin's interpreter runs this file (Python 3.10, NumPy 1.26), so it imports nothing but the standard library and
 NumPy until the first request names a checkout; what RoboTwin prints goes to a log file. Requests and replies travel
-over the socket FD; the process group ends when that socket closes. The parent imports the message format from here.
+over the socket FD; the process group ends with the process PARENT. The parent imports the message format from here.
 
 Read off RoboTwin's envs/_base_task.py, envs/robot/robot.py and envs/camera/camera.py.
 """
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import ctypes
 import gc
 import importlib
 import json
@@ -19,12 +18,11 @@ import math
 import os
 import random
 import re
-import select
 import signal
 import socket
 import struct
 import sys
-import threading
+import time
 import traceback
 from pathlib import Path
 from typing import Any
@@ -99,24 +97,25 @@ def _read(channel: socket.socket, size: int) -> bytearray:
 # -- the life of the process --------------------------------------------------------------------------------------
 
 
-def die_with(channel: socket.socket, parent: int) -> None:
-    """Ends this process and its children (RoboTwin's planners) as soon as the parent is gone.
+WATCH = 0.2  # s between two looks
 
-    The socket closes with the parent; but a child that the parent forked may hold it open, and Python code cannot
-    look at it while a simulator call holds the interpreter: for these, Linux kills us (prctl 1: PR_SET_PDEATHSIG).
+
+def die_with(parent: int, channel: socket.socket) -> None:
+    """Ends this process and what it has started (RoboTwin's planners) soon after the parent, or this process, is gone.
+
+    A forked process of the same group watches: it needs no turn while a simulator call holds the interpreter, and
+    outlives this process. It goes by who is whose parent, since the socket may be held open by a child that the parent
+    has forked.
     """
-    if parent:  # 0 when the parent starts us from a thread, whose end Linux would take for the parent's
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
-        if os.getppid() != parent:
-            os.killpg(0, signal.SIGKILL)
-
-    def watch() -> None:
-        poller = select.poll()
-        poller.register(channel, select.POLLRDHUP)
-        poller.poll()
-        os.killpg(0, signal.SIGKILL)
-
-    threading.Thread(target=watch, daemon=True).start()
+    simulator = os.getpid()
+    if os.fork():
+        return
+    channel.close()  # its end is to be that of this process
+    stat = Path(f"/proc/{simulator}/stat")
+    with contextlib.suppress(OSError):  # it is gone
+        while os.getppid() == simulator and stat.read_text().rpartition(")")[2].split()[1] == str(parent):
+            time.sleep(WATCH)
+    os.killpg(0, signal.SIGKILL)
 
 
 def serve(channel: socket.socket) -> None:
@@ -148,7 +147,7 @@ def serve(channel: socket.socket) -> None:
 
 def main() -> None:
     channel = socket.socket(fileno=int(sys.argv[1]))
-    die_with(channel, int(sys.argv[2]))
+    die_with(int(sys.argv[2]), channel)
     here = str(Path(__file__).parent)  # RoboTwin's root instead; both repositories hold a package `envs`
     sys.path = [os.getcwd(), *(path for path in sys.path if path != here)]
     with contextlib.suppress(EOFError):

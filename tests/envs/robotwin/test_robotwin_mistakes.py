@@ -124,34 +124,67 @@ def test_gym_make_chooses_the_backend(checkout: FakeCheckout) -> None:
 PARENT = """
 import os, sys, time
 from envs.robotwin.env import RoboTwinEnv
-env = RoboTwinEnv("stack_blocks_two", sys.argv[1], sys.executable, head_size=(8, 8), wrist_size=(8, 8))
+sizes = {"head_size": (8, 8), "wrist_size": (8, 8)}
+envs = [RoboTwinEnv("stack_blocks_two", sys.argv[1], sys.executable, **sizes) for _ in range(int(sys.argv[3]))]
+env = envs[0]
 env.restart(0)
 if sys.argv[2] == "fork" and os.fork() == 0:
     time.sleep(1000)  # a child that holds the channel open
-print(env._worker._process.pid, os.getpgid(0), flush=True)
+print(*(env._worker._process.pid for env in envs), flush=True)
 env.control([0.1] * 14) if sys.argv[2] == "busy" else time.sleep(1000)
 """
 
 
 @pytest.mark.parametrize(
     ("situation", "end"),
-    [("idle", signal.SIGKILL), ("fork", signal.SIGKILL), ("busy", signal.SIGKILL), ("idle", signal.SIGINT)],
+    [
+        *(("idle", signal.SIGKILL), ("fork", signal.SIGKILL), ("busy", signal.SIGKILL), ("planner", signal.SIGKILL)),
+        ("idle", signal.SIGINT),
+    ],
 )
 def test_no_process_is_left_when_the_parent_ends(checkout: FakeCheckout, situation: str, end: signal.Signals) -> None:
+    count = 1
     if situation == "busy":
         checkout.misbehave(place="act", how="hang")
-    command = [sys.executable, "-c", PARENT, str(checkout.root), situation]
+    if situation == "planner":
+        count = 4  # who ends first, a process or what it has started, is a race
+        plan_with_a_process(checkout)
+    command = [sys.executable, "-c", PARENT, str(checkout.root), situation, str(count)]
     parent = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
     try:
         assert parent.stdout is not None
-        worker = int(parent.stdout.readline().split()[0])
-        os.kill(worker, 0)
+        left = [int(word) for word in parent.stdout.readline().split()]
+        left += planners(checkout)
+        assert len(left) == (2 * count if situation == "planner" else 1)
+        for pid in left:
+            os.kill(pid, 0)
         parent.send_signal(end)
         parent.wait(20)
-        assert ended(worker)
+        assert all(ended(pid) for pid in left)
     finally:
         with contextlib.suppress(ProcessLookupError):  # nobody of the group is left, other than where it forked
             os.killpg(parent.pid, signal.SIGKILL)
+
+
+def test_what_a_process_has_started_ends_with_it(make: Make, checkout: FakeCheckout) -> None:
+    plan_with_a_process(checkout)
+    env = make()
+    assert env._worker is not None
+    env._worker._process.kill()  # while nobody asks it anything
+    assert all(ended(pid) for pid in planners(checkout))
+
+
+def plan_with_a_process(checkout: FakeCheckout) -> None:
+    """Gives the fake a planner that runs in a process of its own, as RoboTwin's does where its arms differ."""
+    (checkout.root / "envs" / "robot" / "planner.py").write_text(
+        "import subprocess\nCuroboPlanner = object\n"
+        "open('planner.pid', 'a').write(f\"{subprocess.Popen(['sleep', '1000']).pid}\\n\")\n"
+    )
+
+
+def planners(checkout: FakeCheckout) -> list[int]:
+    path = checkout.root / "planner.pid"
+    return [int(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 def ended(pid: int) -> bool:
@@ -167,12 +200,8 @@ def ended(pid: int) -> bool:
 
 
 def test_closing_ends_the_process_and_what_it_started(make: Make, checkout: FakeCheckout) -> None:
-    planner = checkout.root / "envs" / "robot" / "planner.py"
-    planner.write_text(
-        "import subprocess\nCuroboPlanner = object\n"
-        "open('planner.pid', 'w').write(str(subprocess.Popen(['sleep', '1000']).pid))\n"
-    )
+    plan_with_a_process(checkout)
     env = make()
-    child = int((checkout.root / "planner.pid").read_text())
+    (child,) = planners(checkout)
     env.close()
     assert ended(child)
