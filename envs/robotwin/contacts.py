@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,23 +18,25 @@ class _Pose:
     q: NDArray[np.floating]
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Body:
-    pose: _Pose
-    speed: float
+    is_link: bool
+    pose: _Pose | None = None  # until a frame is shown
+    speed: float = 0.0
 
 
 class _Frame:
     """One frame: bodies and contacts."""
 
-    def __init__(self, names: list[str]) -> None:
+    def __init__(self, names: list[str], links: list[str]) -> None:
         self.names = names
-        self.bodies: dict[str, Any] = {name: None for name in names if "_finger" not in name}
+        self.bodies = {name: _Body(name in links) for name in names if "_finger" not in name}
 
     def show(self, frame: Observation) -> None:
         for name, pose, speed in zip(self.names, frame["body_poses"], frame["body_speed"], strict=True):
             if name in self.bodies:
-                self.bodies[name] = _Body(_Pose(pose[:3], pose[3:]), float(speed))
+                body = self.bodies[name]
+                body.pose, body.speed = _Pose(pose[:3], pose[3:]), float(speed)
         pairs = np.sort(frame["contact_bodies"], axis=1)
         self._contacts = [
             Contact(self.names[a], self.names[b], frame["contact_points"][(pairs == (a, b)).all(1)])
@@ -48,7 +49,7 @@ class _Frame:
 
 def watch(demonstration: Demonstration) -> ContactRecorder:
     """A recorder that has seen every frame of a demonstration."""
-    world = _Frame(demonstration.bodies)
+    world = _Frame(demonstration.bodies, demonstration.links)
     recorder = ContactRecorder(world)
     for frame in demonstration.frames:
         world.show(frame)

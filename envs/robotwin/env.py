@@ -40,6 +40,8 @@ class Demonstration:
     `contact_points` f32 [n, 3] (m, world) and `contact_bodies` i32 [n, 2], the two bodies of each point."""
     bodies: list[str]
     """Names; the fingers are left_finger0, left_finger1, right_finger0 and right_finger1."""
+    links: list[str]
+    """Those that are moving parts of articulated bodies: doors, drawers, lids, levers."""
     success: bool
 
 
@@ -242,7 +244,7 @@ class RoboTwinEnv(gym.Env[Observation, NDArray[np.float32]]):
         def record(worker: Worker) -> Demonstration:
             frames: list[Observation] = []
             answer, _ = worker.ask("demonstrate", {**(self._scene or {}), "as_recorded": as_recorded}, frames=frames)
-            return Demonstration(frames, answer["bodies"], answer["success"])
+            return Demonstration(frames, answer["bodies"], answer["links"], answer["success"])
 
         return self._persist(record, WorkerLost)
 

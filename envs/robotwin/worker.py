@@ -342,11 +342,14 @@ class Simulator:
             task.scene.step = counted
         task.play_once()
         solved = bool(task.plan_success and task.check_success())
-        return answer | {"success": solved, "bodies": bodies.names}, {}
+        return answer | {"success": solved, "bodies": bodies.names, "links": bodies.links}, {}
 
 
 class Bodies:
-    """Whatever lies in the scene: names, poses, speeds and contacts. Bodies of one name are numbered (box, box#2)."""
+    """Whatever lies in the scene: names, poses, speeds and contacts. Bodies of one name are numbered (box, box#2).
+
+    `links` names the moving parts of articulated bodies: doors, drawers, lids, levers.
+    """
 
     def __init__(self, task: Any) -> None:
         self.scene = task.scene
@@ -360,7 +363,9 @@ class Bodies:
         links = [link for robot in self.scene.get_all_articulations() for link in robot.get_links()]
         arms = {link.entity.per_scene_id for robot in robots for link in robot.get_links()}
         entities = [*self.scene.get_all_actors(), *(link.entity for link in links)]
-        self.entities, self.names = [], []
+        others = [link for link in links if link.entity.per_scene_id not in arms]
+        parts = {link.entity.per_scene_id for link in others if is_moving_part(link)}
+        self.entities, self.names, self.links = [], [], []
         for entity in entities:
             if entity.per_scene_id in arms and entity.per_scene_id not in fingers:
                 continue
@@ -369,6 +374,8 @@ class Bodies:
             same = sum(each.split("#")[0] == name for each in self.names)
             self.entities.append(entity)
             self.names.append(f"{name}#{same + 1}" if same else name)
+            if entity.per_scene_id in parts:
+                self.links.append(self.names[-1])
         self.index = {entity.per_scene_id: index for index, entity in enumerate(self.entities)}
 
     def read(self) -> Arrays:
@@ -386,6 +393,15 @@ class Bodies:
             "contact_bodies": np.array(pairs, np.int32).reshape(-1, 2),
             "contact_points": np.array(points, np.float32).reshape(-1, 3),
         }
+
+
+def is_moving_part(link: Any) -> bool:
+    """Whether a hinge or a slide lies between a link and the root of its articulation."""
+    while not link.is_root:
+        if link.joint.type.startswith(("revolute", "prismatic")):
+            return True
+        link = link.parent
+    return False
 
 
 def speed(entity: Any) -> float:

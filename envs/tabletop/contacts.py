@@ -52,7 +52,9 @@ class Watched(Protocol):
 
     @property
     def bodies(self) -> Mapping[str, Any]:
-        """Bodies by name, each with `pose` (p, q) and `speed` (m/s)."""
+        """Bodies by name, each with `pose` (p, q), `speed` (m/s) and `is_link`, whether it is the moving part of an
+        articulated body.
+        """
         ...
 
     def contacts(self) -> list[Contact]:
@@ -66,7 +68,7 @@ class ContactRecorder:
     def __init__(self, world: Watched) -> None:
         self._world = world
         self._bodies = [name for name in world.bodies if not name.startswith("clutter")]
-        self._links = {name for name in self._bodies if getattr(world.bodies[name], "is_link", False)}
+        self._links = {name for name in self._bodies if world.bodies[name].is_link}
         self._frames: list[_Frame] = []
         self.poses: dict[str, list[Array]] = {name: [] for name in self._bodies}
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import pytest
 
 from envs.robotwin.contacts import watch
 from envs.robotwin.env import RoboTwinEnv
-from envs.tabletop.contacts import PICK, PLACE
+from envs.tabletop.contacts import PICK, PLACE, PRESS
 
 from .conftest import FakeCheckout
 
@@ -36,6 +37,15 @@ def test_pick_and_place_are_read_off_the_simulators_contacts(make: Make) -> None
     np.testing.assert_allclose(pick.points, [[0, 0, 0.02]] * 2, atol=1e-6)  # in the block's frame, none without impulse
     np.testing.assert_allclose(place.points, [[0.1, 0.1, 0.725]], atol=1e-3)
     assert pick.frame < place.frame < len(demonstration.frames)
+
+
+@pytest.mark.parametrize("held", ["door", "handle"])
+def test_moving_a_door_is_a_press_as_on_the_tabletop(make: Make, checkout: FakeCheckout, held: str) -> None:
+    checkout.misbehave(held=held)
+    demonstration = make().demonstrate(0)
+    assert demonstration.links == ["door", "handle"]
+    (press,) = watch(demonstration).events()
+    assert (press.kind, press.body, press.arm) == (PRESS, held, 0)
 
 
 def test_end_effector_actions_reach_the_joints_through_inverse_kinematics(make: Make) -> None:

@@ -1,5 +1,6 @@
 """A stand-in for RoboTwin's base task: the same names and types, a robot of 14 numbers and no physics."""
 
+import types
 import zlib
 
 import numpy as np
@@ -43,6 +44,18 @@ class Thing:
         self.entity, self.entity_pose, self.components = self, self.pose, []
 
 
+class Cabinet:
+    """An articulation: a root, a door on a hinge, and a handle that is fixed to the door."""
+
+    def __init__(self):
+        self.links = [Thing("cabinet"), Thing("door"), Thing("handle")]
+        for parent, link, joint in zip([None, *self.links], self.links, ["fixed", "revolute", "fixed"], strict=False):
+            link.is_root, link.parent, link.joint = parent is None, parent, types.SimpleNamespace(type=joint)
+
+    def get_links(self):
+        return self.links
+
+
 class Contact:
     def __init__(self, a, b, position, impulse=1.0):
         self.bodies = [a, b]
@@ -55,11 +68,14 @@ class Point:
 
 
 class Scene:
-    """A table, two blocks of one name, and contacts where the left hand closes on the first block."""
+    """A table, two blocks of one name, and contacts where the left hand closes on the first block, or on what the test
+    wants to be `held`: "door" or "handle"."""
 
     def __init__(self, task):
         self.task = task
         self.table, self.blocks = Thing("table"), [Thing("box", (0.0, 0.1, 0.75)), Thing("box", (0.2, 0.1, 0.75))]
+        self.cabinet = Cabinet()
+        self.held = {link.name: link for link in self.cabinet.links}.get(wishes().get("held"), self.blocks[0])
 
     def add_camera(self, name, width, height, fovy, near, far):
         return Picture(self.task, name, width, height)
@@ -69,18 +85,19 @@ class Scene:
         robot = self.task.robot
         robot.real = robot.real + 0.5 * (robot.target - robot.real)
         if robot.target[6] < 0.2:
-            self.blocks[0].pose.p[0] = 0.1 * robot.real[0]
+            self.held.pose.p[0] = 0.1 * robot.real[0]
 
     def get_all_actors(self):
         return [self.table, *self.blocks]
 
     def get_all_articulations(self):
-        return [self.task.robot.left_entity]
+        return [self.task.robot.left_entity, self.cabinet]
 
     def get_contacts(self):
         block, hand = self.blocks[0], self.task.robot.left_gripper
         if self.task.robot.target[6] < 0.2:
-            return [Contact(joint[0].child_link, block, np.add(block.pose.p, [0.0, 0.0, 0.02])) for joint in hand]
+            touched = np.add(self.held.pose.p, [0.0, 0.0, 0.02])
+            return [Contact(joint[0].child_link, self.held, touched) for joint in hand]
         return [Contact(block, self.table, np.subtract(block.pose.p, [0.0, 0.0, 0.025]))]
 
 
