@@ -161,6 +161,7 @@ SUBSTEPS = 15  # physics steps per control step, as between the frames of RoboTw
 CONTROL_STEP = SUBSTEPS / 250  # s
 WORDINGS = 100  # per scene, as in RoboTwin's data
 LARGEST_STEP = 0.5  # rad per control step that inverse kinematics may ask for, as on the tabletop
+ELBOW_STRAIGHT = {"aloha-agilex": 2.9}  # rad, joint3, as on the tabletop: beyond it joint4's limit blocks the wrist
 
 
 class Refusal(Exception):
@@ -272,7 +273,9 @@ class Simulator:
 
     def _arm(self, arm: str) -> ArmKinematics:
         if arm not in self.kinematics:
-            self.kinematics[arm] = ArmKinematics(self.task, arm)
+            embodiment = self.arguments["embodiment"]  # one name for both arms, or left, right and their distance
+            name = embodiment[ARMS.index(arm) % len(embodiment)]
+            self.kinematics[arm] = ArmKinematics(self.task, arm, ELBOW_STRAIGHT.get(name, math.inf))
         return self.kinematics[arm]
 
     def _servo(self, targets: np.ndarray) -> None:
@@ -414,9 +417,15 @@ class ArmKinematics:
     """Forward and inverse kinematics of one arm, between RoboTwin's endpose (world) and joint angles.
 
     SAPIEN's Pinocchio model speaks of links; how the endpose lies on the last link is read off the robot as it stands.
+
+    Args:
+        task: RoboTwin's, or what has its `robot` and `get_arm_pose`.
+        arm: "left" or "right".
+        straight: angle of the third joint (rad) that solutions keep below, where there is one.
     """
 
-    def __init__(self, task: Any, arm: str) -> None:
+    def __init__(self, task: Any, arm: str, straight: float = math.inf) -> None:
+        self.straight = straight
         self.Pose = importlib.import_module("sapien").Pose
         self.robot, self.arm = task.robot, arm
         self.entity = getattr(task.robot, f"{arm}_entity")
@@ -452,11 +461,21 @@ class ArmKinematics:
         """Joint angles [6] whose endpose is nearest to `endpose` [7], starting from the commanded ones."""
         start = self._commanded()
         target = self.base.inv() * self._pose(endpose) * self.mount
+        solution, elbow = self._iterate(target, start), self.joints[2]
+        if solution[elbow] > self.straight:
+            bent = start.copy()
+            bent[elbow] = self.straight - 0.5
+            solution = self._iterate(target, bent)
+            solution[elbow] = min(solution[elbow], self.straight)
+        step = np.clip((solution - start)[self.joints], -LARGEST_STEP, LARGEST_STEP)
+        return np.clip(start[self.joints] + step, self.limits[:, 0], self.limits[:, 1])
+
+    def _iterate(self, target: Any, start: np.ndarray) -> np.ndarray:
+        """Damped least-squares inverse kinematics [all active joints] (rad)."""
         solution, _, _ = self.model.compute_inverse_kinematics(
             self.link, target, start, self.mask, eps=1e-4, max_iterations=30, dt=0.8, damp=1e-4
         )
-        step = np.clip((solution - start)[self.joints], -LARGEST_STEP, LARGEST_STEP)
-        return np.clip(start[self.joints] + step, self.limits[:, 0], self.limits[:, 1])
+        return solution
 
 
 def commanded(robot: Any) -> np.ndarray:
