@@ -587,6 +587,8 @@ def what_is_missing(error: BaseException, models: list[str]) -> str | None:
         return missing_assets(str(error.filename or error))
     if models and "NoneType" in str(error):
         return missing_assets(f"assets/objects/{models[0]}")
+    if "No available model_data.json" in str(error):
+        return missing_assets(str(error))
     return None
 
 

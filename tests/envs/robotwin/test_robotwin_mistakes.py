@@ -70,6 +70,22 @@ def test_a_task_whose_models_are_missing(make: Make, checkout: FakeCheckout) -> 
         env.restart(0)
 
 
+def test_assets_that_are_missing_where_modules_load(make: Make, checkout: FakeCheckout) -> None:
+    task = checkout.root / "envs" / "stack_blocks_two.py"
+    task.write_text("open('./assets/objects/objaverse/list.json')\n" + task.read_text())
+    assert "assets are missing (./assets/objects/objaverse/list.json)" in sentence(make)
+
+
+@pytest.mark.parametrize("place", ["setup", "expert"])
+def test_models_of_which_nothing_is_there(make: Make, checkout: FakeCheckout, place: str) -> None:
+    words = "No available model_data.json files found for 063_tabletrashbin"
+    checkout.misbehave(place=place, how="raise", text=words)
+    env = make()
+    with pytest.raises(UserError, match=rf"assets are missing \({words}\).*_download_assets.sh") as caught:
+        env.restart(0)
+    assert type(caught.value) is UserError and not env.restarts  # nothing that another process would do better
+
+
 @pytest.mark.parametrize("arms", [[["joint"] * 7] * 2, [["joint"] * 6]])
 def test_an_embodiment_of_another_arm_count(make: Make, checkout: FakeCheckout, arms: list[list[str]]) -> None:
     path = checkout.root / "assets" / "embodiments" / "aloha-agilex" / "config.yml"
