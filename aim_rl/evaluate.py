@@ -80,9 +80,10 @@ def run_episodes(
         instructions: "seen" or "unseen" wordings.
         policy: another one than the model's deterministic sampler.
     """
+    workers = min(workers, episodes)
     scenes = simulator.scenes(min(8, -(-episodes // workers)))
     limits = (model.preset.execute, None, workers, scenes, 1)
-    told = (model.text.tokenize, simulator, True, instructions)
+    told = (model.text.tokenize, simulator, True, instructions, first_seed + episodes - 1)
     config = RolloutConfig(task, setting, model.preset, *limits, first_seed, *told)
     policy = AimPolicy(model, model.preset.execute) if policy is None else policy
     pool = Scenes(config)
@@ -99,7 +100,7 @@ def _run(scenes: Scenes, policy: AimPolicy, wanted: range, title: str) -> dict[i
     with progress(title, len(wanted), "episodes") as bar:
         while len(outcome) < len(wanted):
             observations, ended = scenes.step(policy(observations)["action"])
-            outcome |= {seed: solved for seed, solved in ended.items() if seed in wanted}
+            outcome = {seed: solved for seed, solved in ended.items() if seed in wanted} | outcome  # the first stands
             bar.update(len(outcome), f"success {sum(outcome.values())}/{len(outcome)}")
     return dict(sorted(outcome.items()))
 

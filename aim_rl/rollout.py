@@ -47,6 +47,7 @@ class RolloutConfig:
     simulator: Backend = TABLETOP
     evaluation: bool = False  # as RoboTwin evaluates (see `Backend.make`)
     instructions: str = "seen"  # or "unseen" wordings
+    last_seed: int | None = None  # of `Scenes`, whose free scenes then repeat one; None: there is always another one
 
     @property
     def pool(self) -> int:
@@ -101,7 +102,8 @@ class Scenes:
     A process that dies, hangs or simulates NaN is replaced by one that begins with the seeds it had not finished.
 
     Args:
-        config: what the processes run; `config.first_seed` is the first seed.
+        config: what the processes run; `config.first_seed` is the first seed, `config.last_seed` the last one, which
+            leaves every process at least one.
     """
 
     def __init__(self, config: RolloutConfig) -> None:
@@ -171,7 +173,12 @@ class Scenes:
 def _host(channel: Connection, config: RolloutConfig, worker: int, finished: set[int]) -> None:
     """The process of `Scenes`: takes None, then chunks [scenes, execute, action size]."""
     torch.set_num_threads(1)
-    seeds = (s for s in itertools.count(config.first_seed + worker, config.workers) if s not in finished)
+    first, last = config.first_seed + worker, config.last_seed
+    mine = itertools.count(first, config.workers) if last is None else range(first, last + 1, config.workers)
+    seeds = (seed for seed in mine if seed not in finished)
+    if isinstance(mine, range):
+        # Another seed would cost RoboTwin's expert, who has been asked about this one.
+        seeds = itertools.chain(seeds, itertools.repeat(mine[-1]))
     env = make_worker(config, worker, whole_turns(config, seeds))
     try:
         tensordict, ended = env.reset(), {}

@@ -49,6 +49,17 @@ def test_evaluate_writes_what_it_ran_on(tmp_path: Path, flags: list[str | Path],
     assert result["commit"].startswith("files-") and result["instructions"] == "unseen"
 
 
+def test_evaluate_asks_the_expert_about_its_own_seeds_once(
+    tmp_path: Path, flags: list[str | Path], tiny_model: AIM
+) -> None:
+    save_checkpoint(tmp_path / "model", tiny_model, {"task": TASK, "stage": 1})
+    arguments = ["--checkpoint", tmp_path / "model", "--episodes", 3, *flags[:-1], 2]
+    command(evaluate, *arguments, task=TASK)
+    events = (tmp_path / "RoboTwin" / "events.txt").read_text().splitlines()
+    asked = sorted(line for line in events if line.startswith("expert"))
+    assert asked == [f"expert {seed}" for seed in (1_000_000, 1_000_001, 1_000_002)]
+
+
 def test_finetune_gives_a_worker_one_scene_of_robotwin_unless_told_otherwise(
     tmp_path: Path, flags: list[str | Path], tiny_model: AIM
 ) -> None:
