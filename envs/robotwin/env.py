@@ -196,16 +196,8 @@ class RoboTwinEnv(gym.Env[Observation, NDArray[np.float32]]):
             ValueError: a seed below 0 or from 2**31 on.
             UserError: RoboTwin's expert solves none of the scenes that may stand in for it, or RoboTwin cannot run.
         """
-        if not 0 <= seed < 2**31:
-            raise ValueError(f"seed {seed} is not in 0 .. 2**31 - 1")
-        verdict = self._choose(seed)
-        self.seed, self.scene_seed = seed, int(verdict["seed"])
-        self._scene = {"seed": self.scene_seed, "scene": verdict["scene"]}
-        self._actions, self.steps = [], 0
-        wordings = self._persist(lambda worker: worker.ask("reset", self._scene or {})[0])["instructions"]
-        self.wordings: dict[str, list[str]] = wordings
-        texts = wordings[self.wording]
-        self.instruction = texts[int(np.random.default_rng(seed).integers(len(texts)))]
+        scene = self._enter(seed)
+        self._speak(self._persist(lambda worker: worker.ask("reset", scene)[0]))
 
     def control(self, action: NDArray[np.floating]) -> bool:
         """Executes one action and returns whether the task is solved."""
@@ -234,19 +226,21 @@ class RoboTwinEnv(gym.Env[Observation, NDArray[np.float32]]):
 
         Args:
             seed: as in `reset`.
-            as_recorded: with the frames of RoboTwin's own data instead, which has more where motions begin and end.
+            as_recorded: as RoboTwin's own data was recorded: the scene of this very seed, whatever the expert makes of
+                it, and more frames where motions begin and end.
 
         Raises:
-            TaskFailed: it stumbled this time.
+            TaskFailed: RoboTwin raises an exception on it.
         """
-        self.restart(seed)
+        scene = self._enter(seed, as_recorded)
 
         def record(worker: Worker) -> Demonstration:
             frames: list[Observation] = []
-            answer, _ = worker.ask("demonstrate", {**(self._scene or {}), "as_recorded": as_recorded}, frames=frames)
+            answer, _ = worker.ask("demonstrate", {**scene, "as_recorded": as_recorded}, frames=frames)
+            self._speak(answer)
             return Demonstration(frames, answer["bodies"], answer["links"], answer["success"])
 
-        return self._persist(record, WorkerLost)
+        return self._persist(record)
 
     def checked(self, action: NDArray[np.floating]) -> NDArray[np.float64]:
         """The action as it is sent, before anything moves: finite, grippers in [0, 1], quaternions of unit length.
@@ -269,7 +263,23 @@ class RoboTwinEnv(gym.Env[Observation, NDArray[np.float32]]):
                 arm[3:7] /= norm
         return action
 
-    # -- RoboTwin's process -------------------------------------------------------------------------
+    # -- seeds --------------------------------------------------------------------------------------
+
+    def _enter(self, seed: int, itself: bool = False) -> dict[str, Any]:
+        """Begins an episode of a seed: what a request says of its scene, which is the seed's own if it has to be."""
+        if not 0 <= seed < 2**31:
+            raise ValueError(f"seed {seed} is not in 0 .. 2**31 - 1")
+        verdict = {"seed": seed, "scene": {}} if itself else self._choose(seed)
+        self.seed, self.scene_seed = seed, int(verdict["seed"])
+        scene = {"seed": self.scene_seed, "scene": verdict["scene"]}
+        self._scene, self._actions, self.steps = scene, [], 0
+        return scene
+
+    def _speak(self, answer: dict[str, Any]) -> None:
+        """Takes the wordings of the scene that RoboTwin has built, and one of them."""
+        self.wordings: dict[str, list[str]] = answer["instructions"]
+        texts = self.wordings[self.wording]
+        self.instruction = texts[int(np.random.default_rng(self.seed).integers(len(texts)))]
 
     def _choose(self, seed: int) -> dict[str, Any]:
         """The first candidate of a seed that RoboTwin's expert solves, from the cache where it has been tried."""
@@ -296,6 +306,8 @@ class RoboTwinEnv(gym.Env[Observation, NDArray[np.float32]]):
         self._scene = None  # nothing to go back to
         answer = self._persist(lambda worker: worker.ask("expert", {"seed": seed})[0])
         return self._book.add(seed, answer["verdict"], answer["scene"])
+
+    # -- RoboTwin's process -------------------------------------------------------------------------
 
     def _act(self, worker: Worker, action: NDArray[np.float64]) -> bool:
         fields = {"mode": self.action_mode, "servo": self.servo}

@@ -227,6 +227,11 @@ class Simulator:
             gc.collect()
             importlib.import_module("sapien.render").clear_cache()
         self.task.setup_demo(now_ep_num=0, seed=seed, is_test=True, **copy.deepcopy(self.arguments))
+        for arm in ARMS:  # where each arm's planner is a process of its own, RoboTwin does this itself at every reset
+            planner = getattr(self.task.robot, f"{arm}_planner", None)
+            for kind in ("motion_gen", "motion_gen_batch"):
+                if hasattr(planner, kind):
+                    getattr(planner, kind).reset(reset_seed=True)
         # On success RoboTwin renders every camera once more for its own video, which nobody asked for.
         self.task.get_obs = lambda: {}
 

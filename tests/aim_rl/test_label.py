@@ -32,6 +32,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeCheckout:
 def joints(checkout: FakeCheckout) -> np.ndarray:
     """What RoboTwin's recorder saw of the expert: drive targets [frames, 14]."""
     env = RoboTwinEnv("stack_blocks_two", checkout.root, sys.executable, cameras=())
+    env.restart(0)
     demonstration = env.demonstrate(0, as_recorded=True)
     env.close()
     # Three motions of 40 physics steps: at the start, after steps 1, 16 and 31, and at the end.
@@ -72,7 +73,9 @@ def test_the_recorded_seed_is_repeated_and_its_contacts_are_added(
     checkout.events()
     run(tmp_path / "data", checkout)
     events = checkout.events()
-    assert {line for line in events if line.startswith("expert")} == {f"expert {seed}" for seed in SEEDS}
+    # Each scene is built once and its expert runs once.
+    for what in ("expert {}", "setup {} eval False"):
+        assert [line for line in events if line.split()[0] == what.split()[0]] == [what.format(seed) for seed in SEEDS]
     assert not [line for line in events if line.startswith("render")]
     for path in paths:
         after = read_episode(path)
@@ -109,6 +112,21 @@ def test_an_expert_that_takes_another_time(
 ) -> None:
     record(write_main, tmp_path / "data", joints[:-1])
     assert f"takes {len(joints)} frames instead of {len(joints) - 1}" in refused(tmp_path / "data", checkout, capsys)
+
+
+def test_a_recorded_seed_is_repeated_whatever_its_verdict(
+    tmp_path: Path, checkout: FakeCheckout, joints: np.ndarray
+) -> None:
+    paths = record(write_main, tmp_path / "data", joints)
+    env = RoboTwinEnv("stack_blocks_two", checkout.root, sys.executable, cameras=())
+    checkout.misbehave(unsolved=[SEEDS[0]])
+    env.restart(SEEDS[0])
+    assert env.scene_seed != SEEDS[0]
+    env.close()
+    checkout.misbehave()
+    run(tmp_path / "data", checkout)
+    assert all(read_episode(path).contacts_recorded for path in paths)
+    assert f"expert {SEEDS[0]}" in checkout.events()
 
 
 def test_a_seed_that_is_not_known(

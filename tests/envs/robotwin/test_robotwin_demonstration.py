@@ -25,6 +25,7 @@ def test_a_frame_every_fifteen_physics_steps(make: Make, checkout: FakeCheckout)
     events = checkout.events()
     assert len(demonstration.frames) == 1 + events.count("physics") // 15
     assert events.count("render head_camera 24x32") == len(demonstration.frames)
+    assert [line for line in events if line.startswith("setup")] == ["setup 0 eval False"]
     assert set(env.observation_space) <= set(demonstration.frames[0])
 
 

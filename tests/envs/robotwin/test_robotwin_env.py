@@ -62,6 +62,14 @@ def test_a_seed_shows_the_same_scene_again_in_this_process_and_in_another(make: 
     assert not np.array_equal(first["head_camera"], env.reset(seed=4)[0]["head_camera"])
 
 
+def test_the_planners_random_numbers_begin_anew_with_every_scene(make: Make, checkout: FakeCheckout) -> None:
+    env = make()
+    env.restart(0)
+    checkout.events()
+    env.restart(0)
+    assert checkout.events().count("planner True") == 2  # one of each arm
+
+
 def test_unstable_and_unsolved_seeds_are_skipped_and_remembered(make: Make, checkout: FakeCheckout) -> None:
     checkout.misbehave(unstable=[5], unsolved=[5 + STRIDE])
     env = make()

@@ -162,10 +162,21 @@ class Entity:
         return sapien.Pose()
 
 
+class Planner:
+    """cuRobo's, whose random seeds go on from plan to plan."""
+
+    def __init__(self):
+        self.motion_gen = self
+
+    def reset(self, reset_seed):
+        note(f"planner {reset_seed}")
+
+
 class Robot:
     def __init__(self):
         self.target, self.real = np.zeros(14), np.zeros(14)
         self.target[[6, 13]] = self.real[[6, 13]] = 1.0
+        self.left_planner = self.right_planner = Planner()
         self.left_entity, self.right_entity = Entity(self, 0), Entity(self, 7)
         for arm, entity in (("left", self.left_entity), ("right", self.right_entity)):
             setattr(self, f"{arm}_arm_joints", entity.joints[:6])
