@@ -227,6 +227,7 @@ class Simulator:
             gc.collect()
             importlib.import_module("sapien.render").clear_cache()
         self.task.setup_demo(now_ep_num=0, seed=seed, is_test=True, **copy.deepcopy(self.arguments))
+        self.task.step_lim = self.step_limit  # tasks of RLinf_support have smaller ones, at which the robot would stop
         for arm in ARMS:  # where each arm's planner is a process of its own, RoboTwin does this itself at every reset
             planner = getattr(self.task.robot, f"{arm}_planner", None)
             for kind in ("motion_gen", "motion_gen_batch"):

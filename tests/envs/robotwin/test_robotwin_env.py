@@ -121,6 +121,15 @@ def test_success_terminates_and_the_step_limit_truncates(make: Make) -> None:
     assert ends == [(False, False)] * 4 + [(False, True)]
 
 
+def test_a_tasks_own_smaller_step_limit_does_not_stop_the_robot(make: Make, checkout: FakeCheckout) -> None:
+    checkout.misbehave(step_lim=2)
+    env = make()
+    env.reset(seed=0)
+    for _ in range(2):
+        env.step(at(0.1))
+    assert env.step(at(0.9))[2]
+
+
 def test_success_is_looked_for_after_every_physics_step_and_never_else(make: Make, checkout: FakeCheckout) -> None:
     for servo in (False, True):
         env = make(servo=servo)

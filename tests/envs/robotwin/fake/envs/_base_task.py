@@ -212,7 +212,7 @@ class Base_Task:
         sapien.render.set_ray_tracing_samples_per_pixel(32)
         np.random.seed(seed)
         note(f"setup {seed} eval {eval_mode}")
-        self.seed, self.step_lim, self.take_action_cnt = seed, 1000, 0
+        self.seed, self.step_lim, self.take_action_cnt = seed, wishes().get("step_lim", 1000), 0
         self.eval_success, self.plan_success, self.record_cluttered_objects = False, True, []
         self.robot = Robot()
         self.scene = Scene(self)
