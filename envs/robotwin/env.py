@@ -284,14 +284,14 @@ class RoboTwinEnv(gym.Env[Observation, NDArray[np.float32]]):
     def _choose(self, seed: int) -> dict[str, Any]:
         """The first candidate of a seed that RoboTwin's expert solves, from the cache where it has been tried."""
         verdict: dict[str, Any] = {}
-        loss: WorkerLost | TaskFailed | None = None
+        lost = False
         for candidate in range(seed, seed + CANDIDATES * STRIDE, STRIDE):
             try:
                 verdict = self._book.get(candidate) or self._try(candidate)
             except (WorkerLost, TaskFailed) as error:
-                if loss is not None:
+                if lost:
                     raise  # one scene may be what RoboTwin breaks on, two say that it cannot run
-                loss = error
+                lost = True
                 warnings.warn(f"{error}; another scene stands in for seed {candidate}", stacklevel=3)
                 continue
             if verdict["verdict"] == "solved":
