@@ -44,7 +44,10 @@ class Backend:
             require_rendering()
             return {}
         if self.robotwin_root is None or self.robotwin_python is None:
-            raise UserError("--backend robotwin needs --robotwin-root DIR and --robotwin-python PYTHON")
+            raise UserError(
+                "--backend robotwin needs --robotwin-root DIR and --robotwin-python PYTHON, also beside --resume: "
+                "a run's folder, which may be a stranger's, does not say which program is run"
+            )
         env = self.make(task, setting, (8, 8), (8, 8))  # here, since a sentence gets lost in a worker process
         assert not isinstance(env, TabletopEnv)
         env.close()

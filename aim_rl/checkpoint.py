@@ -112,7 +112,7 @@ def load_checkpoint(path: Path, task: str | None = None, wan: Path | None = None
     directory = checkpoint_directory(Path(path))
     try:
         card = json.loads((directory / "config.json").read_text())
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise UserError(f"{directory}/config.json cannot be read ({error}); the checkpoint is damaged") from error
     if not isinstance(card, dict) or card.get("format") != FORMAT:
         raise UserError(f"{directory} is not a checkpoint of aim_rl; make one with `python -m aim_rl.pretrain`")

@@ -35,6 +35,12 @@ _PACKAGES = {
     "tensorboard": "tensorboard",
     "tyro": "tyro",
     "rich": "rich",
+    "typeguard": "typeguard",
+    "msgpack": "msgpack",
+    "websockets": "websockets",
+    "matplotlib": "matplotlib",
+    "psutil": "psutil",
+    "stable-baselines3": "stable_baselines3",
 }
 _MIN_MEMORY_GIB = 6.0  # Stage I with its data in memory, measured on two cores
 _MIN_DISK_GIB = 3.0  # a data set of 300 episodes and the runs

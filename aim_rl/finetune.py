@@ -346,12 +346,16 @@ def main() -> None:
     run = config.resume or new_run(task, config.out, config)
     file = run / "result.json"
     if config.resume is not None and file.exists():
-        result = json.loads(file.read_text())
+        print(f"{run} is finished; more iterations are another run")
+        try:
+            report(json.loads(file.read_text()))
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise UserError(f"{file} is damaged ({error!r}); delete it to measure again") from error
     else:
         with says_how_to_resume(run):
             result = simulated | finetune(config, task, run)
-    report(result)
-    write_json(file, result)
+        report(result)
+        write_json(file, result)
     shutil.rmtree(run / "trainer", ignore_errors=True)  # hundreds of megabytes of rollouts that had not ended
     print(f"Run: {run} (result.json, checkpoint); watch it with `tensorboard --logdir {run}`")
 

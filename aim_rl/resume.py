@@ -31,6 +31,7 @@ from torchrl.checkpoint import (
 )
 from typeguard import TypeCheckError, check_type
 
+from aim_rl.backend import Backend
 from envs.errors import UserError
 
 Config = TypeVar("Config")
@@ -154,16 +155,26 @@ def parse(config_class: type[Config], description: str | None, arguments: Sequen
 
 
 def load_config(config_class: type[Config], run: Path) -> Config:
-    """The configuration that `new_run` wrote. Raises UserError if there is none, or one of another command."""
+    """The configuration that `new_run` wrote, but for the program that it names: a run may be a stranger's.
+
+    Raises:
+        UserError: there is none, it is one of another command, or the run's folder leads elsewhere.
+    """
+    link = next((path for path in run.rglob("*") if path.is_symlink()), None)
+    if link is not None:
+        raise UserError(f"{link} is a link, and going on would write to where it leads; put the thing itself there")
     try:
         values = json.loads((run / "config.json").read_text())
         del values["command"]
         config = _as_written(config_class, values)
         check_values(config)
+        if isinstance(getattr(config, "simulator", None), Backend):
+            simulator = dataclasses.replace(cast(Any, config).simulator, robotwin_root=None, robotwin_python=None)
+            config = dataclasses.replace(cast(Any, config), simulator=simulator)
         return config
     except OSError as error:
         raise UserError(f"{run} is not the folder of a run: it has no config.json that can be read") from error
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise UserError(f"{run}/config.json is not of a run of this command ({error})") from error
 
 

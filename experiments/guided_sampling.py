@@ -23,7 +23,7 @@ from aim_rl.data.knots import decode_knots
 from aim_rl.evaluate import choose_checkpoint, run_episodes
 from aim_rl.model import AIM
 from aim_rl.policy import AimPolicy
-from aim_rl.runs import gpu_or_cpu
+from aim_rl.runs import check_writable, gpu_or_cpu
 from aim_rl.statistics import describe, success_rate
 from envs.errors import UserError, exit_cleanly
 from envs.files import write_json
@@ -101,7 +101,7 @@ def main() -> None:
     if min(config.candidates) < 1:
         raise UserError("--candidates must be at least 1")
     model = load_checkpoint(choose_checkpoint(task, config.checkpoint), task, config.wan)[0].to(gpu_or_cpu())
-    config.out.mkdir(parents=True, exist_ok=True)
+    check_writable(config.out / "table.md")
     results = []
     for candidates in config.candidates:
         file = config.out / f"best_of_{candidates}.json"

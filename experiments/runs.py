@@ -44,8 +44,11 @@ def _arguments_of(out: Path | None = None, *others: Path) -> list[str]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{out} is not the folder of an experiment: it has no config.json with its command") from error
     split = arguments.index("--") if "--" in arguments else len(arguments)
-    moved = [] if str(out) in arguments else ["--out", str(out)]  # the last one counts
-    return [*arguments[:split], *moved, *arguments[split:]]
+    flags = [argument.partition("=")[0].replace("_", "-") for argument in arguments[split:]]
+    for flag in ("--out", "--resume", "--robotwin-python"):
+        if flag in flags:  # the folder may be a stranger's
+            raise UserError(f"{out}/config.json passes {flag} on; repeat the command itself to go on with its runs")
+    return [*arguments[:split], "--out", str(out), *arguments[split:]]  # the last --out counts
 
 
 def run(module: str, *options: object) -> None:

@@ -23,6 +23,7 @@ import tyro
 from tensorboard.backend.event_processing.directory_watcher import DirectoryDeletedError
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from aim_rl.runs import check_writable
 from envs.errors import UserError, exit_cleanly
 from experiments.runs import own_and_passed_on, write_csv, write_table
 
@@ -191,7 +192,7 @@ def main() -> None:
     config = tyro.cli(SoakConfig, args=own, description=__doc__)
     if not (config.hours > 0 and config.fault_every > 0):
         raise UserError("--hours and --fault-every must be above 0")
-    config.out.mkdir(parents=True, exist_ok=True)
+    check_writable(config.out / "soak.csv")
     signal.signal(
         signal.SIGINT, signal.default_int_handler
     )  # a script's background job would hand on that it ignores it

@@ -18,7 +18,8 @@ import tyro
 from aim_rl.resume import says_how_to_resume
 from aim_rl.runs import new_run
 from aim_rl.statistics import describe, success_rate
-from envs.errors import exit_cleanly
+from envs import resolve_task
+from envs.errors import UserError, exit_cleanly
 from envs.files import complete_or_untouched
 from experiments.runs import own_and_passed_on, run_or_go_on, scalars, smooth, write_csv, write_table
 
@@ -69,7 +70,9 @@ def plot(config: SeedsConfig, results: list[dict[str, Any]]) -> None:
 def main() -> None:
     own, arguments = own_and_passed_on()
     config = tyro.cli(SeedsConfig, args=own, description=__doc__)
-    new_run(config.task, config.out, config)
+    if config.seeds < 1:
+        raise UserError("--seeds must be at least 1")
+    new_run(resolve_task(config.task), config.out, config)
     with says_how_to_resume(config.out):
         results = [run_seed(config, seed, arguments) for seed in range(config.seeds)]
     rows = [("Stage I", results[0]["stage1"], "", "")]

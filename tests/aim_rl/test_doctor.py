@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -42,3 +44,22 @@ def test_a_missing_package_is_named_with_make_setup(monkeypatch: pytest.MonkeyPa
     last = doctor.examine()[-1]
     assert (last.verdict, last.mend) == ("missing", "make setup")
     assert "no-such-package" in last.words
+
+
+def test_it_asks_for_every_package_that_the_commands_import() -> None:
+    root = Path(doctor.__file__).parents[1]
+    names = {
+        name.partition(".")[0]
+        for package in ("aim_rl", "envs", "rewards", "experiments")
+        for path in (root / package).rglob("*.py")
+        for node in ast.parse(path.read_text()).body  # what is imported further in is optional
+        for name in (
+            [alias.name for alias in node.names]
+            if isinstance(node, ast.Import)
+            else [node.module or ""]
+            if isinstance(node, ast.ImportFrom)
+            else []
+        )
+    }
+    ours = {"aim_rl", "envs", "rewards", "experiments"}
+    assert names - ours - set(sys.stdlib_module_names) <= set(doctor._PACKAGES.values())

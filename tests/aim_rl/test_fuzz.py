@@ -21,7 +21,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from aim_rl import pretrain
+from aim_rl import finetune, pretrain
+from aim_rl.backend import Backend
 from aim_rl.checkpoint import load_checkpoint, save_checkpoint
 from aim_rl.data.files import _fill, episode_path, read_episode, read_header, write_episode
 from aim_rl.model import AIM
@@ -165,6 +166,24 @@ def test_a_strangers_run_is_gone_on_with_in_its_own_folder(tmp_path: Path, monke
     monkeypatch.setattr(pretrain, "train", lambda _, __, folder, *___: written.append(folder))
     pretrain.pretrain(config)
     assert written == [run] and not elsewhere.exists()
+
+
+def test_a_strangers_run_names_no_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    simulator = Backend("robotwin", tmp_path, Path("/bin/false"))
+    new_run("click_bell", tmp_path / "run", finetune.FinetuneConfig("click_bell", simulator=simulator))
+    resumed = parse(finetune.FinetuneConfig, None, ["--resume", str(tmp_path / "run")]).simulator
+    assert resumed == Backend("robotwin")
+    with pytest.raises(UserError, match="needs --robotwin-root DIR and --robotwin-python PYTHON, also beside --resume"):
+        resumed.require("click_bell", "clean")
+
+
+def test_a_strangers_run_does_not_lead_elsewhere(tmp_path: Path) -> None:
+    run, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
+    new_run("click_bell", run, finetune.FinetuneConfig("click_bell"))
+    elsewhere.mkdir()
+    (run / "tensorboard").symlink_to(elsewhere)
+    with pytest.raises(UserError, match="tensorboard is a link"):
+        parse(finetune.FinetuneConfig, None, ["--resume", str(run)])
 
 
 @pytest.mark.parametrize("flag", ["--learning-rate", "--ema", "--weight-decay"])

@@ -164,3 +164,17 @@ def test_steps_to_a_threshold() -> None:
     steps, values = np.arange(1, 9) * 100.0, np.array([0, 0, 0, 0, 1, 1, 1, 1], float)
     assert runs.steps_to(0.6, steps, values) == 700
     assert runs.steps_to(0.9, steps, values) is None
+
+
+@pytest.mark.parametrize("flag", ["--out=elsewhere", "--resume", "--robotwin_python"])
+def test_a_strangers_experiment_stays_in_its_folder(flag: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def command(*passed_on: str) -> None:
+        words = ["e", "--out", "/elsewhere", "--", "--stage1", str(tmp_path), *passed_on]
+        (tmp_path / "config.json").write_text(json.dumps({"command": words}))
+        monkeypatch.setattr(sys, "argv", ["e", "--resume", str(tmp_path)])
+
+    command()
+    assert runs.own_and_passed_on()[0] == ["--out", "/elsewhere", "--out", str(tmp_path)]  # the last one counts
+    command(flag)
+    with pytest.raises(UserError, match="repeat the command itself"):
+        runs.own_and_passed_on()
