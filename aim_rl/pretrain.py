@@ -30,6 +30,7 @@ from aim_rl.pictures import Image, stage1_picture
 from aim_rl.progress import progress
 from aim_rl.resume import Counters, FiniteUpdates, ctrl_c_finishes_the_step, parse, says_how_to_resume
 from aim_rl.runs import new_run, tensorboard, use_all_cores
+from aim_rl.seeds import torch_seed
 from envs.errors import UserError, exit_cleanly
 
 ALL_TASKS = "all"
@@ -187,7 +188,7 @@ def accumulate_gradients(
     total: Tensor | float = 0.0
     names: list[str] = []
     for number in range(here.rank, count, here.count):
-        torch.manual_seed((config.seed << 40) + 1 + step * count + number)
+        torch.manual_seed(torch_seed(1 + step * count + number, apart=config.seed))
         chosen = data.train[torch.randint(len(data.train), (size,))]
         batch = to_device(data.batch(chosen, wordings=torch.default_generator), here)
         with torch.autocast(here.device.type, torch.bfloat16, enabled=config.bf16):

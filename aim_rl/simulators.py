@@ -18,6 +18,7 @@ from aim_rl.groups import Unfinished, whole_groups, whole_rollouts
 from aim_rl.model.history import History
 from aim_rl.policy import AimPolicy
 from aim_rl.rollout import RolloutConfig, make_worker, pack, unpack, whole_turns
+from aim_rl.seeds import torch_seed
 from aim_rl.workers import ATTEMPTS, PATIENCE, Worker, WorkerLost, send_answer
 from envs.errors import UserError
 from envs.wrappers import Begun
@@ -201,7 +202,7 @@ def _simulate(
     snapshot of all that it would need to go on from here.
     """
     torch.set_num_threads(1)
-    torch.manual_seed(noise + 2**32 * lost)
+    torch.manual_seed(torch_seed(noise, apart=lost))
     unfinished = Unfinished() if snapshot is None else _unfinished(snapshot)
     begun = [] if snapshot is None else [Begun(seed, tuple(actions)) for seed, actions in snapshot["begun"]]
     seeds = (seed for seed in itertools.count(first_seed, config.workers) if seed not in through)

@@ -19,6 +19,7 @@ from aim_rl import pretrain
 from aim_rl.data.dataset import DemonstrationSet
 from aim_rl.data.files import episode_path, write_episode
 from aim_rl.model import AIM, PRESETS
+from aim_rl.parallel import ALONE
 from aim_rl.resume import Counters, RunState, ctrl_c_finishes_the_step, parse
 from aim_rl.runs import new_run, one_thread
 from envs.errors import UserError
@@ -96,6 +97,19 @@ def test_stage1_resumed_equals_stage1_in_one_go(tmp_path: Path, data: Demonstrat
     assert curve(tmp_path / "stopped") == curve(tmp_path / "whole")
     cards = [json.loads((tmp_path / run / "checkpoint" / "config.json").read_text()) for run in ("whole", "stopped")]
     assert cards[0]["held_out"] == cards[1]["held_out"]
+
+
+def test_every_seed_takes_batches_of_its_own(data: DemonstrationSet) -> None:
+    model = AIM(PRESETS["tiny"])
+
+    def losses(seed: int, step: int = 0) -> dict[str, float]:
+        config = pretrain.PretrainConfig("click_bell", Path("D"), batch_size=2, preset="tiny", seed=seed)
+        return pretrain.accumulate_gradients(model, data, config, step, ALONE)
+
+    seeds = (0, 1, 2, 2**24, 2**31)
+    found = [losses(seed, step)["loss"] for seed in seeds for step in (0, 1)]
+    assert len(set(found)) == 2 * len(seeds)
+    assert losses(1) == losses(1)
 
 
 def test_resume_takes_the_runs_configuration_and_flags_still_change_it(
