@@ -116,7 +116,6 @@ class _Crew:
         return self._process
 
     def ask(self, request: str = "go on") -> None:
-        self._asked = time.monotonic()
         (self._process or self._start()).ask(request)
 
     def answer(self) -> list[TensorDictBase]:
@@ -138,10 +137,10 @@ class _Crew:
         except WorkerLost as loss:
             self._replace(loss)
             return None
-        taken = time.monotonic() - self._asked
+        taken, value = answer
         self._slowest = max(self._slowest, taken / 3 if self._fresh else taken)  # a first round is mostly loading
         self._fresh = False
-        return answer
+        return value
 
     def state_dict(self) -> dict[str, Any]:
         snapshot = None
@@ -199,7 +198,7 @@ def _simulate(
     snapshot: Snapshot | None,
 ) -> None:
     """The process: at every request, `DECISIONS` of each scene, and the rollouts of the groups they complete, or a
-    snapshot of all that it would need to go on from here.
+    snapshot of all that it would need to go on from here; with the seconds that it took.
     """
     torch.set_num_threads(1)
     torch.manual_seed(torch_seed(noise, apart=lost))
@@ -221,11 +220,13 @@ def _simulate(
     groups = whole_groups(whole_rollouts(collector, unfinished, more), unfinished, config.group)
     try:
         while True:
-            match channel.recv():
-                case "go on":
-                    send_answer(channel, pack(next(groups)))
-                case "snapshot":
-                    send_answer(channel, _take_snapshot(env.get_wrapper_attr("begun"), unfinished, policy))
+            request, asked = channel.recv(), time.monotonic()
+            if request == "snapshot":
+                answer = _take_snapshot(env.get_wrapper_attr("begun"), unfinished, policy)
+            else:
+                answer = pack(next(groups))
+            # Timed here: the main process hears of it only once it has waited for the processes before, hung or not.
+            send_answer(channel, (time.monotonic() - asked, answer))
     finally:
         env.close()
 

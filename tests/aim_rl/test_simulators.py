@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import multiprocessing as mp
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -24,7 +25,7 @@ from aim_rl.backend import Backend
 from aim_rl.model import AIM, PRESETS
 from aim_rl.model.text import word_tokenizer
 from aim_rl.policy import AimPolicy
-from aim_rl.rollout import RolloutConfig
+from aim_rl.rollout import RolloutConfig, unpack
 from aim_rl.runs import one_thread
 from aim_rl.simulators import Simulators
 from aim_rl.workers import Worker, WorkerLost
@@ -70,7 +71,7 @@ class Toy:
         seed = next(self._seeds)
         if seed in self._faults["dies"] or (seed in self._faults["dies once"] and not self._lost):
             raise WorkerLost("was killed by SIGKILL")
-        return {"lengths": [1, 1], "decisions": {"seed": np.full((2, 1), seed)}}
+        return 0.01, {"lengths": [1, 1], "decisions": {"seed": np.full((2, 1), seed)}}
 
     def close(self) -> None:
         pass
@@ -110,6 +111,32 @@ def test_a_seed_that_kills_is_given_up(rounds: Callable[..., Any]) -> None:
 def test_a_machine_that_kills_everything_ends_the_run(rounds: Callable[..., Any]) -> None:
     with pytest.raises(UserError, match=r"was killed by SIGKILL, the third in a row.*fewer --scenes or --workers"):
         rounds(9, dies=range(40, 60))
+
+
+def test_a_hang_makes_nobody_wait_longer_for_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Answers are taken one after another; what one process hangs is no round of the next one's."""
+    waited: list[float] = []
+
+    class Hangs(Toy):
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
+            self._first = args[3] == 0
+
+        def answer(self, patience: float) -> Any:
+            if not self._first:
+                waited.append(patience)
+            elif not self._lost:
+                time.sleep(0.2)
+                raise WorkerLost("did not answer")
+            return super().answer(patience)
+
+    monkeypatch.setattr(simulators, "Worker", Hangs)
+    monkeypatch.setattr(simulators, "tuple", lambda faults: faults, raising=False)
+    monkeypatch.setattr(simulators, "LEAST_PATIENCE", 0.0)
+    pool: Any = Simulators(CONFIG, cast(Any, Nobody()), 0, cast(Any, {"dies": (), "dies once": ()}))
+    with pytest.warns(UserWarning, match="did not answer"):
+        list(itertools.islice(pool, 3))
+    assert waited == [simulators.PATIENCE, pytest.approx(0.1 / 3), pytest.approx(0.1)]  # rounds of 0.01 s
 
 
 class ToyHost:
@@ -329,6 +356,23 @@ def test_rollouts_of_a_policy_on_a_gpu_come_on_the_cpu_and_go_on(monkeypatch: py
         for expected, rollout in zip(*found.values(), strict=True):
             for key, tensor in rollout.items(True, True):
                 assert tensor.device.type == "cpu" and torch.equal(tensor, expected[key]), key
+
+
+def test_a_replaced_process_explores_anew(tiny_model: AIM) -> None:
+    """The seed that it begins again is not explored once more by the noise of the process that was lost."""
+    policy = AimPolicy(tiny_model, CONFIG.execute, "flow_sde", 0.5)
+    noise = []
+    for lost in (0, 1):
+        process = InThisProcess(
+            simulators._simulate, replace(CONFIG, scenes=1), policy, 0, (), 7, lost, 40, set(), None
+        )
+        rollouts: list[TensorDictBase] = []
+        while not rollouts:
+            process.ask("go on")
+            rollouts = unpack(process.answer(0.0)[1])
+        process.close()
+        noise.append(rollouts[0]["chain"][0, 0])
+    assert not torch.equal(*noise)
 
 
 @dataclass(frozen=True)
