@@ -59,10 +59,10 @@ def save_checkpoint(directory: Path, model: AIM, card: dict[str, Any], half: boo
             directory.rename(old)
         aside.rename(directory)
     except (OSError, SafetensorError) as error:
-        if old.exists():
-            old.rename(directory)
         raise UserError(f"cannot write the checkpoint {directory}: {error}; free some space or choose --out") from error
     finally:
+        if old.exists() and not directory.exists():  # also when Ctrl-C came between the two moves
+            old.rename(directory)
         shutil.rmtree(aside, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
 

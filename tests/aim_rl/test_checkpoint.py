@@ -120,16 +120,21 @@ def test_a_disk_that_fills_up_leaves_the_old_checkpoint(saved: Path) -> None:
     assert contents(saved.parent) == before
 
 
-def test_a_move_that_fails_leaves_the_old_checkpoint(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("failure", "ends"), [(OSError("Input/output error"), UserError), (KeyboardInterrupt(), KeyboardInterrupt)]
+)
+def test_a_move_that_fails_leaves_the_old_checkpoint(
+    saved: Path, monkeypatch: pytest.MonkeyPatch, failure: BaseException, ends: type[BaseException]
+) -> None:
     before, rename = contents(saved.parent), Path.rename
 
     def refuse(path: Path, target: Path) -> Path:
         if path.suffix == ".tmp":
-            raise OSError("Input/output error")
+            raise failure
         return rename(path, target)
 
     monkeypatch.setattr(Path, "rename", refuse)
-    with pytest.raises(UserError, match="cannot write the checkpoint"):
+    with pytest.raises(ends):
         save_checkpoint(saved, AIM(PRESETS["tiny"]), CARD)
     assert contents(saved.parent) == before
 
