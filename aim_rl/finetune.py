@@ -133,10 +133,10 @@ def reinforce(config: FinetuneConfig, task: str, model: AIM, run: Path) -> dict[
                 reward.trained = iteration / config.iterations
                 learner.rate = learning_rate_share((iteration + 0.5) / config.iterations)
                 metrics = learner.assign_advantages(reward(rollouts))
-                learner.updates.check(run, "--grpo.learning-rate")
+                learner.check(run)
                 metrics |= watch.update(rollouts, metrics)
                 metrics |= learner.update(rollouts)
-                learner.updates.check(run, "--grpo.learning-rate")
+                learner.check(run)
                 if 2 * done > config.iterations:
                     average.update_parameters(policy.trained)
                 counts = count(rollouts)

@@ -6,6 +6,7 @@ import copy
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, cast
 
 import torch
@@ -78,7 +79,6 @@ class Grpo:
 
     Attributes:
         rate: what the learning rate is multiplied by (`learning_rate_share`); the training loop's to set.
-        updates: which were made and which skipped, the critic's included.
         observed: keys that the update reads beside `REPLAYED`: none while the world streams are frozen.
     """
 
@@ -96,8 +96,9 @@ class Grpo:
         self.optimizer = torch.optim.AdamW(parameters, config.learning_rate, betas=(0.9, 0.99), weight_decay=0.0)
         self._parameters = parameters
         self.counters = Counters()
-        self.updates = FiniteUpdates(self.counters)
-        self.critic = Critic(policy.model, self.updates) if config.advantage == "gae" else None
+        self._updates, of_critic = FiniteUpdates(self.counters), FiniteUpdates(self.counters, "critic_")
+        self._checked = self._updates, of_critic
+        self.critic = Critic(policy.model, of_critic) if config.advantage == "gae" else None
         self.rate = 1.0
         self._stage1 = copy.deepcopy(policy.trained).requires_grad_(False)
         self.observed = (*OBSERVATION, "text") if policy.train_world else ()
@@ -181,7 +182,7 @@ class Grpo:
     def update(self, rollouts: TensorDictBase) -> dict[str, float]:
         """Runs the update epochs over the decisions that carry an advantage; returns means of the loss's metrics.
 
-        Updates whose loss or gradient is not finite are skipped (`updates`).
+        Updates whose loss or gradient is not finite are skipped (`check`).
         """
         replayed = rollouts.select(*REPLAYED, *self.observed)
         counted = rollouts["collector", "mask"] & (rollouts["advantage"][..., 0] != 0)
@@ -205,7 +206,7 @@ class Grpo:
                 self.optimizer.zero_grad()
                 loss.backward()
                 norm = torch.nn.utils.clip_grad_norm_(self._parameters, self.config.max_gradient)
-                if not self.updates.allow(loss, norm):
+                if not self._updates.allow(loss, norm):
                     continue
                 self.optimizer.step()
                 metrics["gradient_norm"].append(norm.item())
@@ -216,6 +217,11 @@ class Grpo:
         metrics["kl_to_stage1"].append(self.kl_to_stage1(self._gather(replayed, rows[:CHECKED])))
         metrics["decisions"].append(float(len(rows)))
         return {f"update/{key}": sum(values) / len(values) for key, values in metrics.items()}
+
+    def check(self, run: Path) -> None:
+        """Raises UserError once three updates in a row, the action head's or the critic's, were skipped."""
+        for updates in self._checked:
+            updates.check(run, "--grpo.learning-rate")
 
     def _gather(self, rollouts: TensorDictBase, rows: Tensor) -> TensorDictBase:
         """The decisions at `rows` i64 [n, 2] (rollout, decision) of rollouts [N, T]: [n], where the model is."""

@@ -67,22 +67,26 @@ class FiniteUpdates:
     """Says which updates may be made: those whose loss and gradient are finite. Counts the others.
 
     Args:
-        counters: gain `skipped_updates` and `skipped_in_a_row`.
+        counters: gain `skipped_updates`, which several may share, and `<whose>skipped_in_a_row`.
+        whose: updates.
     """
 
-    def __init__(self, counters: Counters) -> None:
-        self._counters = counters
-        counters.update(skipped_updates=0, skipped_in_a_row=0)
+    def __init__(self, counters: Counters, whose: str = "") -> None:
+        self._counters, self._in_a_row = counters, f"{whose}skipped_in_a_row"
+        self._longest = 0.0  # row since the last `check`
+        counters.update({"skipped_updates": 0, self._in_a_row: 0})
 
     def allow(self, *numbers: Tensor) -> bool:
         finite = all(bool(torch.isfinite(number).all()) for number in numbers)
         self._counters["skipped_updates"] += not finite
-        self._counters["skipped_in_a_row"] = 0 if finite else self._counters["skipped_in_a_row"] + 1
+        self._counters[self._in_a_row] = 0 if finite else self._counters[self._in_a_row] + 1
+        self._longest = max(self._longest, self._counters[self._in_a_row])
         return finite
 
     def check(self, run: Path, flag: str) -> None:
-        """Raises UserError, which names the last good state, once `IN_A_ROW` updates in a row were skipped."""
-        if self._counters["skipped_in_a_row"] < IN_A_ROW:
+        """Raises UserError, which names the last good state, if `IN_A_ROW` updates in a row were skipped."""
+        longest, self._longest = self._longest, 0.0
+        if longest < IN_A_ROW:
             return
         latest = rotation(run).latest()
         way_out = "start again" if latest is None else f"go on from {latest}, the last good state, by --resume {run}"

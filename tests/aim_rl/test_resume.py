@@ -20,7 +20,7 @@ from aim_rl.data.dataset import DemonstrationSet
 from aim_rl.data.files import episode_path, write_episode
 from aim_rl.model import AIM, PRESETS
 from aim_rl.parallel import ALONE
-from aim_rl.resume import Counters, RunState, ctrl_c_finishes_the_step, parse
+from aim_rl.resume import Counters, FiniteUpdates, RunState, ctrl_c_finishes_the_step, parse
 from aim_rl.runs import new_run, one_thread
 from envs.errors import UserError
 
@@ -174,6 +174,18 @@ def test_updates_that_are_not_finite_are_skipped_and_three_in_a_row_are_the_end(
     three: Any = Poisoned(data, {6, 7, 8})
     with pytest.raises(UserError, match=r"go on from .*step-0+4, the last good state, by --resume .* lower --learning"):
         train(tmp_path / "three", three)
+
+
+def test_three_in_a_row_are_noticed_also_after_one_that_was_made(tmp_path: Path) -> None:
+    """Stage II looks once per iteration, after all its minibatches."""
+    updates = FiniteUpdates(Counters())
+    for number in (torch.nan, torch.nan, 1.0, torch.nan, torch.nan):
+        updates.allow(torch.tensor(number))
+        updates.check(tmp_path, "--rate")
+    for number in (torch.nan, 1.0):
+        updates.allow(torch.tensor(number))
+    with pytest.raises(UserError, match="3 times in a row; start again with a lower --rate"):
+        updates.check(tmp_path, "--rate")
 
 
 def test_ctrl_c_twice_stops_at_once() -> None:
