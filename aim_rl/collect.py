@@ -34,6 +34,7 @@ from envs.robotwin.contacts import watch
 from envs.robotwin.env import RoboTwinEnv
 from envs.tabletop.contacts import ContactRecorder, Event
 from envs.tabletop.env import SETTINGS, TabletopEnv
+from envs.wrappers import finite
 
 KICK_RATE = 0.02  # disturbances per control step
 KICK_STEPS = 2  # control steps that a disturbance lasts
@@ -66,7 +67,7 @@ class CollectConfig:
 
 
 def demonstrate(env: TabletopEnv, seed: int) -> Episode | None:
-    """One disturbed episode of the expert, or None if it did not succeed."""
+    """One disturbed episode of the expert, or None if it did not succeed. FloatingPointError if it observes NaN."""
     rng = np.random.default_rng([seed, 1])
     env.restart(seed)
     recorder = ContactRecorder(env.world)
@@ -82,7 +83,7 @@ def demonstrate(env: TabletopEnv, seed: int) -> Episode | None:
             remaining -= 1
         action[[6, 13]] = action[[6, 13]].clip(0.0, 1.0)
         command = {"action": action.astype(np.float32), "perturbed": np.bool_(kick.any())}
-        frames.append(env.observe() | command)
+        frames.append(finite(env.observe()) | command)
         solved = env.control(action)
         if not remaining:
             kick = np.zeros(14)
@@ -101,7 +102,10 @@ def demonstrate(env: TabletopEnv, seed: int) -> Episode | None:
 
 
 def demonstrate_robotwin(env: RoboTwinEnv, seed: int, setting: str) -> Episode | None:
-    """One episode of RoboTwin's expert, a frame every 15 physics steps, or None if it did not succeed this time."""
+    """One episode of RoboTwin's expert, a frame every 15 physics steps, or None if it did not succeed this time.
+
+    FloatingPointError if it observes NaN.
+    """
     try:
         demonstration = env.demonstrate(seed)
     except TaskFailed:
@@ -109,7 +113,7 @@ def demonstrate_robotwin(env: RoboTwinEnv, seed: int, setting: str) -> Episode |
     if not demonstration.success:
         return None
     recorder, frames = watch(demonstration), demonstration.frames
-    stacked: dict[str, Any] = {key: np.stack([each[key] for each in frames[:-1]]) for key in env.spaces}
+    stacked: dict[str, Any] = finite({key: np.stack([each[key] for each in frames[:-1]]) for key in env.spaces})
     action = np.stack([each["qpos"] for each in frames[1:]])  # drive targets that the expert had set a frame later
     return Episode(
         **stacked,

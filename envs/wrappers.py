@@ -77,6 +77,14 @@ class ChunkEnv(gym.Wrapper[Observation, NDArray[np.float32], Observation, NDArra
         return self.scene.progress() if isinstance(self.scene, TabletopEnv) else 0.0
 
 
+def finite(observation: Observation) -> Observation:
+    """The observation itself. Raises FloatingPointError if a number in it is NaN or infinite."""
+    for key, value in observation.items():
+        if value.dtype.kind == "f" and not np.isfinite(value).all():
+            raise FloatingPointError(f"the simulator observed {key} as NaN or infinity")
+    return observation
+
+
 class FiniteObservations(gym.ObservationWrapper[Observation, NDArray[np.float32], Observation]):
     """Lets no NaN and no infinity out of a simulation that has gone wrong.
 
@@ -84,10 +92,7 @@ class FiniteObservations(gym.ObservationWrapper[Observation, NDArray[np.float32]
     """
 
     def observation(self, observation: Observation) -> Observation:
-        for key, value in observation.items():
-            if value.dtype.kind == "f" and not np.isfinite(value).all():
-                raise FloatingPointError(f"the simulator observed {key} as NaN or infinity")
-        return observation
+        return finite(observation)
 
 
 class Begun(NamedTuple):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from aim_rl import collect
@@ -13,6 +15,7 @@ from aim_rl.collect import CollectConfig
 from aim_rl.data.files import episode_paths, read_episode
 from aim_rl.workers import WorkerLost
 from envs.errors import UserError
+from envs.tabletop.env import TabletopEnv
 
 from .data.conftest import episode_of
 
@@ -55,6 +58,22 @@ def test_a_lost_process_costs_its_episode_a_second_try(tmp_path: Path) -> None:
         failed = collect.collect(CollectConfig("stack_blocks_two", tmp_path, episodes=5, workers=2))
     assert [read_episode(path).seed for path in episode_paths(tmp_path)] == [0, 1, 3, 4, 5]
     assert failed == 1 and Recorder.asked.count(3) == 2
+
+
+@pytest.mark.parametrize("frame", [0, 5])
+def test_a_simulation_gone_wrong_is_no_demonstration(frame: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a recorded nor a dropped one: the process fails, and another one tries."""
+    env = TabletopEnv("click_bell", head_size=(16, 16), wrist_size=(16, 16))
+    observe, count = env.observe, itertools.count()
+
+    def wrong() -> Any:
+        observation = observe()
+        return observation | {"qpos": np.full(14, np.nan, np.float32)} if next(count) == frame else observation
+
+    monkeypatch.setattr(env, "observe", wrong)
+    with pytest.raises(FloatingPointError, match="the simulator observed qpos as NaN"):
+        collect.demonstrate(env, 0)
+    env.close()
 
 
 @pytest.mark.filterwarnings("ignore:a recording process")
