@@ -114,7 +114,8 @@ def reinforce(config: FinetuneConfig, task: str, model: AIM, run: Path) -> dict[
     average = AveragedModel(policy.trained)
     reward = ValueMapRewardTransform(reward_config(config), preset.head_size)
     simulators = Simulators(rollout_config(config, task, model), policy, config.seed, learner.observed)
-    ready, totals = Ready(), Counters(iterations=0, seconds=0.0, episodes=0, environment_steps=0, decisions=0)
+    ready, counted = Ready(), ("iterations", "seconds", "episodes", "environment_steps", "decisions", "restarts")
+    totals = Counters(dict.fromkeys(counted, 0.0))
     judged = Counters(success=0.0, best=-1.0)
     parts = {"learner": learner, "watch": watch, "average": average, "simulators": simulators, "ready": ready}
     state = RunState(run, **parts, totals=totals, judged=judged)
@@ -145,9 +146,9 @@ def reinforce(config: FinetuneConfig, task: str, model: AIM, run: Path) -> dict[
                 metrics["speed/decisions_per_s"] = counts["decisions"] / seconds
                 metrics["noise_level"] = config.noise_level
                 metrics["skipped_updates"] = learner.counters["skipped_updates"]
-                metrics["simulator_restarts"] = float(rollouts["next", "restarts"].amax(1).sum()) + simulators.restarts
-                simulators.restarts = 0
-                counts |= {"iterations": 1, "seconds": seconds}
+                restarts = simulators.restarts - totals["restarts"]  # also while the last state was saved
+                metrics["simulator_restarts"] = float(rollouts["next", "restarts"].amax(1).sum()) + restarts
+                counts |= {"iterations": 1, "seconds": seconds, "restarts": restarts}
                 totals.update({key: totals[key] + counts[key] for key in totals})
                 for name, value in metrics.items():
                     writer.add_scalar(f"stage2/{name}", value, int(totals["environment_steps"]))

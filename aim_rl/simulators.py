@@ -50,7 +50,7 @@ class Simulators:
         more: keys of the rollouts beside `KEPT`.
 
     Attributes:
-        restarts: how many processes have been replaced; whoever has read it may set it back to 0.
+        restarts: how many processes have been replaced, those before `load_state_dict` included.
 
     Raises:
         UserError: while iterating: three processes in a row were lost without a group between, or one of them says
@@ -60,10 +60,13 @@ class Simulators:
     def __init__(self, config: RolloutConfig, policy: AimPolicy, seed: int, more: tuple[str, ...] = ()) -> None:
         policy.share_memory()
         workers, generators = range(config.workers), range(seed * config.workers, (seed + 1) * config.workers)
-        self.restarts = 0
         self._crews: list[_Crew] = []
         for worker, noise in zip(workers, generators, strict=True):
             self._crews.append(_Crew(config, policy, worker, noise, more))
+
+    @property
+    def restarts(self) -> int:
+        return sum(crew.lost for crew in self._crews)
 
     def state_dict(self) -> dict[str, Any]:
         """What is needed to go on, between two rounds: seeds, noise, unfinished groups, and what every scene has done.
@@ -81,10 +84,7 @@ class Simulators:
         while True:
             for crew in self._crews:
                 crew.ask()
-            lost = sum(crew.lost for crew in self._crews)
-            rollouts = [rollout for crew in self._crews for rollout in crew.answer()]
-            self.restarts += sum(crew.lost for crew in self._crews) - lost
-            yield rollouts
+            yield [rollout for crew in self._crews for rollout in crew.answer()]
 
     def shutdown(self) -> None:
         """Ends the processes."""

@@ -39,14 +39,17 @@ class MadeUp:
         happens: Callable[[int], object] = lambda number: None,
     ) -> None:
         self._policy, self._observations, self._happens = policy, observations, happens
-        self._seed = self.restarts = 0
+        self._seed = 0
 
     def __iter__(self) -> Iterator[list[TensorDictBase]]:
         while True:
             self._seed += 1
             self._happens(self._seed)
-            self.restarts += self._seed > 1
             yield list(self._batch(self._seed).unbind(0))
+
+    @property
+    def restarts(self) -> int:
+        return max(0, self._seed - 1)  # one before each but the first
 
     def state_dict(self) -> dict[str, int]:
         return {"seed": self._seed}

@@ -65,9 +65,13 @@ class Toy:
         self._seeds = (seed for seed in itertools.count(first, config.workers) if seed not in through)
 
     def ask(self, request: str) -> None:
-        assert request == "go on"
+        self._asked = request
 
     def answer(self, patience: float) -> Any:
+        if self._asked == "snapshot":
+            if not self._lost:
+                raise WorkerLost("was killed by SIGKILL")
+            return 0.01, {"begun": [None] * CONFIG.scenes}
         seed = next(self._seeds)
         if seed in self._faults["dies"] or (seed in self._faults["dies once"] and not self._lost):
             raise WorkerLost("was killed by SIGKILL")
@@ -137,6 +141,22 @@ def test_a_hang_makes_nobody_wait_longer_for_the_others(monkeypatch: pytest.Monk
     with pytest.warns(UserWarning, match="did not answer"):
         list(itertools.islice(pool, 3))
     assert waited == [simulators.PATIENCE, pytest.approx(0.1 / 3), pytest.approx(0.1)]  # rounds of 0.01 s
+
+
+@pytest.mark.filterwarnings("ignore:a simulator process")
+def test_processes_that_are_lost_while_the_state_is_saved_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the run that saved it, and in the one that goes on with it."""
+    monkeypatch.setattr(simulators, "Worker", Toy)
+    monkeypatch.setattr(simulators, "tuple", lambda faults: faults, raising=False)
+    pools: Any = [
+        Simulators(CONFIG, cast(Any, Nobody()), 0, cast(Any, {"dies": (), "dies once": ()})) for _ in range(2)
+    ]
+    next(iter(pools[0]))
+    state = pools[0].state_dict()
+    assert pools[0].restarts == CONFIG.workers
+    pools[1].load_state_dict(state)
+    next(iter(pools[1]))
+    assert pools[1].restarts == CONFIG.workers
 
 
 class ToyHost:
