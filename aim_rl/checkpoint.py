@@ -19,6 +19,7 @@ from aim_rl.model import AIM, load_frozen
 from aim_rl.model.presets import Preset
 from aim_rl.model.wan import missing
 from envs.errors import UserError
+from envs.files import to_disk
 
 FORMAT = "aim_rl.checkpoint/1"
 SHIPPED = Path(__file__).parent / "checkpoints"
@@ -55,6 +56,7 @@ def save_checkpoint(directory: Path, model: AIM, card: dict[str, Any], half: boo
         if model.wan is not None:
             config["wan"] = str(model.wan)
         (aside / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+        to_disk(aside)
         if directory.exists():
             directory.rename(old)
         aside.rename(directory)

@@ -11,6 +11,7 @@ import os
 import shutil
 import signal
 import sys
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,6 +38,14 @@ from envs.errors import UserError
 Config = TypeVar("Config")
 KEPT = 2  # states; a new one is written beside the last before the oldest goes
 IN_A_ROW = 3  # updates without a finite gradient that end a run
+UNREADABLE = (
+    CheckpointError,
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+)  # what reading a state may raise
 
 
 class Counters(dict[str, float]):
@@ -61,6 +70,18 @@ class _LooksForSpace(StateDictCheckpointAdapter):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         held = SimpleNamespace(state_dict=lambda *_, **__: state)  # gathered once, by all processes
         return super().save(held, path, args=args, kwargs=kwargs)
+
+
+def _check_files(state: Path) -> None:
+    """Raises OSError or ValueError if a file of a state is shorter than the state says: reading would fill it up."""
+    for file in [state / "manifest.json", *state.rglob("*.json")]:
+        parts = json.loads(file.read_text())
+        if file.name == "meta.json":
+            for name, part in parts.items():
+                if isinstance(part, dict) and {"shape", "dtype"} <= part.keys():
+                    dtype = getattr(torch, part["dtype"].removeprefix("torch."))
+                    if (file.parent / f"{name}.memmap").stat().st_size < math.prod(part["shape"]) * dtype.itemsize:
+                        raise ValueError(f"{name}.memmap is cut off")
 
 
 class FiniteUpdates:
@@ -128,7 +149,10 @@ class RunState:
         return any((self.run / "trainer").glob("step-*"))
 
     def restore(self) -> None:
-        """Loads the newest state. Raises UserError if it is damaged or does not fit this run's configuration."""
+        """Loads the newest state that can be read, and warns of those that cannot, which are put aside.
+
+        Raises UserError if there is none or it does not fit this run's configuration.
+        """
         folder = self.run / "trainer"
         for leftover in folder.glob(".*"):  # of a process that was killed while it saved
             shutil.rmtree(leftover, ignore_errors=True)
@@ -136,9 +160,26 @@ class RunState:
         if pickles:
             raise UserError(f"{pickles[0]} is a pickle, which may run any code; such a state is not loaded")
         try:
-            self._rotation.load_latest(self._checkpoint, map_location="cpu")  # from there, parts take it
-        except (CheckpointError, OSError, ValueError, KeyError) as error:
+            self._checkpoint.load(self._newest_whole(), map_location="cpu")  # from there, parts take it
+        except UNREADABLE as error:
             raise UserError(f"the state in {folder} is damaged or of another configuration ({error})") from error
+
+    def _newest_whole(self) -> Path:
+        """All files are looked at before anything is loaded: a part that was loaded could not be taken back."""
+        torn: dict[Path, Exception] = {}
+        for path in sorted((self.run / "trainer").glob("step-*"), reverse=True):
+            try:
+                _check_files(path)
+            except UNREADABLE as error:
+                torn[path] = error
+                continue
+            for each, reason in torn.items():
+                warnings.warn(f"{each} is damaged ({reason}); going on from {path}, the state before", stacklevel=3)
+                aside = each.with_name(f"damaged-{each.name}")
+                shutil.rmtree(aside, ignore_errors=True)
+                each.rename(aside)
+            return path
+        raise next(iter(torn.values()))
 
 
 def parse(config_class: type[Config], description: str | None, arguments: Sequence[str] | None = None) -> Config:

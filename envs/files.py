@@ -16,9 +16,20 @@ def complete_or_untouched(path: Path) -> Iterator[Path]:
     aside = path.with_name(f".new.{path.name}")
     try:
         yield aside
+        to_disk(aside)
         os.replace(aside, path)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def to_disk(path: Path) -> None:
+    """Waits until the disk has a file, or a folder and all in it: a rename alone may survive a power failure alone."""
+    for each in (path, *path.rglob("*")):
+        descriptor = os.open(each, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:

@@ -7,7 +7,8 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +148,40 @@ def test_states_that_cannot_be_gone_on_from(tmp_path: Path) -> None:
     (tmp_path / "trainer" / "evil.pickle").write_bytes(b"")
     with pytest.raises(UserError, match="is a pickle"):
         RunState(tmp_path, layer=layer, counters=counters).restore()
+
+
+def lose_contents(state: Path) -> None:
+    for file in state.rglob("*.memmap"):
+        file.write_bytes(b"")
+
+
+def lose_manifest(state: Path) -> None:
+    (state / "manifest.json").write_text("")
+
+
+@pytest.mark.parametrize("lose", [lose_contents, lose_manifest])
+def test_after_a_power_failure_the_state_before_is_gone_on_from(tmp_path: Path, lose: Callable[[Path], None]) -> None:
+    layer, counters = torch.nn.Linear(3, 2), Counters(step=0)
+    state = RunState(tmp_path, layer=layer, counters=counters)
+    for step in (4, 8):
+        counters["step"] = step
+        torch.nn.init.constant_(layer.weight, step)
+        state.save(step)
+    before, newest = sorted((tmp_path / "trainer").glob("step-*"))
+    lose(newest)
+    again = RunState(tmp_path, layer=layer, counters=counters)
+    with pytest.warns(UserWarning, match=r"step-0+8 is damaged .*; going on from .*step-0+4, the state before"):
+        again.restore()
+    assert counters["step"] == 4 and (layer.weight == 4).all()
+    assert newest.with_name(f"damaged-{newest.name}").is_dir()  # nobody but the user throws it away
+    again.save(8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        again.restore()
+    for path in (before, newest):
+        lose(path)
+    with pytest.raises(UserError, match="is damaged"):
+        again.restore()
 
 
 class Poisoned(StopAt):
