@@ -127,17 +127,17 @@ def progress(steps: int | np.ndarray) -> np.ndarray:
     return np.asarray(0.3 + 0.02 * steps - 0.1 * np.sin(steps), np.float32)
 
 
-def outcome(start: np.ndarray, h: int) -> tuple[np.ndarray, np.ndarray]:
+def outcome(start: np.ndarray, h: int, last: int = SUCCESS_STEP) -> tuple[np.ndarray, np.ndarray]:
     """step_success and executed [..., h]. A careless env repeats success after the end."""
     steps = start[..., None] + np.arange(h)
-    return steps >= SUCCESS_STEP, steps <= SUCCESS_STEP
+    return steps >= last, steps <= last
 
 
 class ToyGym(gym.Env):
-    """Takes chunks [h, 6], or single actions [6] for h = None; ends at SUCCESS_STEP, by success or truncation."""
+    """Takes chunks [h, 6], or single actions [6] for h = None; ends at `last`, by success or truncation."""
 
-    def __init__(self, h: int | None, solved: bool) -> None:
-        self.h, self.solved = h, solved
+    def __init__(self, h: int | None, solved: bool, last: int = SUCCESS_STEP) -> None:
+        self.h, self.solved, self.last = h, solved, last
         self.action_space = gym.spaces.Box(-2, 2, (6,) if h is None else (h, 6), np.float32)
         self.observation_space = gym.spaces.Dict(
             head_camera=gym.spaces.Box(0, 255, (H, W, 3), np.uint8),
@@ -163,7 +163,7 @@ class ToyGym(gym.Env):
 
     def step(self, action):
         h = self.h or 1
-        success, executed = outcome(np.array(self.decision * h), h)
+        success, executed = outcome(np.array(self.decision * h), h, self.last)
         self.progress = progress(self.decision * h + 1 + np.arange(h))
         self.decision += 1
         ended, success = bool((success & executed).any()), success & self.solved
@@ -244,6 +244,89 @@ def test_transform_pays_the_hand_computed_rewards(h: int, shaping: Shaping, solv
         total = (0.3 * dense + 7.0 * sparse).sum(1, keepdims=True)
         np.testing.assert_allclose(paid["reward"], total, atol=1e-6, rtol=0)
         assert not row["next", "reward"][len(dense) :].any()
+
+
+TOOL_HERE, TOOL_AWAY = [0.0, 0.0, 0.0], [5.0, 0.0, 0.0]  # m: in view, out of the frame
+GONE = [1.0, 1.0, 0.0, 0.0, 0.0, 0.0]  # height of the map where the tool is or was, decision by decision
+
+
+@pytest.mark.parametrize(
+    ("heights", "here", "paid"),
+    [
+        pytest.param(GONE, [1, 1, 0, 0, 0, 0], [0, 1, 0, 0, 0, 0], id="leaves when it is done: once"),
+        pytest.param(GONE, [1, 1, 1, 1, 1, 1], [0, 1, 1, 0, 0, 0], id="lingers while the map lets go: twice"),
+        pytest.param(GONE, [1, 0, 0, 1, 1, 1], [0, 0, 0, 0, 0, 0], id="is not there: nothing"),
+        pytest.param([1, 1, 1, 1, 1], [1, 1, 1, 1, 1], [0, 0, 0, 0, 0], id="hovers: nothing"),
+        pytest.param([0, 0.5, 1, 1], [1, 1, 1, 1], [-0.5, -1, -0.5, 0], id="the map comes to where it hovers"),
+        pytest.param(
+            [1, 1, 0, 0, 0, 1, 1, 1], [1] * 8, [0, 1, 1, 0, -1, -1, 0, 0], id="undone where it stays: all taken back"
+        ),
+        pytest.param(
+            [1, 1, 0, 0, 0, 1, 1, 1], [1, 1, 1, 1, 0, 0, 0, 0], [0, 1, 1, 0, 0, 0, 0, 0], id="undone elsewhere: kept"
+        ),
+        pytest.param(
+            [1, 1, 0, 0, 1, 1, 0, 0], [1, 1, 0, 0, 0, 1, 0, 0], [0, 1, 0, 0, 0, 1, 0, 0], id="done twice over: twice"
+        ),
+        pytest.param([1, 1, 0], [1, 1, 1], [0, 1, 0], id="the last decision: nothing"),
+    ],
+)
+@pytest.mark.parametrize("span", [1, 2], ids=["all of a chunk is executed", "half of it"])
+def test_what_settled_pays_along_an_episode(
+    heights: list[float], here: list[int], paid: list[float], span: int
+) -> None:
+    """Maps as high everywhere as the test says, the same in every frame; chunks of 4 executed control steps."""
+    length, h = len(heights), 4
+    maps = np.ones((length, FRAMES, 3, MAP_H, MAP_W), np.float32) * np.reshape(heights, (-1, 1, 1, 1, 1))
+    points = np.array([TOOL_HERE if now else TOOL_AWAY for now in here], np.float32)
+    landing = np.tile(points[:, None, None], (1, span * h, 2, 1))
+    transformed, wrapped = settled_by_both(maps.astype(np.float32), landing, h)
+    np.testing.assert_allclose(transformed, paid, atol=1e-6)
+    np.testing.assert_allclose(wrapped, paid, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("span", "paid"),
+    [
+        pytest.param(1, [0.0, 1.0, 0.0, 0.0], id="foreseen by the frame that shows the chunk's end"),
+        pytest.param(2, [0.0, 1.0, 1.0, 0.0], id="the end of the executed half is the first frame"),
+    ],
+)
+def test_what_settled_compares_with_was_predicted_for_the_moment_a_chunk_starts(span: int, paid: list[float]) -> None:
+    """The second map says that the point will be let go in the second half of what it spans."""
+    heights = np.array([[1, 1], [1, 0], [0, 0], [0, 0]], np.float32)
+    maps = np.tile(heights[..., None, None, None], (1, 1, 3, MAP_H, MAP_W))
+    landing = np.tile(np.array(TOOL_HERE, np.float32), (4, span * 4, 2, 1))
+    for earned in settled_by_both(maps, landing, 4):
+        np.testing.assert_allclose(earned, paid, atol=1e-6)
+
+
+def settled_by_both(maps: np.ndarray, landing: np.ndarray, h: int) -> tuple[np.ndarray, np.ndarray]:
+    """What the transform and the wrapper pay by `settled` for each decision of an episode that ends by truncation."""
+    length = len(maps)
+    config = RewardConfig(1.0, 1.0, "settled")
+    rollout = TensorDict(
+        {
+            "value_map": torch.from_numpy(maps),
+            "landing": torch.from_numpy(landing),
+            "head_camera_intrinsic": torch.from_numpy(K).expand(length, 3, 3),
+            "head_camera_extrinsic": torch.from_numpy(EXTRINSIC).expand(length, 3, 4),
+            "collector": {"mask": torch.ones(length).bool()},
+            "next": {
+                "step_success": torch.zeros(length, h).bool(),
+                "executed": torch.ones(length, h).bool(),
+            },
+        },
+        [length],
+    )
+    transformed = ValueMapRewardTransform(config, (H, W))(rollout)["next", "reward"][:, 0].numpy()
+    env = ValueMapReward(
+        ToyGym(h, False, last=length * h - 1),
+        maps=lambda observation: maps[observation["decision"][0]],
+        landing=lambda observation, _: landing[observation["decision"][0]],
+        config=config,
+    )
+    env.reset(seed=0)
+    return transformed, np.array([env.step(np.zeros((h, 6)))[1] for _ in range(length)])
 
 
 @pytest.mark.parametrize("maps", ["held", "uniform"])
