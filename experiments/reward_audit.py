@@ -37,14 +37,14 @@ AUDITED: tuple[tuple[Shaping, MapSource], ...] = (
     ("additive", "other_scene"),
     ("length_normalised", "refreshed"),
     ("best_so_far", "refreshed"),
-    ("potential", "refreshed"),
     ("settled", "refreshed"),
     ("settled", "held"),
     ("settled", "other_scene"),
     ("settled", "other_decision"),
     ("privileged", "refreshed"),
 )
-"""All that do not themselves read success (rewards/shaping.py, rewards/maps.py)."""
+"""All that do not themselves read success (rewards/shaping.py, rewards/maps.py), without `potential`: what an episode
+earns by it is 0 if discounted as it is meant to be, and a penalty on length if not."""
 
 
 @dataclass
