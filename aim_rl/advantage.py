@@ -71,7 +71,7 @@ def trajectory_advantage(returns: Tensor, mask: Tensor, group: Tensor, std_floor
 
 
 def gae_advantage(reward: Tensor, value: Tensor, mask: Tensor, gamma: float, lmbda: float) -> Tensor:
-    """Generalized advantage estimates, standardised over the batch, by a standard deviation of at least `GAE_STD_FLOOR`.
+    """Generalized advantage estimates, standardised over the batch (divided by at least `GAE_STD_FLOOR`).
 
     A rollout is over with its last decision, by success or by the step limit: nothing is bootstrapped from beyond.
 

@@ -8,6 +8,7 @@ that was stopped goes on. Runs know nothing of each other, so that machines can 
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +17,15 @@ from typing import Any
 import matplotlib.pyplot as plt
 import tyro
 
-from aim_rl.finetune import FinetuneConfig
-from aim_rl.resume import says_how_to_resume
+import envs
+from aim_rl.evaluate import choose_checkpoint
+from aim_rl.finetune import FinetuneConfig, check
+from aim_rl.resume import parse, says_how_to_resume
 from aim_rl.runs import new_run
 from aim_rl.statistics import describe, success_rate
 from envs.errors import UserError, exit_cleanly
 from envs.files import complete_or_untouched
+from envs.tabletop.task import Task, task_class
 from experiments.runs import band, own_and_passed_on, run, run_or_go_on, scalars, steps_to, write_csv, write_table
 
 PER_STEP = 1 / FinetuneConfig.step_limit
@@ -93,10 +97,10 @@ class ShapingConfig:
 def measure(config: ShapingConfig, arguments: list[str]) -> None:
     """Runs what is missing and reports, after every run, on all that are there."""
     new_run(config.task, config.out, config)
-    common, stage1 = ["--task", config.task], config.out / "stage1.json"
+    stage1 = config.out / "stage1.json"
     if not stage1.exists():
         checkpoint = [] if config.stage1 is None else ["--checkpoint", config.stage1]
-        run("aim_rl.evaluate", *common, *checkpoint, "--episodes", config.episodes, "--json", stage1)
+        run("aim_rl.evaluate", "--task", config.task, *checkpoint, "--episodes", config.episodes, "--json", stage1)
     runs: list[dict[str, Any]] = []
     for seed in config.seeds:  # seed by seed: a grid that is stopped early still compares
         for name in config.variants:
@@ -105,17 +109,32 @@ def measure(config: ShapingConfig, arguments: list[str]) -> None:
                 folder = config.out / f"{name}-{weight:g}-{seed}"
                 fresh = not (folder / "result.json").exists()
                 if fresh:
-                    options = [*common, "--seed", seed, *variant.flags]
-                    options += [variant.weight, f"{variant.scale * weight:g}", "--no-measure-stage1"]
-                    options += [] if config.stage1 is None else ["--stage1", config.stage1]
-                    options += ["--evaluation-episodes", config.episodes]
-                    run_or_go_on("aim_rl.finetune", folder, options, arguments)
+                    run_or_go_on("aim_rl.finetune", folder, options(config, name, weight, seed), arguments)
                 result = json.loads((folder / "result.json").read_text())
                 place = {"variant": name, "lambda": weight, "seed": seed}
                 runs.append({**place, "folder": folder, "result": result})
                 if fresh:
                     report(config, json.loads(stage1.read_text()), runs)
     report(config, json.loads(stage1.read_text()), runs)
+
+
+def options(config: ShapingConfig, name: str, weight: float, seed: int) -> list[str]:
+    """What `aim_rl.finetune` is run with."""
+    variant = VARIANTS[name]
+    words = ["--task", config.task, "--seed", seed, *variant.flags, variant.weight, f"{variant.scale * weight:g}"]
+    words += [] if config.stage1 is None else ["--stage1", config.stage1]
+    return [str(word) for word in [*words, "--no-measure-stage1", "--evaluation-episodes", config.episodes]]
+
+
+def check_all(config: ShapingConfig, arguments: list[str]) -> None:
+    """Raises UserError, before hours are spent, if any of the variants cannot be trained."""
+    unknown = [name for name in config.variants if name not in VARIANTS]
+    if unknown:
+        raise UserError(f"unknown variant {unknown[0]!r}; choose from {', '.join(VARIANTS)}")
+    task = envs.resolve_task(config.task)
+    choose_checkpoint(task, config.stage1, "--stage1")
+    for name, weight in itertools.product(config.variants, config.lambdas):
+        check(parse(FinetuneConfig, None, [*options(config, name, weight, 0), *arguments]), task)
 
 
 def describe_run(config: ShapingConfig, one: dict[str, Any]) -> dict[str, Any]:
@@ -199,9 +218,10 @@ def report(config: ShapingConfig, stage1: dict[str, Any], runs: list[dict[str, A
 def main() -> None:
     own, arguments = own_and_passed_on()
     config = tyro.cli(ShapingConfig, args=own, description=__doc__)
-    unknown = [name for name in config.variants if name not in VARIANTS]
-    if unknown:
-        raise UserError(f"unknown variant {unknown[0]!r}; choose from {', '.join(VARIANTS)}")
+    if config.variants == DEFAULT and task_class(envs.resolve_task(config.task)).progress is Task.progress:
+        print(f"{config.task} measures no progress (`Task.progress` in its file): `privileged` is left out.")
+        config.variants = DEFAULT[:-1]
+    check_all(config, arguments)
     with says_how_to_resume(config.out):
         measure(config, arguments)
 

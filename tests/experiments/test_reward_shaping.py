@@ -49,7 +49,11 @@ def test_every_variant_is_flags_that_finetune_takes(name: str) -> None:
     assert config.grpo.dense_weight is None or config.grpo.advantage != "gae"
 
 
-def test_the_grid_runs_what_is_missing_and_compares_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_grid_runs_what_is_missing_and_compares_the_rest(
+    tmp_path: Path, tiny_model: AIM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    save_checkpoint(Path("S"), tiny_model, {"task": "click_bell", "stage": 1})
     commands: list[tuple[str, list[str]]] = []
 
     def fake_run(module: str, *options: object) -> None:
@@ -123,12 +127,43 @@ def test_the_grid_end_to_end(tmp_path: Path, tiny_model: AIM, monkeypatch: pytes
     assert not torch.equal(stage1.m.embedding.weight, trained.m.embedding.weight)
 
 
-def test_an_unknown_variant_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["--task", "t", "--out", "o", "--variants", "dense"]
-    monkeypatch.setattr(sys, "argv", ["reward_shaping", *arguments])
+@pytest.mark.parametrize(
+    ("task", "arguments", "expected"),
+    [
+        ("stack_blocks", ["--variants", "sparse", "dense"], "'dense'"),
+        ("stack_blocks", ["--", "--group", "1"], "--group must be at least 2"),
+        ("click_bell", [], "give --stage1 DIR"),
+        ("beat_block_hammer", ["--stage1", "S", "--variants", "sparse", "privileged"], "measures no progress"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_before_anything_runs(
+    task: str,
+    arguments: list[str],
+    expected: str,
+    tmp_path: Path,
+    tiny_model: AIM,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    save_checkpoint(Path("S"), tiny_model, {"task": "beat_block_hammer", "stage": 1})
+    monkeypatch.setattr(sys, "argv", ["reward_shaping", "--task", task, "--out", "o", *arguments])
     with pytest.raises(SystemExit, match="2"):
         exit_cleanly(reward_shaping.main)
-    assert "'dense'" in capsys.readouterr().err
+    assert expected in capsys.readouterr().err and not Path("o").exists()
+
+
+def test_the_default_rows_go_without_a_progress_that_the_task_does_not_measure(
+    tmp_path: Path, tiny_model: AIM, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_checkpoint(tmp_path / "S", tiny_model, {"task": "beat_block_hammer", "stage": 1})
+    own = ["--task", "beat_block_hammer", "--out", str(tmp_path / "o"), "--stage1", str(tmp_path / "S")]
+    monkeypatch.setattr(sys, "argv", ["reward_shaping", *own])
+    trained: list[tuple[str, ...]] = []
+    monkeypatch.setattr(reward_shaping, "measure", lambda config, _: trained.append(config.variants))
+    reward_shaping.main()
+    assert trained == [tuple(name for name in reward_shaping.DEFAULT if name != "privileged")]
+    assert "`privileged` is left out" in capsys.readouterr().out
 
 
 def test_a_failed_run_ends_in_one_sentence() -> None:
