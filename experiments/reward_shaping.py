@@ -27,9 +27,18 @@ from envs.errors import UserError, exit_cleanly
 from envs.files import complete_or_untouched
 from envs.tabletop.task import Task, task_class
 from experiments.runs import band, own_and_passed_on, run, run_or_go_on, scalars, steps_to, write_csv, write_table
+from rewards import Shaping
 
-PER_STEP = 1 / FinetuneConfig.step_limit
-"""Scale of rewards that are paid on every control step: an episode spent at a peak earns at most λ."""
+EARNED: dict[Shaping, float] = {
+    "settled": 5.10,
+    "additive": 30.70,
+    "length_normalised": 0.34,
+    "best_so_far": 3.50,
+    "gated": 0.34,  # length_normalised's: the same mean, paid with success
+    "privileged": 0.87,
+    "potential": 1.0,  # not measured: discounted, an episode earns 0, in steps of at most the map's height, 1
+}
+"""What a success of Stage I on stack_blocks_two earns, measured (experiments/reward_audit.py, docs/rewards.md)."""
 
 
 @dataclass(frozen=True)
@@ -37,37 +46,39 @@ class Variant:
     """A row of the grid: flags of `aim_rl.finetune`, and how its weight λ becomes the flag `weight`."""
 
     flags: tuple[str, ...]
-    scale: float = 1.0
+    scale: float
     weight: str = "--lambda-dense"
 
 
-def shaped(name: str, *more: str) -> tuple[str, ...]:
-    return ("--shaping", name, *more)
+def shaped(shaping: Shaping, *more: str, weight: str = "--lambda-dense") -> Variant:
+    """A success earns by it what it earns by `settled`, whatever maps a control reads."""
+    scale = EARNED["settled"] / EARNED[shaping] if shaping in EARNED else 0.0
+    return Variant(("--shaping", shaping, *more), scale, weight)
 
 
 GROUPS = ("--grpo.advantage", "group", "--group", "8", "--groups", "8")
 VARIANTS: dict[str, Variant] = {
-    "sparse": Variant(shaped("sparse"), scale=0.0),
-    "settled": Variant(shaped("settled")),
-    "additive": Variant(shaped("additive"), PER_STEP),
-    "length_normalised": Variant(shaped("length_normalised")),
-    "best_so_far": Variant(shaped("best_so_far")),
-    "potential": Variant(shaped("potential")),
-    "gated": Variant(shaped("gated")),
-    "annealed": Variant(shaped("additive", "--anneal"), PER_STEP),
-    "held": Variant(shaped("additive", "--maps", "held"), PER_STEP),
+    "sparse": shaped("sparse"),
+    "settled": shaped("settled"),
+    "additive": shaped("additive"),
+    "length_normalised": shaped("length_normalised"),
+    "best_so_far": shaped("best_so_far"),
+    "potential": shaped("potential"),
+    "gated": shaped("gated"),
+    "annealed": shaped("additive", "--anneal"),
+    "held": shaped("additive", "--maps", "held"),
     # Group-relative advantages: together, each part by itself, and without the dense part.
-    "group": Variant(shaped("settled", *GROUPS)),
-    "group_apart": Variant(shaped("settled", *GROUPS), weight="--grpo.dense-weight"),
-    "group_sparse": Variant(shaped("sparse", *GROUPS), scale=0.0),
+    "group": shaped("settled", *GROUPS),
+    "group_apart": shaped("settled", *GROUPS, weight="--grpo.dense-weight"),
+    "group_sparse": shaped("sparse", *GROUPS),
     # Controls: wrong maps, no place in the maps, and what no map can beat.
-    "settled_other_decision": Variant(shaped("settled", "--maps", "other_decision")),
-    "settled_other_scene": Variant(shaped("settled", "--maps", "other_scene")),
-    "additive_other_scene": Variant(shaped("additive", "--maps", "other_scene"), PER_STEP),
-    "additive_uniform": Variant(shaped("additive", "--maps", "uniform"), PER_STEP),
-    "privileged": Variant(shaped("privileged")),
+    "settled_other_decision": shaped("settled", "--maps", "other_decision"),
+    "settled_other_scene": shaped("settled", "--maps", "other_scene"),
+    "additive_other_scene": shaped("additive", "--maps", "other_scene"),
+    "additive_uniform": shaped("additive", "--maps", "uniform"),
+    "privileged": shaped("privileged"),
     # Ablation: the world streams are trained as well, and the reward with them.
-    "world_trained": Variant(shaped("settled", "--train-world")),
+    "world_trained": shaped("settled", "--train-world"),
 }
 DEFAULT = ("sparse", "settled", "additive", "best_so_far", "potential", "settled_other_scene", "privileged")
 
@@ -85,7 +96,8 @@ class ShapingConfig:
     variants: tuple[str, ...] = DEFAULT
     """Rows of `VARIANTS` in experiments/reward_shaping.py."""
     lambdas: tuple[float, ...] = (0.2,)
-    """Weights of the dense reward: what an episode can earn by it, success being 1."""
+    """Weights of the dense reward: `settled`'s --lambda-dense; the others are scaled so that a success earns as much by
+    them (`EARNED`), 5.1 λ, and 1 by itself."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Training seeds."""
     threshold: float = 0.9

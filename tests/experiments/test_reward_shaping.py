@@ -49,6 +49,13 @@ def test_every_variant_is_flags_that_finetune_takes(name: str) -> None:
     assert config.grpo.dense_weight is None or config.grpo.advantage != "gae"
 
 
+def test_the_weights_leave_the_default_as_it_is_and_let_the_additive_reward_hover() -> None:
+    (weight,) = reward_shaping.ShapingConfig("t", Path()).lambdas
+    assert weight * VARIANTS["settled"].scale == FinetuneConfig.lambda_dense
+    at_a_peak_throughout = weight * VARIANTS["additive"].scale * FinetuneConfig.step_limit
+    assert at_a_peak_throughout > 2 * FinetuneConfig.lambda_sparse
+
+
 def test_the_grid_runs_what_is_missing_and_compares_the_rest(
     tmp_path: Path, tiny_model: AIM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -90,7 +97,7 @@ def test_the_grid_runs_what_is_missing_and_compares_the_rest(
         reward_shaping.main()
     ((_, flags),) = commands
     assert flags[flags.index("--stage1") + 1] == "S"
-    assert float(flags[flags.index("--lambda-dense") + 1]) == pytest.approx(0.2 / 144, rel=1e-4)
+    assert float(flags[flags.index("--lambda-dense") + 1]) == pytest.approx(0.2 * 5.10 / 30.70, rel=1e-4)
     assert flags[-4:] == ["--iterations", "12", "--out", str(stopped)] and "--no-measure-stage1" in flags
 
     with (tmp_path / "results.csv").open() as file:
