@@ -3,13 +3,15 @@
 Runs Stage II for every variant of the reward, weight and training seed; arguments after `--` go to `aim_rl.finetune`.
 The command can be stopped and repeated, also as `--resume DIR`: a run whose result is there is not run again, and one
 that was stopped goes on. Runs know nothing of each other, so that machines can share a grid, each with its own
-`--variants` or `--seeds`. Writes results.csv, curves.csv, table.md and success.png into DIR, anew after every run.
+`--variants` or `--seeds`. Writes results.csv, curves.csv, table.md and success.png into DIR, anew after every run and
+of all runs that have finished there, whichever command ran them.
 """
 
 from __future__ import annotations
 
 import itertools
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -107,27 +109,21 @@ class ShapingConfig:
 
 
 def measure(config: ShapingConfig, arguments: list[str]) -> None:
-    """Runs what is missing and reports, after every run, on all that are there."""
+    """Runs what is missing and reports after every run."""
     new_run(config.task, config.out, config)
     stage1 = config.out / "stage1.json"
     if not stage1.exists():
         checkpoint = [] if config.stage1 is None else ["--checkpoint", config.stage1]
         run("aim_rl.evaluate", "--task", config.task, *checkpoint, "--episodes", config.episodes, "--json", stage1)
-    runs: list[dict[str, Any]] = []
     for seed in config.seeds:  # seed by seed: a grid that is stopped early still compares
         for name in config.variants:
             variant = VARIANTS[name]
             for weight in config.lambdas if variant.scale else (0.0,):
                 folder = config.out / f"{name}-{weight:g}-{seed}"
-                fresh = not (folder / "result.json").exists()
-                if fresh:
+                if not (folder / "result.json").exists():
                     run_or_go_on("aim_rl.finetune", folder, options(config, name, weight, seed), arguments)
-                result = json.loads((folder / "result.json").read_text())
-                place = {"variant": name, "lambda": weight, "seed": seed}
-                runs.append({**place, "folder": folder, "result": result})
-                if fresh:
-                    report(config, json.loads(stage1.read_text()), runs)
-    report(config, json.loads(stage1.read_text()), runs)
+                    report(config, json.loads(stage1.read_text()), finished(config.out))
+    report(config, json.loads(stage1.read_text()), finished(config.out))
 
 
 def options(config: ShapingConfig, name: str, weight: float, seed: int) -> list[str]:
@@ -147,6 +143,17 @@ def check_all(config: ShapingConfig, arguments: list[str]) -> None:
     choose_checkpoint(task, config.stage1, "--stage1")
     for name, weight in itertools.product(config.variants, config.lambdas):
         check(parse(FinetuneConfig, None, [*options(config, name, weight, 0), *arguments]), task)
+
+
+def finished(out: Path) -> list[dict[str, Any]]:
+    """The runs in a grid's folder that have a result, in the order of `VARIANTS`."""
+    runs = []
+    for file in out.glob("*/result.json"):
+        match = re.fullmatch(r"(\w+)-(.+)-(\d+)", file.parent.name)
+        if match is not None and match[1] in VARIANTS:
+            place = {"variant": match[1], "lambda": float(match[2]), "seed": int(match[3])}
+            runs.append({**place, "folder": file.parent, "result": json.loads(file.read_text())})
+    return sorted(runs, key=lambda one: (list(VARIANTS).index(one["variant"]), one["lambda"], one["seed"]))
 
 
 def describe_run(config: ShapingConfig, one: dict[str, Any]) -> dict[str, Any]:

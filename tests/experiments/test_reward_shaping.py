@@ -73,6 +73,7 @@ def test_the_grid_runs_what_is_missing_and_compares_the_rest(
 
     for seed in (0, 1):
         finished_run(tmp_path / f"sparse-0-{seed}", 50, 0.05)
+    finished_run(tmp_path / "gated-1e-05-3", 60, 0.05)  # another machine's
     finished_run(tmp_path / "additive-0.2-0", 70, 0.2)
     stopped = tmp_path / "additive-0.2-1"
     finished_run(stopped, 0, 0.0)
@@ -102,7 +103,9 @@ def test_the_grid_runs_what_is_missing_and_compares_the_rest(
 
     with (tmp_path / "results.csv").open() as file:
         lines = {(line["variant"], line["seed"]): line for line in csv.DictReader(file)}
-    assert len(lines) == 4 and lines[("additive", "0")]["successes"] == "70"
+    assert (
+        len(lines) == 5 and lines[("gated", "3")]["lambda"] == "1e-05" and lines[("additive", "0")]["successes"] == "70"
+    )
     # Five-iteration means of 0, 0.2, .. 1, 1: 0.76 at the sixth point's ... (0.2+0.4+0.6+0.8+1)/5 = 0.6, then 0.76.
     assert lines[("additive", "0")]["steps_to_threshold"] == "7000"
     assert lines[("additive", "1")]["steps_to_threshold"] == "11000"  # 0.1 more per iteration, not the old zeros
@@ -110,7 +113,7 @@ def test_the_grid_runs_what_is_missing_and_compares_the_rest(
     table = (tmp_path / "table.md").read_text()
     assert "75.0 %" in table and "7000, 11000" in table and "never, never" in table and "40.0 %" in table
     with (tmp_path / "curves.csv").open() as file:
-        assert sum(1 for _ in csv.DictReader(file)) == 4 * 12
+        assert sum(1 for _ in csv.DictReader(file)) == 5 * 12
     assert iio.imread(tmp_path / "success.png").std() > 10
 
 
