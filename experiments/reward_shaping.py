@@ -14,6 +14,7 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -102,8 +103,8 @@ class ShapingConfig:
     them (`EARNED`), 5.1 λ, and 1 by itself."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Training seeds."""
-    threshold: float = 0.9
-    """Success whose first environment step is reported."""
+    thresholds: tuple[float, ...] = (0.7, 0.9)
+    """Successes whose first environment step is reported."""
     episodes: int = 100
     """Held-out episodes that each run is evaluated on."""
 
@@ -159,12 +160,13 @@ def finished(out: Path) -> list[dict[str, Any]]:
 def describe_run(config: ShapingConfig, one: dict[str, Any]) -> dict[str, Any]:
     """A line of results.csv."""
     folder, rate = one["folder"], one["result"]["stage2"]
+    success = scalars(folder, "stage2/success")
     alarms, hovering = (scalars(folder, f"stage2/watch/{tag}")[1] for tag in ("alarm", "hovering"))
     return {
         **{key: one[key] for key in ("variant", "lambda", "seed")},
         **{key: rate[key] for key in ("successes", "episodes", "ci_low", "ci_high")},
         "environment_steps": one["result"]["environment_steps"],
-        "steps_to_threshold": steps_to(config.threshold, *scalars(folder, "stage2/success")),
+        **{f"steps_to_{share:g}": steps_to(share, *success) for share in config.thresholds},
         "minutes": round(one["result"]["minutes"], 1),
         "alarm_share": round(float(alarms.mean()), 3),
         "hovering_last": round(float(hovering[-5:].mean()), 3),
@@ -208,29 +210,38 @@ def plot(config: ShapingConfig, stage1: dict[str, Any], runs: list[dict[str, Any
     plt.close(figure)
 
 
+def compare_steps(steps: list[int | None], sparse: list[int | None]) -> str:
+    """Mean and range over the training seeds, and as a share of what sparse needs; each, if one never got there."""
+    reached = [step for step in steps if step is not None]
+    if len(reached) < len(steps):
+        return ", ".join(str(step or "never") for step in steps)
+    mean = fmean(reached)
+    text = f"{mean:.0f} ({min(reached)} to {max(reached)})"
+    reference = [step for step in sparse if step is not None]
+    return f"{text}, {mean / fmean(reference):.2f} × sparse" if sparse and len(reference) == len(sparse) else text
+
+
 def report(config: ShapingConfig, stage1: dict[str, Any], runs: list[dict[str, Any]]) -> None:
     """Writes the tables and the plot of the runs that are done."""
     lines = [describe_run(config, one) for one in runs]
     write_csv(config.out / "results.csv", lines)
     write_csv(config.out / "curves.csv", curves(runs))
     plot(config, stage1, runs)
-    rows: list[list[object]] = [
-        ["Stage I", "", describe(success_rate(stage1["successes"], stage1["episodes"])), *[""] * 4]
-    ]
+    start = describe(success_rate(stage1["successes"], stage1["episodes"]))
+    rows: list[list[object]] = [["Stage I", "", start, *[""] * (3 + len(config.thresholds))]]
+    keys = [f"steps_to_{share:g}" for share in config.thresholds]
+    sparse = [line for line in lines if line["variant"] == "sparse"]
     for (name, weight), seeds in cells(runs).items():
         own_lines = [line for line in lines if (line["variant"], line["lambda"]) == (name, weight)]
         rate = success_rate(*(sum(line[key] for line in own_lines) for key in ("successes", "episodes")))
         each = ", ".join(str(line["successes"]) for line in own_lines)
-        reached = ", ".join(str(line["steps_to_threshold"] or "never") for line in own_lines)
+        reached = [compare_steps([line[key] for line in own_lines], [line[key] for line in sparse]) for key in keys]
         alarm = max(line["alarm_share"] for line in own_lines)
         hovering = sum(line["hovering_last"] for line in own_lines) / len(seeds)
-        rows.append([name, f"{weight:g}", describe(rate), each, reached, f"{alarm:.0%}", f"{hovering:.0%}"])
+        rows.append([name, f"{weight:g}", describe(rate), each, *reached, f"{alarm:.0%}", f"{hovering:.0%}"])
     columns = ["reward", "λ", "success (Wilson 95 %)", "of each seed"]
-    columns += [
-        f"environment steps to {config.threshold:.0%} (exploring)",
-        "iterations with alarm, at most",
-        "hovering",
-    ]
+    columns += [f"environment steps to {share:.0%} (exploring)" for share in config.thresholds]
+    columns += ["iterations with alarm, at most", "hovering"]
     write_table(config.out / "table.md", columns, rows)
 
 

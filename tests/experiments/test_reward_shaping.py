@@ -80,7 +80,8 @@ def test_the_grid_runs_what_is_missing_and_compares_the_rest(
     (stopped / "result.json").rename(stopped / "config.json")
     for module in (reward_shaping, runs):
         monkeypatch.setattr(module, "run", fake_run)
-    options = ["--variants", "sparse", "additive", "--seeds", "0", "1", "--threshold", "0.75", "--stage1", "S"]
+    options = ["--variants", "sparse", "additive", "--seeds", "0", "1", "--stage1", "S"]
+    options += ["--thresholds", "0.28", "0.75"]
     arguments = ["--task", "click_bell", "--out", str(tmp_path), *options, "--", "--iterations", "12"]
     monkeypatch.setattr(sys, "argv", ["reward_shaping", *arguments])
     reward_shaping.main()
@@ -107,11 +108,13 @@ def test_the_grid_runs_what_is_missing_and_compares_the_rest(
         len(lines) == 5 and lines[("gated", "3")]["lambda"] == "1e-05" and lines[("additive", "0")]["successes"] == "70"
     )
     # Five-iteration means of 0, 0.2, .. 1, 1: 0.76 at the sixth point's ... (0.2+0.4+0.6+0.8+1)/5 = 0.6, then 0.76.
-    assert lines[("additive", "0")]["steps_to_threshold"] == "7000"
-    assert lines[("additive", "1")]["steps_to_threshold"] == "11000"  # 0.1 more per iteration, not the old zeros
-    assert lines[("sparse", "0")]["steps_to_threshold"] == ""
+    assert lines[("additive", "0")]["steps_to_0.75"] == "7000"
+    assert lines[("additive", "1")]["steps_to_0.75"] == "11000"  # 0.1 more per iteration, not the old zeros
+    assert lines[("sparse", "0")]["steps_to_0.75"] == ""
     table = (tmp_path / "table.md").read_text()
-    assert "75.0 %" in table and "7000, 11000" in table and "never, never" in table and "40.0 %" in table
+    assert "75.0 %" in table and "9000 (7000 to 11000)" in table and "never, never" in table and "40.0 %" in table
+    # To 0.28: means of five iterations first reach it at 0.3 (0.05 more per iteration), 0.3 (0.1) and 0.4 (0.2).
+    assert "9000 (9000 to 9000), 1.00 × sparse" in table and "5500 (5000 to 6000), 0.61 × sparse" in table
     with (tmp_path / "curves.csv").open() as file:
         assert sum(1 for _ in csv.DictReader(file)) == 5 * 12
     assert iio.imread(tmp_path / "success.png").std() > 10
