@@ -87,7 +87,6 @@ def test_the_ablation_and_the_controls_run_through_the_loop(
         iterations=2,
         groups=2,
         sampler="flow_noise",
-        noise_level=0.16,
         shaping="additive",
         maps="other_scene",
         anneal=True,
@@ -104,6 +103,7 @@ def test_the_ablation_and_the_controls_run_through_the_loop(
     def logged(name: str) -> list[float]:
         return [event.value for event in events.Scalars(f"stage2/{name}")]
 
+    assert logged("noise_level") == pytest.approx([0.16, 0.16])  # the bound that flow_noise's papers give
     assert logged("watch/alarm") == [0, 0] and len(logged("watch/hovering")) == 2
     assert logged("simulator_restarts") == [1, 2]  # between two batches, not since the beginning
     first, second = zip(logged("return"), logged("return_dense"), logged("return_sparse"), strict=True)
