@@ -296,6 +296,9 @@ def finetune(config: FinetuneConfig, task: str, run: Path) -> dict[str, Any]:
     model = stage1_model(config, task, run)
     if config.train_world and model.preset.history:
         raise UserError("--train-world is for presets without history; leave it out, or train Stage I with another one")
+    if config.grpo.advantage == "gae" and not model.preset.keypoints:
+        way_out = "give --grpo.advantage group --group 8 --groups 8"
+        raise UserError(f"the critic sees the world by keypoints, and this Stage I model's preset has none; {way_out}")
     stage1 = measure_stage1(config, task, model, run)
     totals = reinforce(config, task, model, run)
     return {"stage1": stage1, "stage2": measure(config, task, model, "Stage II"), **totals}

@@ -8,7 +8,9 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -109,6 +111,14 @@ def test_the_ablation_and_the_controls_run_through_the_loop(
     first, second = zip(logged("return"), logged("return_dense"), logged("return_sparse"), strict=True)
     assert first[0] == pytest.approx(first[1] + first[2], abs=1e-4)
     assert second[0] == pytest.approx(0.5 * second[1] + second[2], abs=1e-4)  # half way, half the weight
+
+
+def test_a_critic_that_sees_nothing_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blind = SimpleNamespace(preset=replace(TINY, keypoints=0))
+    monkeypatch.setattr(finetune, "stage1_model", lambda *_: blind)
+    monkeypatch.setattr(finetune, "measure_stage1", lambda *_: pytest.fail("begun"))
+    with pytest.raises(UserError, match=r"--grpo\.advantage group --group 8 --groups 8"):
+        finetune.finetune(FinetuneConfig("click_bell"), "click_bell", tmp_path)
 
 
 Train = Callable[..., tuple[AIM, dict[str, Any]]]
