@@ -23,6 +23,8 @@ DECISIONS = 30  # scale of the decision's number
 class Critic(nn.Module):
     """V(s), the discounted return to come, from keypoints, proprioception and the decision's number.
 
+    It would be blind with a preset without keypoints, which Stage II therefore refuses.
+
     Nothing of the world model runs for it: keypoints come with the stored world context. It stays on the CPU, where the
     rollouts are.
 

@@ -105,8 +105,8 @@ def _run(scenes: Scenes, policy: AimPolicy, wanted: range, title: str) -> dict[i
     return dict(sorted(outcome.items()))
 
 
-def choose_checkpoint(task: str, path: Path | None) -> Path:
-    """The given checkpoint, or the shipped one.
+def choose_checkpoint(task: str, path: Path | None, flag: str = "--checkpoint") -> Path:
+    """The given checkpoint, or the shipped one; `flag` gives one.
 
     Raises:
         UserError: none was given and none is shipped for the task.
@@ -114,7 +114,7 @@ def choose_checkpoint(task: str, path: Path | None) -> Path:
     chosen = path or shipped_checkpoint(task)
     if chosen is None:
         raise UserError(
-            f"no checkpoint is shipped for {task}; give --checkpoint DIR, or train one with "
+            f"no checkpoint is shipped for {task}; give {flag} DIR, or train one with "
             f"`python -m aim_rl.finetune --task {task}`"
         )
     return chosen

@@ -74,8 +74,8 @@ class FinetuneConfig:
     """Control steps per training episode; evaluation has RoboTwin's limit."""
     sampler: Literal["initial_noise", "flow_sde", "cps", "flow_noise"] = "initial_noise"
     """How Stage II explores (aim_rl/model/sampler.py, aim_rl/policy.py)."""
-    noise_level: float = 0.5
-    """The exploring sampler's `a`."""
+    noise_level: float | None = None
+    """The exploring sampler's `a`: 0.5 by default, 0.16 of flow_noise."""
     shaping: Shaping = "settled"
     """What the dense reward is (rewards/shaping.py); additive is the paper's."""
     maps: MapSource = "refreshed"
@@ -144,7 +144,7 @@ def reinforce(config: FinetuneConfig, task: str, model: AIM, run: Path) -> dict[
                 seconds, clock = time.monotonic() - clock, time.monotonic()
                 metrics["speed/episodes_per_s"] = counts["episodes"] / seconds
                 metrics["speed/decisions_per_s"] = counts["decisions"] / seconds
-                metrics["noise_level"] = config.noise_level
+                metrics["noise_level"] = policy.noise_level
                 metrics["skipped_updates"] = learner.counters["skipped_updates"]
                 restarts = simulators.restarts - totals["restarts"]  # also while the last state was saved
                 metrics["simulator_restarts"] = float(rollouts["next", "restarts"].amax(1).sum()) + restarts
@@ -297,6 +297,9 @@ def finetune(config: FinetuneConfig, task: str, run: Path) -> dict[str, Any]:
     model = stage1_model(config, task, run)
     if config.train_world and model.preset.history:
         raise UserError("--train-world is for presets without history; leave it out, or train Stage I with another one")
+    if config.grpo.advantage == "gae" and not model.preset.keypoints:
+        way_out = "give --grpo.advantage group --group 8 --groups 8"
+        raise UserError(f"the critic sees the world by keypoints, and this Stage I model's preset has none; {way_out}")
     stage1 = measure_stage1(config, task, model, run)
     totals = reinforce(config, task, model, run)
     return {"stage1": stage1, "stage2": measure(config, task, model, "Stage II"), **totals}
@@ -310,7 +313,7 @@ def check(config: FinetuneConfig, task: str) -> None:
     counts += [config.workers, 1 if config.scenes is None else config.scenes]
     if min(counts) < 1 or config.group < 2 or min(config.grpo.epochs, config.grpo.minibatch) < 1:
         raise UserError("--group must be at least 2, and every other count at least 1")
-    if config.noise_level <= 0:
+    if config.noise_level is not None and config.noise_level <= 0:
         raise UserError("--noise-level must be above 0")
     if not 0 <= config.seed < seeds.TRAININGS:
         raise UserError(f"--seed must be at least 0 and below {seeds.TRAININGS}")

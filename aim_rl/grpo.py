@@ -61,7 +61,7 @@ class GrpoConfig:
     """Returns compared within the group per decision or per rollout, or GAE with a critic on frozen features."""
     gae_lambda: float = 0.7
     std_floor: float = 0.1
-    """Smallest standard deviation a group's returns are divided by."""
+    """Smallest standard deviation a group's returns are divided by; GAE has its own (aim_rl/advantage.py)."""
     dense_weight: float | None = None
     """Normalises the returns of success and of the dense reward apart and weighs the second so, 1 the first; only
     without GAE. By default their weighted sum is normalised."""

@@ -21,6 +21,8 @@ from aim_rl.model.sampler import NoiseHead, StepSampler, random_steps
 from envs.tabletop.scene import CAMERAS
 
 Sampler = StepSampler | Literal["initial_noise"]
+NOISE_LEVEL: dict[Sampler, float] = {"initial_noise": 0.5, "flow_sde": 0.5, "cps": 0.5, "flow_noise": 0.16, "ode": 0.0}
+"""Each sampler's `a` by default; flow_noise's is a standard deviation of every denoising step (`NoiseHead`)."""
 SPREAD = 0.5
 """Standard deviation of the likelihood per unit of initial noise: about twice the root mean square by which the
 finished chunk of `small` deviates (0.26), because deviations have long tails."""
@@ -66,7 +68,7 @@ class AimPolicy(TensorDictModuleBase):
         model: a trained AIM.
         execute: control steps executed per decision, at most the model's horizon.
         sampler: "initial_noise", "flow_sde", "cps" or "flow_noise" for exploration, "ode" for evaluation.
-        noise_level: the samplers' `a`.
+        noise_level: the samplers' `a`; `NOISE_LEVEL`'s by default.
         train_world: an ablation: the world streams are trained too. `get_dist` then encodes the world anew, from the
             observation, with gradient, and the maps that the reward reads change with the training.
 
@@ -84,7 +86,7 @@ class AimPolicy(TensorDictModuleBase):
         model: AIM,
         execute: int,
         sampler: Sampler = "ode",
-        noise_level: float = 0.0,
+        noise_level: float | None = None,
         train_world: bool = False,
     ) -> None:
         super().__init__()
@@ -96,7 +98,7 @@ class AimPolicy(TensorDictModuleBase):
         self.model = model
         self.execute = execute
         self.sampler: Sampler = sampler
-        self.noise_level = noise_level
+        self.noise_level = noise_level = NOISE_LEVEL[sampler] if noise_level is None else noise_level
         self.register_buffer("version", torch.zeros((), dtype=torch.int64))  # a tensor: collectors share its memory
         self.executed_knots = -(-execute // model.preset.stride)
         self.history: History | None = None

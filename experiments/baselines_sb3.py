@@ -22,6 +22,7 @@ from stable_baselines3 import PPO
 import envs
 from aim_rl.backend import TABLETOP
 from aim_rl.evaluate import choose_checkpoint
+from aim_rl.finetune import FinetuneConfig, check
 from aim_rl.runs import check_writable
 from aim_rl.statistics import describe
 from envs.errors import exit_cleanly
@@ -117,6 +118,8 @@ def main() -> None:
     config = tyro.cli(BaselineConfig, description=__doc__)
     task = envs.resolve_task(config.task)
     TABLETOP.require(task, "clean")
+    for shaping in config.shapings:
+        check(FinetuneConfig(task, shaping=shaping), task)
     results, curves = [], []
     for seed in config.seeds:
         for shaping in config.shapings:

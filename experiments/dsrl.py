@@ -23,6 +23,7 @@ from stable_baselines3 import SAC
 import envs
 from aim_rl.backend import TABLETOP
 from aim_rl.evaluate import choose_checkpoint
+from aim_rl.finetune import FinetuneConfig, check
 from aim_rl.model import sample_chain
 from aim_rl.runs import check_writable
 from aim_rl.statistics import describe
@@ -126,6 +127,7 @@ def main() -> None:
     config = tyro.cli(DsrlConfig, description=__doc__)
     task = envs.resolve_task(config.task)
     TABLETOP.require(task, "clean")
+    check(FinetuneConfig(task, shaping=config.shaping), task)
     results, curves = [], []
     for seed in config.seeds:
         folder = config.out / f"seed-{seed}"

@@ -37,14 +37,14 @@ AUDITED: tuple[tuple[Shaping, MapSource], ...] = (
     ("additive", "other_scene"),
     ("length_normalised", "refreshed"),
     ("best_so_far", "refreshed"),
-    ("potential", "refreshed"),
     ("settled", "refreshed"),
     ("settled", "held"),
     ("settled", "other_scene"),
     ("settled", "other_decision"),
     ("privileged", "refreshed"),
 )
-"""All that do not themselves read success (rewards/shaping.py, rewards/maps.py)."""
+"""All that do not themselves read success (rewards/shaping.py, rewards/maps.py), without `potential`: what an episode
+earns by it is 0 if discounted as it is meant to be, and a penalty on length if not."""
 
 
 @dataclass
@@ -66,7 +66,8 @@ class AuditConfig:
 
 def earned(config: AuditConfig, task: str) -> tuple[dict[str, Tensor], Tensor]:
     """What each episode earned by each reward, [episodes], and whether it succeeded."""
-    model = load_checkpoint(choose_checkpoint(task, config.stage1), task, config.wan)[0].to(gpu_or_cpu())
+    checkpoint = choose_checkpoint(task, config.stage1, "--stage1")
+    model = load_checkpoint(checkpoint, task, config.wan)[0].to(gpu_or_cpu())
     training = FinetuneConfig(task, seed=config.seed)
     torch.manual_seed(config.seed)
     policy = AimPolicy(model, model.preset.execute, training.sampler, training.noise_level)

@@ -3,29 +3,45 @@
 Runs Stage II for every variant of the reward, weight and training seed; arguments after `--` go to `aim_rl.finetune`.
 The command can be stopped and repeated, also as `--resume DIR`: a run whose result is there is not run again, and one
 that was stopped goes on. Runs know nothing of each other, so that machines can share a grid, each with its own
-`--variants` or `--seeds`. Writes results.csv, curves.csv, table.md and success.png into DIR, anew after every run.
+`--variants` or `--seeds`. Writes results.csv, curves.csv, table.md and success.png into DIR, anew after every run and
+of all runs that have finished there, whichever command ran them.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import matplotlib.pyplot as plt
 import tyro
 
-from aim_rl.finetune import FinetuneConfig
-from aim_rl.resume import says_how_to_resume
+import envs
+from aim_rl.evaluate import choose_checkpoint
+from aim_rl.finetune import FinetuneConfig, check
+from aim_rl.resume import parse, says_how_to_resume
 from aim_rl.runs import new_run
 from aim_rl.statistics import describe, success_rate
 from envs.errors import UserError, exit_cleanly
 from envs.files import complete_or_untouched
+from envs.tabletop.task import Task, task_class
 from experiments.runs import band, own_and_passed_on, run, run_or_go_on, scalars, steps_to, write_csv, write_table
+from rewards import Shaping
 
-PER_STEP = 1 / FinetuneConfig.step_limit
-"""Scale of rewards that are paid on every control step: an episode spent at a peak earns at most λ."""
+EARNED: dict[Shaping, float] = {
+    "settled": 5.10,
+    "additive": 30.70,
+    "length_normalised": 0.34,
+    "best_so_far": 3.50,
+    "gated": 0.34,  # length_normalised's: the same mean, paid with success
+    "privileged": 0.87,
+    "potential": 1.0,  # not measured: discounted, an episode earns 0, in steps of at most the map's height, 1
+}
+"""What a success of Stage I on stack_blocks_two earns, measured (experiments/reward_audit.py, docs/rewards.md)."""
 
 
 @dataclass(frozen=True)
@@ -33,37 +49,39 @@ class Variant:
     """A row of the grid: flags of `aim_rl.finetune`, and how its weight λ becomes the flag `weight`."""
 
     flags: tuple[str, ...]
-    scale: float = 1.0
+    scale: float
     weight: str = "--lambda-dense"
 
 
-def shaped(name: str, *more: str) -> tuple[str, ...]:
-    return ("--shaping", name, *more)
+def shaped(shaping: Shaping, *more: str, weight: str = "--lambda-dense") -> Variant:
+    """A success earns by it what it earns by `settled`, whatever maps a control reads."""
+    scale = EARNED["settled"] / EARNED[shaping] if shaping in EARNED else 0.0
+    return Variant(("--shaping", shaping, *more), scale, weight)
 
 
 GROUPS = ("--grpo.advantage", "group", "--group", "8", "--groups", "8")
 VARIANTS: dict[str, Variant] = {
-    "sparse": Variant(shaped("sparse"), scale=0.0),
-    "settled": Variant(shaped("settled")),
-    "additive": Variant(shaped("additive"), PER_STEP),
-    "length_normalised": Variant(shaped("length_normalised")),
-    "best_so_far": Variant(shaped("best_so_far")),
-    "potential": Variant(shaped("potential")),
-    "gated": Variant(shaped("gated")),
-    "annealed": Variant(shaped("additive", "--anneal"), PER_STEP),
-    "held": Variant(shaped("additive", "--maps", "held"), PER_STEP),
+    "sparse": shaped("sparse"),
+    "settled": shaped("settled"),
+    "additive": shaped("additive"),
+    "length_normalised": shaped("length_normalised"),
+    "best_so_far": shaped("best_so_far"),
+    "potential": shaped("potential"),
+    "gated": shaped("gated"),
+    "annealed": shaped("additive", "--anneal"),
+    "held": shaped("additive", "--maps", "held"),
     # Group-relative advantages: together, each part by itself, and without the dense part.
-    "group": Variant(shaped("settled", *GROUPS)),
-    "group_apart": Variant(shaped("settled", *GROUPS), weight="--grpo.dense-weight"),
-    "group_sparse": Variant(shaped("sparse", *GROUPS), scale=0.0),
+    "group": shaped("settled", *GROUPS),
+    "group_apart": shaped("settled", *GROUPS, weight="--grpo.dense-weight"),
+    "group_sparse": shaped("sparse", *GROUPS),
     # Controls: wrong maps, no place in the maps, and what no map can beat.
-    "settled_other_decision": Variant(shaped("settled", "--maps", "other_decision")),
-    "settled_other_scene": Variant(shaped("settled", "--maps", "other_scene")),
-    "additive_other_scene": Variant(shaped("additive", "--maps", "other_scene"), PER_STEP),
-    "additive_uniform": Variant(shaped("additive", "--maps", "uniform"), PER_STEP),
-    "privileged": Variant(shaped("privileged")),
+    "settled_other_decision": shaped("settled", "--maps", "other_decision"),
+    "settled_other_scene": shaped("settled", "--maps", "other_scene"),
+    "additive_other_scene": shaped("additive", "--maps", "other_scene"),
+    "additive_uniform": shaped("additive", "--maps", "uniform"),
+    "privileged": shaped("privileged"),
     # Ablation: the world streams are trained as well, and the reward with them.
-    "world_trained": Variant(shaped("settled", "--train-world")),
+    "world_trained": shaped("settled", "--train-world"),
 }
 DEFAULT = ("sparse", "settled", "additive", "best_so_far", "potential", "settled_other_scene", "privileged")
 
@@ -81,52 +99,74 @@ class ShapingConfig:
     variants: tuple[str, ...] = DEFAULT
     """Rows of `VARIANTS` in experiments/reward_shaping.py."""
     lambdas: tuple[float, ...] = (0.2,)
-    """Weights of the dense reward: what an episode can earn by it, success being 1."""
+    """Weights of the dense reward: `settled`'s --lambda-dense; the others are scaled so that a success earns as much by
+    them (`EARNED`), 5.1 λ, and 1 by itself."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Training seeds."""
-    threshold: float = 0.9
-    """Success whose first environment step is reported."""
+    thresholds: tuple[float, ...] = (0.7, 0.9)
+    """Successes whose first environment step is reported."""
     episodes: int = 100
     """Held-out episodes that each run is evaluated on."""
 
 
 def measure(config: ShapingConfig, arguments: list[str]) -> None:
-    """Runs what is missing and reports, after every run, on all that are there."""
+    """Runs what is missing and reports after every run."""
     new_run(config.task, config.out, config)
-    common, stage1 = ["--task", config.task], config.out / "stage1.json"
+    stage1 = config.out / "stage1.json"
     if not stage1.exists():
         checkpoint = [] if config.stage1 is None else ["--checkpoint", config.stage1]
-        run("aim_rl.evaluate", *common, *checkpoint, "--episodes", config.episodes, "--json", stage1)
-    runs: list[dict[str, Any]] = []
+        run("aim_rl.evaluate", "--task", config.task, *checkpoint, "--episodes", config.episodes, "--json", stage1)
     for seed in config.seeds:  # seed by seed: a grid that is stopped early still compares
         for name in config.variants:
             variant = VARIANTS[name]
             for weight in config.lambdas if variant.scale else (0.0,):
                 folder = config.out / f"{name}-{weight:g}-{seed}"
-                fresh = not (folder / "result.json").exists()
-                if fresh:
-                    options = [*common, "--seed", seed, *variant.flags]
-                    options += [variant.weight, f"{variant.scale * weight:g}", "--no-measure-stage1"]
-                    options += [] if config.stage1 is None else ["--stage1", config.stage1]
-                    options += ["--evaluation-episodes", config.episodes]
-                    run_or_go_on("aim_rl.finetune", folder, options, arguments)
-                result = json.loads((folder / "result.json").read_text())
-                place = {"variant": name, "lambda": weight, "seed": seed}
-                runs.append({**place, "folder": folder, "result": result})
-                if fresh:
-                    report(config, json.loads(stage1.read_text()), runs)
-    report(config, json.loads(stage1.read_text()), runs)
+                if not (folder / "result.json").exists():
+                    run_or_go_on("aim_rl.finetune", folder, options(config, name, weight, seed), arguments)
+                    report(config, json.loads(stage1.read_text()), finished(config.out))
+    report(config, json.loads(stage1.read_text()), finished(config.out))
+
+
+def options(config: ShapingConfig, name: str, weight: float, seed: int) -> list[str]:
+    """What `aim_rl.finetune` is run with."""
+    variant = VARIANTS[name]
+    words = ["--task", config.task, "--seed", seed, *variant.flags, variant.weight, f"{variant.scale * weight:g}"]
+    words += [] if config.stage1 is None else ["--stage1", config.stage1]
+    return [str(word) for word in [*words, "--no-measure-stage1", "--evaluation-episodes", config.episodes]]
+
+
+def check_all(config: ShapingConfig, arguments: list[str]) -> None:
+    """Raises UserError, before hours are spent, if any of the variants cannot be trained."""
+    unknown = [name for name in config.variants if name not in VARIANTS]
+    if unknown:
+        raise UserError(f"unknown variant {unknown[0]!r}; choose from {', '.join(VARIANTS)}")
+    task = envs.resolve_task(config.task)
+    choose_checkpoint(task, config.stage1, "--stage1")
+    for name, weight in itertools.product(config.variants, config.lambdas):
+        check(parse(FinetuneConfig, None, [*options(config, name, weight, 0), *arguments]), task)
+
+
+def finished(out: Path) -> list[dict[str, Any]]:
+    """The runs in a grid's folder that have a result, in the order of `VARIANTS`."""
+    runs = []
+    for file in out.glob("*/result.json"):
+        match = re.fullmatch(r"(\w+)-(.+)-(\d+)", file.parent.name)
+        if match is not None and match[1] in VARIANTS:
+            place = {"variant": match[1], "lambda": float(match[2]), "seed": int(match[3])}
+            runs.append({**place, "folder": file.parent, "result": json.loads(file.read_text())})
+    return sorted(runs, key=lambda one: (list(VARIANTS).index(one["variant"]), one["lambda"], one["seed"]))
 
 
 def describe_run(config: ShapingConfig, one: dict[str, Any]) -> dict[str, Any]:
     """A line of results.csv."""
     folder, rate = one["folder"], one["result"]["stage2"]
+    success = scalars(folder, "stage2/success")
     alarms, hovering = (scalars(folder, f"stage2/watch/{tag}")[1] for tag in ("alarm", "hovering"))
     return {
         **{key: one[key] for key in ("variant", "lambda", "seed")},
         **{key: rate[key] for key in ("successes", "episodes", "ci_low", "ci_high")},
         "environment_steps": one["result"]["environment_steps"],
-        "steps_to_threshold": steps_to(config.threshold, *scalars(folder, "stage2/success")),
+        **{f"steps_to_{share:g}": steps_to(share, *success) for share in config.thresholds},
         "minutes": round(one["result"]["minutes"], 1),
         "alarm_share": round(float(alarms.mean()), 3),
         "hovering_last": round(float(hovering[-5:].mean()), 3),
@@ -170,38 +210,48 @@ def plot(config: ShapingConfig, stage1: dict[str, Any], runs: list[dict[str, Any
     plt.close(figure)
 
 
+def compare_steps(steps: list[int | None], sparse: list[int | None]) -> str:
+    """Mean and range over the training seeds, and as a share of what sparse needs; each, if one never got there."""
+    reached = [step for step in steps if step is not None]
+    if len(reached) < len(steps):
+        return ", ".join(str(step or "never") for step in steps)
+    mean = fmean(reached)
+    text = f"{mean:.0f} ({min(reached)} to {max(reached)})"
+    reference = [step for step in sparse if step is not None]
+    return f"{text}, {mean / fmean(reference):.2f} × sparse" if sparse and len(reference) == len(sparse) else text
+
+
 def report(config: ShapingConfig, stage1: dict[str, Any], runs: list[dict[str, Any]]) -> None:
     """Writes the tables and the plot of the runs that are done."""
     lines = [describe_run(config, one) for one in runs]
     write_csv(config.out / "results.csv", lines)
     write_csv(config.out / "curves.csv", curves(runs))
     plot(config, stage1, runs)
-    rows: list[list[object]] = [
-        ["Stage I", "", describe(success_rate(stage1["successes"], stage1["episodes"])), *[""] * 4]
-    ]
+    start = describe(success_rate(stage1["successes"], stage1["episodes"]))
+    rows: list[list[object]] = [["Stage I", "", start, *[""] * (3 + len(config.thresholds))]]
+    keys = [f"steps_to_{share:g}" for share in config.thresholds]
+    sparse = [line for line in lines if line["variant"] == "sparse"]
     for (name, weight), seeds in cells(runs).items():
         own_lines = [line for line in lines if (line["variant"], line["lambda"]) == (name, weight)]
         rate = success_rate(*(sum(line[key] for line in own_lines) for key in ("successes", "episodes")))
         each = ", ".join(str(line["successes"]) for line in own_lines)
-        reached = ", ".join(str(line["steps_to_threshold"] or "never") for line in own_lines)
+        reached = [compare_steps([line[key] for line in own_lines], [line[key] for line in sparse]) for key in keys]
         alarm = max(line["alarm_share"] for line in own_lines)
         hovering = sum(line["hovering_last"] for line in own_lines) / len(seeds)
-        rows.append([name, f"{weight:g}", describe(rate), each, reached, f"{alarm:.0%}", f"{hovering:.0%}"])
+        rows.append([name, f"{weight:g}", describe(rate), each, *reached, f"{alarm:.0%}", f"{hovering:.0%}"])
     columns = ["reward", "λ", "success (Wilson 95 %)", "of each seed"]
-    columns += [
-        f"environment steps to {config.threshold:.0%} (exploring)",
-        "iterations with alarm, at most",
-        "hovering",
-    ]
+    columns += [f"environment steps to {share:.0%} (exploring)" for share in config.thresholds]
+    columns += ["iterations with alarm, at most", "hovering"]
     write_table(config.out / "table.md", columns, rows)
 
 
 def main() -> None:
     own, arguments = own_and_passed_on()
     config = tyro.cli(ShapingConfig, args=own, description=__doc__)
-    unknown = [name for name in config.variants if name not in VARIANTS]
-    if unknown:
-        raise UserError(f"unknown variant {unknown[0]!r}; choose from {', '.join(VARIANTS)}")
+    if config.variants == DEFAULT and task_class(envs.resolve_task(config.task)).progress is Task.progress:
+        print(f"{config.task} measures no progress (`Task.progress` in its file): `privileged` is left out.")
+        config.variants = DEFAULT[:-1]
+    check_all(config, arguments)
     with says_how_to_resume(config.out):
         measure(config, arguments)
 

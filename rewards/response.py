@@ -83,16 +83,17 @@ def landing_response(
 def settled_response(
     before: Tensor, after: Tensor, landing: Tensor, intrinsic: Tensor, extrinsic: Tensor, image_size: tuple[int, int]
 ) -> Tensor:
-    """What the map said of a landing point and no longer says: M_t(Π(p)) - M_t'(Π(p)), in [-1, 1].
+    """What the map said of a landing point and no longer says: M_before(Π(p)) - M_after(Π(p)), in [-1, 1].
 
     A map carries the next event. So a point that it names before the chunk and leaves once it has seen how the chunk
     ended is an interaction done: a block grasped, or let go where it belongs. A point that it names only afterwards is
-    one undone: a block dropped there has to be grasped again. Hovering at a peak, and closing the gripper beside
-    the block, leave the map where it is and earn nothing.
+    one undone: a block dropped there has to be grasped again. Hovering at a peak that stays, and closing the gripper
+    beside the block, leave the map where it is and earn nothing.
 
     Args:
-        before: [..., 3, H, W], the map of the moment the chunk starts, predicted before it was chosen.
-        after: [..., 3, H, W], the first map predicted from the observation that the chunk led to.
+        before: [..., 3, H, W], the map of the moment the chunk starts, predicted a decision earlier.
+        after: [..., 3, H, W], the first map predicted from the observation that the chunk led to; it shows a moment of
+            the decision that follows.
         landing, intrinsic, extrinsic, image_size: as in `landing_response`.
 
     Returns:

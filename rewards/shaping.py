@@ -108,11 +108,17 @@ def gated(episode: Episode) -> Tensor:
 
 
 def settled(episode: Episode) -> Tensor:
-    """r_dense,k = M_t(Π(p_k)) - M_{t+1}(Π(p_k)) on the control step of the decision where it is farthest from 0.
+    """r_dense,k = B_t(Π(p_k)) - A_t(Π(p_k)) on the control step k of decision t where it is farthest from 0, else 0.
 
-    Paid once for an interaction that the frozen model sees done, and taken back for one that it sees undone
-    (`rewards.response.settled_response`): picking up, dropping and picking up again earns one grasp. An episode's last
-    decision settles nothing: no map follows, and success is paid by itself.
+    B_t is what decision t-1 predicted for the moment t begins (B_0: the first frame of M_0), A_t the first frame that
+    decision t+1 predicts. So it pays what the map lets go of where the tool is sent, and takes back what the map takes
+    up there (`rewards.response.settled_response`). An episode's last decision is paid nothing: no map follows, and
+    success is paid by itself.
+
+    A_t shows a moment of decision t+1, so the windows of decisions overlap: an interaction is paid once to a tool that
+    leaves at once, twice to one that stays for the next decision. What is undone is taken back only on decisions that
+    send the tool there, as often as it stays. Hence two ways to farm it: linger while the map lets go, and undo where
+    the tool no longer is (a block that falls after the arm has left). `watch/alarm` (aim_rl/watch.py) looks for both.
     """
     return episode.judged.settled
 

@@ -66,3 +66,12 @@ def test_gae_by_hand() -> None:
     advantage = gae_advantage(reward, value, mask, gamma=0.5, lmbda=0.5)
     torch.testing.assert_close(advantage[mask], expected)
     assert not advantage[~mask].any()
+
+
+def test_where_nothing_succeeds_the_critics_error_stays_small() -> None:
+    value = torch.tensor([[0.004, 0.002], [-0.004, 0.002]])
+    # delta = 0.5*0.002 -+ 0.004 and -0.002; A of the first decisions has half of the second's added
+    raw = torch.tensor([[-0.004, -0.002], [0.004, -0.002]])
+    expected = (raw + 0.001) / 0.03
+    advantage = gae_advantage(torch.zeros(2, 2), value, torch.ones(2, 2).bool(), gamma=0.5, lmbda=1.0)
+    torch.testing.assert_close(advantage, expected)

@@ -8,7 +8,9 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -90,7 +92,6 @@ def test_the_ablation_and_the_controls_run_through_the_loop(
         iterations=2,
         groups=2,
         sampler="flow_noise",
-        noise_level=0.16,
         shaping="additive",
         maps="other_scene",
         anneal=True,
@@ -107,11 +108,20 @@ def test_the_ablation_and_the_controls_run_through_the_loop(
     def logged(name: str) -> list[float]:
         return [event.value for event in events.Scalars(f"stage2/{name}")]
 
+    assert logged("noise_level") == pytest.approx([0.16, 0.16])  # the bound that flow_noise's papers give
     assert logged("watch/alarm") == [0, 0] and len(logged("watch/hovering")) == 2
     assert logged("simulator_restarts") == [1, 2]  # between two batches, not since the beginning
     first, second = zip(logged("return"), logged("return_dense"), logged("return_sparse"), strict=True)
     assert first[0] == pytest.approx(first[1] + first[2], abs=1e-4)
     assert second[0] == pytest.approx(0.5 * second[1] + second[2], abs=1e-4)  # half way, half the weight
+
+
+def test_a_critic_that_sees_nothing_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blind = SimpleNamespace(preset=replace(TINY, keypoints=0))
+    monkeypatch.setattr(finetune, "stage1_model", lambda *_: blind)
+    monkeypatch.setattr(finetune, "measure_stage1", lambda *_: pytest.fail("begun"))
+    with pytest.raises(UserError, match=r"--grpo\.advantage group --group 8 --groups 8"):
+        finetune.finetune(FinetuneConfig("click_bell"), "click_bell", tmp_path)
 
 
 Train = Callable[..., tuple[AIM, dict[str, Any]]]

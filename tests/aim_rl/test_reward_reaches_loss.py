@@ -189,6 +189,29 @@ def by_hand(recorded: list[Recorded], weights: RewardConfig) -> dict[int, list[l
     return advantages
 
 
+def compare(
+    rollouts: TensorDictBase,
+    recorded: list[Recorded],
+    weights: RewardConfig,
+    advantages: dict[int, list[list[float]]],
+) -> None:
+    """What the estimator wrote, row by row; batches mix the order within a group."""
+    unseen = {seed: [rollout for rollout in recorded if rollout.seed == seed] for seed in ENDS}
+    for row, seed in enumerate(rollouts["seed"][:, 0, 0].tolist()):
+        taken = int(rollouts["collector", "mask"][row].sum())
+        index = next(
+            i
+            for i, r in enumerate(unseen[seed])
+            if r is not None
+            and -(-r.steps // r.execute) == taken
+            and np.allclose(rollouts["next", "reward"][row, :taken, 0], r.rewards(weights), atol=1e-5)
+        )
+        unseen[seed][index] = None  # pyright: ignore[reportArgumentType]
+        seen = rollouts["advantage"][row, :, 0]
+        np.testing.assert_allclose(seen[:taken], advantages[seed][index], atol=1e-4)
+        assert not seen[taken:].any()
+
+
 @pytest.mark.parametrize("execute", [1, 4, PRESETS["tiny"].execute, PRESETS["small"].execute, 12])
 @pytest.mark.parametrize(
     "weights",
@@ -204,21 +227,7 @@ def test_what_the_control_steps_earned_is_what_the_advantage_saw(
 ) -> None:
     recorded = record(execute)
     rollouts, metrics = through_the_project(recorded, weights, learner)
-    advantages = by_hand(recorded, weights)
-    unseen = {seed: [rollout for rollout in recorded if rollout.seed == seed] for seed in ENDS}
-    for row, seed in enumerate(rollouts["seed"][:, 0, 0].tolist()):
-        taken = int(rollouts["collector", "mask"][row].sum())
-        index = next(  # batches mix the order within a group
-            i
-            for i, r in enumerate(unseen[seed])
-            if r is not None
-            and -(-r.steps // execute) == taken
-            and np.allclose(rollouts["next", "reward"][row, :taken, 0], r.rewards(weights), atol=1e-5)
-        )
-        unseen[seed][index] = None  # pyright: ignore[reportArgumentType]
-        seen = rollouts["advantage"][row, :, 0]
-        np.testing.assert_allclose(seen[:taken], advantages[seed][index], atol=1e-4)
-        assert not seen[taken:].any()
+    compare(rollouts, recorded, weights, by_hand(recorded, weights))
     total = [sum(rollout.rewards(weights)) for rollout in recorded]
     dense = [sum(rollout.rewards(RewardConfig(1.0, 0.0, weights.shaping, GAMMA))) for rollout in recorded]
     assert metrics["return"] == pytest.approx(np.mean(total), abs=1e-4)
@@ -226,6 +235,48 @@ def test_what_the_control_steps_earned_is_what_the_advantage_saw(
     assert metrics["success"] == metrics["return_sparse"] == pytest.approx(2 / 6)
     assert metrics["groups_mixed"] == pytest.approx(4 / 6)
     assert metrics["episode_steps"] == pytest.approx(np.mean([rollout.steps for rollout in recorded]))
+
+
+class KnownValues:
+    """Stands in for the critic: V of a decision is what the left arm's first map is high."""
+
+    fitted = True
+
+    def __init__(self) -> None:
+        self.returns = torch.empty(0)
+
+    def __call__(self, rollouts: TensorDictBase) -> torch.Tensor:
+        return rollouts["value_map"][..., 0, 0, 0, 0]
+
+    def fit(self, rollouts: TensorDictBase, returns: torch.Tensor) -> float:
+        self.returns = returns
+        return 0.0
+
+
+@pytest.mark.parametrize("execute", [1, 4, PRESETS["small"].execute, 12])
+@pytest.mark.parametrize("shaping", ["sparse", "additive", "settled"])
+def test_what_the_control_steps_earned_is_what_gae_saw(execute: int, shaping: Shaping, tiny_model: AIM) -> None:
+    """The default estimator: every advantage spelled out as a sum of what follows, over all of a batch's decisions."""
+    policy = AimPolicy(tiny_model, PRESETS["tiny"].execute, "flow_sde", 0.5)
+    learner = Grpo(policy, GrpoConfig(gamma=GAMMA, gae_lambda=0.6))
+    learner.critic = critic = KnownValues()  # pyright: ignore[reportAttributeAccessIssue]
+    recorded, weights = record(execute), RewardConfig(0.3, 2.0, shaping, GAMMA)
+    rollouts, metrics = through_the_project(recorded, weights, learner)
+    raw: dict[int, list[list[float]]] = {seed: [] for seed in ENDS}
+    for rollout in recorded:
+        earned = rollout.rewards(weights)
+        value = [*rollout.height[: len(earned), 0, 0].tolist(), 0.0]  # nothing is expected from beyond the end
+        surprise = [r + GAMMA * value[t + 1] - value[t] for t, r in enumerate(earned)]
+        raw[rollout.seed].append(
+            [sum(d * (0.6 * GAMMA) ** k for k, d in enumerate(surprise[t:])) for t in range(len(earned))]
+        )
+    every = np.concatenate([own for rows in raw.values() for own in rows])
+    expected = {seed: [[(a - every.mean()) / every.std() for a in own] for own in rows] for seed, rows in raw.items()}
+    compare(rollouts, recorded, weights, expected)
+    first = rollouts["seed"][:, 0, 0].tolist().index(8)
+    discounted = [sum(r * GAMMA**k for k, r in enumerate(one.rewards(weights))) for one in recorded if one.seed == 8]
+    assert critic.returns[first, 0].item() in [pytest.approx(one, abs=1e-4) for one in discounted]
+    assert metrics["critic/loss"] == 0.0
 
 
 def test_one_response_of_one_rollout_moves_its_advantage(learner: Grpo) -> None:

@@ -17,7 +17,7 @@ from tensordict import TensorDict
 from aim_rl.checkpoint import save_checkpoint
 from aim_rl.model import AIM, PRESETS
 from aim_rl.policy import AimPolicy
-from envs.errors import exit_cleanly
+from envs.errors import UserError, exit_cleanly
 from experiments import baselines_sb3, dsrl, guided_sampling
 from experiments.guided_sampling import BestOfN
 from experiments.gym_env import FrozenModel, GymTask
@@ -93,6 +93,19 @@ def test_the_noise_of_zero_is_the_policy_as_it_is_evaluated(checkpoint: Path, se
     assert landing.shape == (TINY.horizon, 2, 3)
     np.testing.assert_allclose(landing[: TINY.execute], plain["landing"][0, : TINY.execute], atol=1e-4)
     np.testing.assert_allclose(frozen.maps(observation), plain["value_map"][0], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("module", "flags"),
+    [(baselines_sb3, ["--shapings", "sparse", "privileged"]), (dsrl, ["--shaping", "privileged"])],
+)
+def test_a_progress_that_the_task_does_not_measure_is_no_reward(
+    module: ModuleType, flags: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ["--task", "beat_block_hammer", "--out", str(tmp_path / "o"), *flags]
+    monkeypatch.setattr(sys, "argv", [module.__name__, *arguments])
+    with pytest.raises(UserError, match="beat_block_hammer measures no progress"):
+        module.main()
 
 
 @pytest.mark.slow

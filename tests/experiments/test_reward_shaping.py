@@ -49,7 +49,18 @@ def test_every_variant_is_flags_that_finetune_takes(name: str) -> None:
     assert config.grpo.dense_weight is None or config.grpo.advantage != "gae"
 
 
-def test_the_grid_runs_what_is_missing_and_compares_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_weights_leave_the_default_as_it_is_and_let_the_additive_reward_hover() -> None:
+    (weight,) = reward_shaping.ShapingConfig("t", Path()).lambdas
+    assert weight * VARIANTS["settled"].scale == FinetuneConfig.lambda_dense
+    at_a_peak_throughout = weight * VARIANTS["additive"].scale * FinetuneConfig.step_limit
+    assert at_a_peak_throughout > 2 * FinetuneConfig.lambda_sparse
+
+
+def test_the_grid_runs_what_is_missing_and_compares_the_rest(
+    tmp_path: Path, tiny_model: AIM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    save_checkpoint(Path("S"), tiny_model, {"task": "click_bell", "stage": 1})
     commands: list[tuple[str, list[str]]] = []
 
     def fake_run(module: str, *options: object) -> None:
@@ -62,13 +73,15 @@ def test_the_grid_runs_what_is_missing_and_compares_the_rest(tmp_path: Path, mon
 
     for seed in (0, 1):
         finished_run(tmp_path / f"sparse-0-{seed}", 50, 0.05)
+    finished_run(tmp_path / "gated-1e-05-3", 60, 0.05)  # another machine's
     finished_run(tmp_path / "additive-0.2-0", 70, 0.2)
     stopped = tmp_path / "additive-0.2-1"
     finished_run(stopped, 0, 0.0)
     (stopped / "result.json").rename(stopped / "config.json")
     for module in (reward_shaping, runs):
         monkeypatch.setattr(module, "run", fake_run)
-    options = ["--variants", "sparse", "additive", "--seeds", "0", "1", "--threshold", "0.75", "--stage1", "S"]
+    options = ["--variants", "sparse", "additive", "--seeds", "0", "1", "--stage1", "S"]
+    options += ["--thresholds", "0.28", "0.75"]
     arguments = ["--task", "click_bell", "--out", str(tmp_path), *options, "--", "--iterations", "12"]
     monkeypatch.setattr(sys, "argv", ["reward_shaping", *arguments])
     reward_shaping.main()
@@ -86,20 +99,24 @@ def test_the_grid_runs_what_is_missing_and_compares_the_rest(tmp_path: Path, mon
         reward_shaping.main()
     ((_, flags),) = commands
     assert flags[flags.index("--stage1") + 1] == "S"
-    assert float(flags[flags.index("--lambda-dense") + 1]) == pytest.approx(0.2 / 144, rel=1e-4)
+    assert float(flags[flags.index("--lambda-dense") + 1]) == pytest.approx(0.2 * 5.10 / 30.70, rel=1e-4)
     assert flags[-4:] == ["--iterations", "12", "--out", str(stopped)] and "--no-measure-stage1" in flags
 
     with (tmp_path / "results.csv").open() as file:
         lines = {(line["variant"], line["seed"]): line for line in csv.DictReader(file)}
-    assert len(lines) == 4 and lines[("additive", "0")]["successes"] == "70"
+    assert (
+        len(lines) == 5 and lines[("gated", "3")]["lambda"] == "1e-05" and lines[("additive", "0")]["successes"] == "70"
+    )
     # Five-iteration means of 0, 0.2, .. 1, 1: 0.76 at the sixth point's ... (0.2+0.4+0.6+0.8+1)/5 = 0.6, then 0.76.
-    assert lines[("additive", "0")]["steps_to_threshold"] == "7000"
-    assert lines[("additive", "1")]["steps_to_threshold"] == "11000"  # 0.1 more per iteration, not the old zeros
-    assert lines[("sparse", "0")]["steps_to_threshold"] == ""
+    assert lines[("additive", "0")]["steps_to_0.75"] == "7000"
+    assert lines[("additive", "1")]["steps_to_0.75"] == "11000"  # 0.1 more per iteration, not the old zeros
+    assert lines[("sparse", "0")]["steps_to_0.75"] == ""
     table = (tmp_path / "table.md").read_text()
-    assert "75.0 %" in table and "7000, 11000" in table and "never, never" in table and "40.0 %" in table
+    assert "75.0 %" in table and "9000 (7000 to 11000)" in table and "never, never" in table and "40.0 %" in table
+    # To 0.28: means of five iterations first reach it at 0.3 (0.05 more per iteration), 0.3 (0.1) and 0.4 (0.2).
+    assert "9000 (9000 to 9000), 1.00 × sparse" in table and "5500 (5000 to 6000), 0.61 × sparse" in table
     with (tmp_path / "curves.csv").open() as file:
-        assert sum(1 for _ in csv.DictReader(file)) == 4 * 12
+        assert sum(1 for _ in csv.DictReader(file)) == 5 * 12
     assert iio.imread(tmp_path / "success.png").std() > 10
 
 
@@ -123,12 +140,43 @@ def test_the_grid_end_to_end(tmp_path: Path, tiny_model: AIM, monkeypatch: pytes
     assert not torch.equal(stage1.m.embedding.weight, trained.m.embedding.weight)
 
 
-def test_an_unknown_variant_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["--task", "t", "--out", "o", "--variants", "dense"]
-    monkeypatch.setattr(sys, "argv", ["reward_shaping", *arguments])
+@pytest.mark.parametrize(
+    ("task", "arguments", "expected"),
+    [
+        ("stack_blocks", ["--variants", "sparse", "dense"], "'dense'"),
+        ("stack_blocks", ["--", "--group", "1"], "--group must be at least 2"),
+        ("click_bell", [], "give --stage1 DIR"),
+        ("beat_block_hammer", ["--stage1", "S", "--variants", "sparse", "privileged"], "measures no progress"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_before_anything_runs(
+    task: str,
+    arguments: list[str],
+    expected: str,
+    tmp_path: Path,
+    tiny_model: AIM,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    save_checkpoint(Path("S"), tiny_model, {"task": "beat_block_hammer", "stage": 1})
+    monkeypatch.setattr(sys, "argv", ["reward_shaping", "--task", task, "--out", "o", *arguments])
     with pytest.raises(SystemExit, match="2"):
         exit_cleanly(reward_shaping.main)
-    assert "'dense'" in capsys.readouterr().err
+    assert expected in capsys.readouterr().err and not Path("o").exists()
+
+
+def test_the_default_rows_go_without_a_progress_that_the_task_does_not_measure(
+    tmp_path: Path, tiny_model: AIM, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_checkpoint(tmp_path / "S", tiny_model, {"task": "beat_block_hammer", "stage": 1})
+    own = ["--task", "beat_block_hammer", "--out", str(tmp_path / "o"), "--stage1", str(tmp_path / "S")]
+    monkeypatch.setattr(sys, "argv", ["reward_shaping", *own])
+    trained: list[tuple[str, ...]] = []
+    monkeypatch.setattr(reward_shaping, "measure", lambda config, _: trained.append(config.variants))
+    reward_shaping.main()
+    assert trained == [tuple(name for name in reward_shaping.DEFAULT if name != "privileged")]
+    assert "`privileged` is left out" in capsys.readouterr().out
 
 
 def test_a_failed_run_ends_in_one_sentence() -> None:

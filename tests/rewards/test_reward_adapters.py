@@ -28,12 +28,15 @@ def smooth_maps(rng: np.random.Generator) -> np.ndarray:
     return np.exp(-distance / (2 * 6.0**2)).astype(np.float32)
 
 
-def script(h: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Maps and actions [h, 6] (left and right target, m, world) of every decision until success."""
+def script(h: int, span: int = 1) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Maps and actions [span * h, 6] (left and right target, m, world) of every decision until success.
+
+    The maps span all of an action, of which the environment executes the first h control steps.
+    """
     rng = np.random.default_rng(h)
     decisions = SUCCESS_STEP // h + 1
     low, high = [-0.3, -0.6, 0.0] * 2, [0.3, 0.2, 1.4] * 2  # some out of the frame, some behind
-    actions = [rng.uniform(low, high, (h, 6)).astype(np.float32) for _ in range(decisions)]
+    actions = [rng.uniform(low, high, (span * h, 6)).astype(np.float32) for _ in range(decisions)]
     maps = [smooth_maps(rng) for _ in range(decisions)]
     for i in range(1, decisions, 3):
         maps[i] = 0.8 * maps[i - 1]  # the event goes on
@@ -60,10 +63,12 @@ def respond(image: np.ndarray, point: np.ndarray) -> float:
 
 
 def episode_by_hand(
-    maps: list[np.ndarray], actions: list[np.ndarray], shaping: Shaping, solved: bool = True
+    maps: list[np.ndarray], actions: list[np.ndarray], shaping: Shaping, solved: bool = True, span: int = 1
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Dense and sparse reward [h] of every chunk, counted control step by control step up to SUCCESS_STEP."""
-    h, decisions, last = len(actions[0]), len(actions), SUCCESS_STEP
+    n, decisions, last = len(actions[0]), len(actions), SUCCESS_STEP
+    h = n // span
+    ended = {1: 1, 2: 0}[span]  # which of the two frames shows the end of the executed steps
     rewards = [(np.zeros(h), np.zeros(h)) for _ in actions]
     seen: list[float] = []  # responses of all control steps so far
     event, best, held = 0, 0.0, maps[0][0]
@@ -72,11 +77,11 @@ def episode_by_hand(
         arm, v, u = np.unravel_index(held[:2].argmax(), held[:2].shape)
         if maps[i][0][arm, v, u] < held[arm, v, u] / 2:
             event, best, held = event + 1, 0.0, maps[i][0]
-        before = maps[i - 1][-1] if i else maps[0][0]  # all h steps run, so the last frame shows their end
+        before = maps[i - 1][ended] if i else maps[0][0]
         after = maps[i + 1][0] if i + 1 < decisions else before
         for j in range(min(h, last + 1 - i * h)):
             points = action[j].reshape(2, 3)
-            frame = next(k for k in range(FRAMES) if (j + 1) <= (k + 1) * h / FRAMES)
+            frame = next(k for k in range(FRAMES) if (j + 1) <= (k + 1) * n / FRAMES)
             response = max(respond(maps[i][frame, arm], points[arm]) for arm in range(2))
             success = solved and i * h + j == last
             sparse[j] = float(success)
@@ -100,7 +105,7 @@ def episode_by_hand(
             dense[np.abs(dense) < np.abs(dense).max()] = 0.0
         if shaping == "potential":
             j = min(h, last + 1 - i * h) - 1
-            dense[j] = GAMMA * potential_by_hand(maps, actions, i + 1) - potential_by_hand(maps, actions, i)
+            dense[j] = GAMMA * potential_by_hand(maps, actions, i + 1, h) - potential_by_hand(maps, actions, i, h)
     return rewards
 
 
@@ -114,11 +119,11 @@ def held_by_hand(maps: list[np.ndarray]) -> list[np.ndarray]:
     return held
 
 
-def potential_by_hand(maps: list[np.ndarray], actions: list[np.ndarray], i: int) -> float:
+def potential_by_hand(maps: list[np.ndarray], actions: list[np.ndarray], i: int, h: int) -> float:
     """What map i says of where the tool was commanded to when it was predicted; 0 at both ends of an episode."""
     if i in (0, len(actions)):
         return 0.0
-    points = actions[i - 1][-1].reshape(2, 3)
+    points = actions[i - 1][h - 1].reshape(2, 3)
     return max(respond(maps[i][0, arm], points[arm]) for arm in range(2))
 
 
@@ -127,17 +132,17 @@ def progress(steps: int | np.ndarray) -> np.ndarray:
     return np.asarray(0.3 + 0.02 * steps - 0.1 * np.sin(steps), np.float32)
 
 
-def outcome(start: np.ndarray, h: int) -> tuple[np.ndarray, np.ndarray]:
+def outcome(start: np.ndarray, h: int, last: int = SUCCESS_STEP) -> tuple[np.ndarray, np.ndarray]:
     """step_success and executed [..., h]. A careless env repeats success after the end."""
     steps = start[..., None] + np.arange(h)
-    return steps >= SUCCESS_STEP, steps <= SUCCESS_STEP
+    return steps >= last, steps <= last
 
 
 class ToyGym(gym.Env):
-    """Takes chunks [h, 6], or single actions [6] for h = None; ends at SUCCESS_STEP, by success or truncation."""
+    """Takes chunks [h, 6], or single actions [6] for h = None; ends at `last`, by success or truncation."""
 
-    def __init__(self, h: int | None, solved: bool) -> None:
-        self.h, self.solved = h, solved
+    def __init__(self, h: int | None, solved: bool, last: int = SUCCESS_STEP) -> None:
+        self.h, self.solved, self.last = h, solved, last
         self.action_space = gym.spaces.Box(-2, 2, (6,) if h is None else (h, 6), np.float32)
         self.observation_space = gym.spaces.Dict(
             head_camera=gym.spaces.Box(0, 255, (H, W, 3), np.uint8),
@@ -163,7 +168,7 @@ class ToyGym(gym.Env):
 
     def step(self, action):
         h = self.h or 1
-        success, executed = outcome(np.array(self.decision * h), h)
+        success, executed = outcome(np.array(self.decision * h), h, self.last)
         self.progress = progress(self.decision * h + 1 + np.arange(h))
         self.decision += 1
         ended, success = bool((success & executed).any()), success & self.solved
@@ -174,13 +179,13 @@ class ToyGym(gym.Env):
         return self._observation(), float(done), done, ended and not done, info
 
 
-def rollout(h: int, solved: bool) -> TensorDict:
+def rollout(h: int, solved: bool, span: int = 1) -> TensorDict:
     """The scripted episode as a collector hands it over, [T], with two padded decisions behind its end."""
-    maps, actions = script(h)
+    maps, actions = script(h, span)
     taken, length = len(actions), len(actions) + 2
     success, executed = outcome(np.arange(length) * h, h)
-    landing = np.zeros((length, h, 2, 3), np.float32)
-    landing[:taken] = np.stack(actions).reshape(taken, h, 2, 3)
+    landing = np.zeros((length, span * h, 2, 3), np.float32)
+    landing[:taken] = np.stack(actions).reshape(taken, span * h, 2, 3)
     stored = np.ones((length, FRAMES, 3, MAP_H, MAP_W), np.float32)
     stored[:taken] = np.stack(maps)
     arrays = {
@@ -201,22 +206,22 @@ def rollout(h: int, solved: bool) -> TensorDict:
 
 
 @pytest.mark.parametrize("shaping", SHAPINGS)
-@pytest.mark.parametrize("h", [None, 1, 4, 16])
+@pytest.mark.parametrize(("h", "span"), [(None, 1), (1, 1), (4, 1), (16, 1), (4, 2)])
 @pytest.mark.parametrize("solved", [True, False], ids=["success", "truncation"])
-def test_gym_wrapper_pays_the_hand_computed_rewards(h: int | None, shaping: Shaping, solved: bool) -> None:
-    maps, actions = script(h or 1)
-    by_hand = episode_by_hand(maps, actions, shaping, solved)
+def test_gym_wrapper_pays_the_hand_computed_rewards(h: int | None, span: int, shaping: Shaping, solved: bool) -> None:
+    maps, actions = script(h or 1, span)
+    by_hand = episode_by_hand(maps, actions, shaping, solved, span)
     env = ValueMapReward(
         ToyGym(h, solved),
         maps=lambda observation: maps[observation["decision"][0]],
-        landing=lambda _, action: action.reshape(-1, 2, 3),
+        landing=lambda observation, _: actions[observation["decision"][0]].reshape(-1, 2, 3),
         config=RewardConfig(0.3, 7.0, shaping, GAMMA),
     )
     for _ in range(2):  # nothing of one episode may show in the next
         env.reset(seed=0)
         for decision, action in enumerate(actions):
             dense, sparse = by_hand[decision]
-            _, reward, terminated, truncated, info = env.step(action[0] if h is None else action)
+            _, reward, terminated, truncated, info = env.step(action[0] if h is None else action[:h])
             assert info["reward_dense"].dtype == info["reward_sparse"].dtype == np.float32
             np.testing.assert_allclose(info["reward_dense"], dense, atol=1e-6, rtol=0)
             np.testing.assert_array_equal(info["reward_sparse"], sparse)
@@ -227,15 +232,15 @@ def test_gym_wrapper_pays_the_hand_computed_rewards(h: int | None, shaping: Shap
 
 
 @pytest.mark.parametrize("shaping", SHAPINGS)
-@pytest.mark.parametrize("h", [1, 4, 16])
+@pytest.mark.parametrize(("h", "span"), [(1, 1), (4, 1), (16, 1), (4, 2)])
 @pytest.mark.parametrize("solved", [True, False], ids=["success", "truncation"])
-def test_transform_pays_the_hand_computed_rewards(h: int, shaping: Shaping, solved: bool) -> None:
-    by_hand = episode_by_hand(*script(h), shaping, solved)
+def test_transform_pays_the_hand_computed_rewards(h: int, span: int, shaping: Shaping, solved: bool) -> None:
+    by_hand = episode_by_hand(*script(h, span), shaping, solved, span)
     dense, sparse = np.stack([d for d, _ in by_hand]), np.stack([s for _, s in by_hand])
     assert (np.abs(dense) > 0.01).any() == (shaping != "sparse" and (solved or shaping != "gated"))
     transform = ValueMapRewardTransform(RewardConfig(0.3, 7.0, shaping, GAMMA), (H, W))
-    alone, batched = transform(rollout(h, solved)), transform(torch.stack([rollout(h, solved)] * 2))
-    responses = np.stack([d for d, _ in episode_by_hand(*script(h), "additive", solved)])
+    alone, batched = (transform(one) for one in (rollout(h, solved, span), torch.stack([rollout(h, solved, span)] * 2)))
+    responses = np.stack([d for d, _ in episode_by_hand(*script(h, span), "additive", solved, span)])
     for row in (alone, batched[0], batched[1]):
         paid = row["next"][: len(dense)]
         np.testing.assert_allclose(paid["reward_dense"], dense, atol=1e-6, rtol=0)
@@ -244,6 +249,89 @@ def test_transform_pays_the_hand_computed_rewards(h: int, shaping: Shaping, solv
         total = (0.3 * dense + 7.0 * sparse).sum(1, keepdims=True)
         np.testing.assert_allclose(paid["reward"], total, atol=1e-6, rtol=0)
         assert not row["next", "reward"][len(dense) :].any()
+
+
+TOOL_HERE, TOOL_AWAY = [0.0, 0.0, 0.0], [5.0, 0.0, 0.0]  # m: in view, out of the frame
+GONE = [1.0, 1.0, 0.0, 0.0, 0.0, 0.0]  # height of the map where the tool is or was, decision by decision
+
+
+@pytest.mark.parametrize(
+    ("heights", "here", "paid"),
+    [
+        pytest.param(GONE, [1, 1, 0, 0, 0, 0], [0, 1, 0, 0, 0, 0], id="leaves when it is done: once"),
+        pytest.param(GONE, [1, 1, 1, 1, 1, 1], [0, 1, 1, 0, 0, 0], id="lingers while the map lets go: twice"),
+        pytest.param(GONE, [1, 0, 0, 1, 1, 1], [0, 0, 0, 0, 0, 0], id="is not there: nothing"),
+        pytest.param([1, 1, 1, 1, 1], [1, 1, 1, 1, 1], [0, 0, 0, 0, 0], id="hovers: nothing"),
+        pytest.param([0, 0.5, 1, 1], [1, 1, 1, 1], [-0.5, -1, -0.5, 0], id="the map comes to where it hovers"),
+        pytest.param(
+            [1, 1, 0, 0, 0, 1, 1, 1], [1] * 8, [0, 1, 1, 0, -1, -1, 0, 0], id="undone where it stays: all taken back"
+        ),
+        pytest.param(
+            [1, 1, 0, 0, 0, 1, 1, 1], [1, 1, 1, 1, 0, 0, 0, 0], [0, 1, 1, 0, 0, 0, 0, 0], id="undone elsewhere: kept"
+        ),
+        pytest.param(
+            [1, 1, 0, 0, 1, 1, 0, 0], [1, 1, 0, 0, 0, 1, 0, 0], [0, 1, 0, 0, 0, 1, 0, 0], id="done twice over: twice"
+        ),
+        pytest.param([1, 1, 0], [1, 1, 1], [0, 1, 0], id="the last decision: nothing"),
+    ],
+)
+@pytest.mark.parametrize("span", [1, 2], ids=["all of a chunk is executed", "half of it"])
+def test_what_settled_pays_along_an_episode(
+    heights: list[float], here: list[int], paid: list[float], span: int
+) -> None:
+    """Maps as high everywhere as the test says, the same in every frame; chunks of 4 executed control steps."""
+    length, h = len(heights), 4
+    maps = np.ones((length, FRAMES, 3, MAP_H, MAP_W), np.float32) * np.reshape(heights, (-1, 1, 1, 1, 1))
+    points = np.array([TOOL_HERE if now else TOOL_AWAY for now in here], np.float32)
+    landing = np.tile(points[:, None, None], (1, span * h, 2, 1))
+    transformed, wrapped = settled_by_both(maps.astype(np.float32), landing, h)
+    np.testing.assert_allclose(transformed, paid, atol=1e-6)
+    np.testing.assert_allclose(wrapped, paid, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("span", "paid"),
+    [
+        pytest.param(1, [0.0, 1.0, 0.0, 0.0], id="foreseen by the frame that shows the chunk's end"),
+        pytest.param(2, [0.0, 1.0, 1.0, 0.0], id="the end of the executed half is the first frame"),
+    ],
+)
+def test_what_settled_compares_with_was_predicted_for_the_moment_a_chunk_starts(span: int, paid: list[float]) -> None:
+    """The second map says that the point will be let go in the second half of what it spans."""
+    heights = np.array([[1, 1], [1, 0], [0, 0], [0, 0]], np.float32)
+    maps = np.tile(heights[..., None, None, None], (1, 1, 3, MAP_H, MAP_W))
+    landing = np.tile(np.array(TOOL_HERE, np.float32), (4, span * 4, 2, 1))
+    for earned in settled_by_both(maps, landing, 4):
+        np.testing.assert_allclose(earned, paid, atol=1e-6)
+
+
+def settled_by_both(maps: np.ndarray, landing: np.ndarray, h: int) -> tuple[np.ndarray, np.ndarray]:
+    """What the transform and the wrapper pay by `settled` for each decision of an episode that ends by truncation."""
+    length = len(maps)
+    config = RewardConfig(1.0, 1.0, "settled")
+    rollout = TensorDict(
+        {
+            "value_map": torch.from_numpy(maps),
+            "landing": torch.from_numpy(landing),
+            "head_camera_intrinsic": torch.from_numpy(K).expand(length, 3, 3),
+            "head_camera_extrinsic": torch.from_numpy(EXTRINSIC).expand(length, 3, 4),
+            "collector": {"mask": torch.ones(length).bool()},
+            "next": {
+                "step_success": torch.zeros(length, h).bool(),
+                "executed": torch.ones(length, h).bool(),
+            },
+        },
+        [length],
+    )
+    transformed = ValueMapRewardTransform(config, (H, W))(rollout)["next", "reward"][:, 0].numpy()
+    env = ValueMapReward(
+        ToyGym(h, False, last=length * h - 1),
+        maps=lambda observation: maps[observation["decision"][0]],
+        landing=lambda observation, _: landing[observation["decision"][0]],
+        config=config,
+    )
+    env.reset(seed=0)
+    return transformed, np.array([env.step(np.zeros((h, 6)))[1] for _ in range(length)])
 
 
 @pytest.mark.parametrize("maps", ["held", "uniform"])

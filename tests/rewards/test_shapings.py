@@ -20,6 +20,7 @@ from rewards import (
     chunk_reward,
     dense_reward,
     events,
+    judge,
 )
 
 # Four decisions of two control steps; the seventh control step is the last. The map moves on after two decisions.
@@ -99,19 +100,36 @@ def test_the_potential_telescopes_from_every_decision_on(taken: int) -> None:
     assert not paid[taken:].any()
 
 
-def test_what_an_episode_can_earn_by_hovering() -> None:
-    """Waiting at a peak of 0.9, for 100 decisions more, pays in the additive reward alone."""
+@pytest.mark.parametrize("shaping", SHAPINGS)
+def test_what_an_episode_can_earn_by_hovering(shaping: Shaping) -> None:
+    """Five decisions on the way, ten or 110 of hovering at a peak of 0.9, then success on the last control step."""
 
-    def total(shaping: Shaping, decisions: int) -> float:
-        shape = (decisions, 2)
-        judged = Judged(torch.full(shape, 0.9), torch.zeros(shape), torch.full(shape[:1], 0.9), torch.zeros(decisions))
-        judged.arrived[-1] = 0
-        full = Episode(judged, torch.zeros(shape).bool(), torch.ones(shape).bool(), 1.0, torch.zeros(decisions, 3))
-        return dense_reward(full, shaping).sum().item()
+    def total(waiting: int) -> float:
+        decisions, h, side = 5 + waiting + 1, 2, 4
+        seen = torch.full((decisions, 2, 3, side, side), 0.9)
+        seen[-1] = 0  # the last map has seen the interaction done
+        before, after = torch.cat([seen[:1], seen[:-1]]), torch.cat([seen[1:], seen[-1:]])
+        landing = torch.zeros(decisions, h, 2, 3)
+        landing[:5, ..., 0] = 9.0  # m; out of the frame
+        followed = torch.arange(decisions) < decisions - 1
+        camera = torch.tensor([[4.0, 0, 2], [0, 4, 2], [0, 0, 1]]), torch.eye(3, 4)
+        camera[1][2, 3] = 1.0
+        flags = torch.ones(decisions, h).bool(), followed, (*(part.expand(decisions, 3, -1) for part in camera), (4, 4))
+        judged = judge(seen, before[:, 0], after[:, 0], torch.zeros(decisions), landing, *flags)
+        success = torch.zeros(decisions, h).bool()
+        success[-1, -1] = True
+        progress = torch.full((decisions, h + 1), 0.5)
+        progress[-1, -1] = 1.0
+        return dense_reward(Episode(judged, success, flags[0], 1.0, progress), shaping).sum().item()
 
-    for shaping in SHAPINGS:
-        gain = total(shaping, 110) - total(shaping, 10)
-        assert gain == pytest.approx(180.0 if shaping == "additive" else 0.0, abs=1e-3), shaping
+    short, long = total(10), total(110)
+    if shaping == "additive":
+        assert long - short == pytest.approx(100 * 2 * 0.9, abs=1e-3)
+    elif shaping in ("length_normalised", "gated"):  # the mean response: up to the peak's, and no further
+        assert short == pytest.approx(0.9 * 20 / 32, abs=1e-3) and long == pytest.approx(0.9 * 220 / 232, abs=1e-3)
+    else:
+        paid = {"sparse": 0, "best_so_far": 0.9, "potential": 0, "settled": 0.9, "privileged": 0.5}
+        assert short == pytest.approx(long, abs=1e-4) == pytest.approx(paid[shaping], abs=1e-4)
 
 
 def test_lambda_dense_is_annealed_to_nothing() -> None:
