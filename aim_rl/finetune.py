@@ -189,7 +189,7 @@ def rollout_config(config: FinetuneConfig, task: str, model: AIM) -> RolloutConf
         config.workers,
         config.scenes or config.simulator.scenes(16),
         config.group,
-        seeds.REINFORCEMENT + 20_000 * (config.seed % 30),
+        seeds.reinforcement(config.seed),
         model.text.tokenize,
         config.simulator,
     )
@@ -317,6 +317,10 @@ def check(config: FinetuneConfig, task: str) -> None:
         raise UserError("--noise-level must be above 0")
     if not 0 <= config.seed < seeds.TRAININGS:
         raise UserError(f"--seed must be at least 0 and below {seeds.TRAININGS}")
+    if config.iterations * config.groups > (room := seeds.VALIDATION - seeds.reinforcement(config.seed)):
+        raise UserError(
+            f"--iterations times --groups must be at most {room}: the scenes after those are for evaluation"
+        )
     check_update(config.grpo)
     if config.grpo.dense_weight is not None and config.grpo.advantage == "gae":
         raise UserError("--grpo.dense-weight goes with --grpo.advantage group or trajectory")

@@ -28,7 +28,7 @@ def new_run(task: str, out: Path | None, config: Any) -> Path:
         raise UserError(f"{out} holds a run already; go on with it by --resume {out}, or choose another --out")
     run = out or Path("runs") / f"{task}-{time.strftime('%Y%m%d-%H%M%S')}"
     try:
-        run.mkdir(parents=True, exist_ok=True)
+        run.mkdir(parents=True, exist_ok=out is not None)  # of two that begin in one second, one is told
         write_json(run / "config.json", {"command": sys.argv, **dataclasses.asdict(config)})
     except OSError as error:
         raise UserError(f"cannot write to {run}: {error.strerror}; choose another folder with --out") from error

@@ -7,6 +7,11 @@ TEST = 1_000_000  # evaluation: `--seed S` starts at 1_000_000 + S
 TRAININGS = 2**23  # a training's `--seed` lies below
 
 
+def reinforcement(seed: int) -> int:
+    """First scene of the Stage II training of that `--seed`: 30 trainings begin 20 000 scenes apart."""
+    return REINFORCEMENT + 20_000 * (seed % 30)
+
+
 def torch_seed(number: int, apart: int) -> int:
     """`number` where `apart` is 0; for other values of `apart` below 2^32, numbers far from there and from each other.
 

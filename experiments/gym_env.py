@@ -127,7 +127,7 @@ def chunk_env(setup: GymTask, frozen: FrozenModel, worker: int, workers: int) ->
     base = TABLETOP.make(setup.task, "clean", preset.head_size, preset.wrist_size, action_mode="ee")
     env = InstructionTokens(ChunkEnv(base, preset.execute, setup.step_limit), preset, frozen.model.text.tokenize)
     rewarded = ValueMapReward(env, frozen.maps, frozen.landing, setup.reward)
-    first = seeds.REINFORCEMENT + 20_000 * (setup.seed % 30) + worker
+    first = seeds.reinforcement(setup.seed) + worker
     return SeedSchedule(rewarded, map(Begun, itertools.count(first, workers)))
 
 

@@ -30,7 +30,7 @@ from experiments.runs import own_and_passed_on, write_csv, write_table
 EVERY = 10.0  # seconds between two rows
 LOADED = 60.0  # seconds after which a process is broken: one that loads imports for so long on a busy machine
 GOODBYE = 600.0  # seconds that the run may take to stop
-ENDLESS = 1_000_000  # iterations
+ENDLESS = 20_000  # iterations: days
 UNDER_TEST = "aim_rl.finetune"
 
 
