@@ -147,7 +147,6 @@ def test_an_output_that_cannot_be_written(refused: Refused, command: ModuleType,
         (collect, ["--out", "new", "--workers", "0"]),
         (pretrain, ["--data", "empty", "--steps", "0"]),
         (finetune, ["--stage1", "good", "--iterations", "0"]),
-        (finetune, ["--stage1", "good", "--iterations", "100000"]),
         (finetune, ["--stage1", "good", "--evaluation-episodes", "0"]),
         (finetune, ["--stage1", "good", "--group", "1"]),
         (finetune, ["--stage1", "good", "--workers", "0"]),
@@ -159,6 +158,10 @@ def test_an_output_that_cannot_be_written(refused: Refused, command: ModuleType,
 )
 def test_counts_that_make_no_sense(refused: Refused, command: ModuleType, arguments: list[str]) -> None:
     assert "at least" in refused(command, [*BELL, *arguments])
+
+
+def test_stage2_does_not_reach_the_scenes_of_evaluation(refused: Refused) -> None:
+    assert "at most" in refused(finetune, [*BELL, "--stage1", "good", "--iterations", "100000"])
 
 
 @pytest.mark.parametrize(
