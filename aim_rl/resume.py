@@ -280,6 +280,10 @@ def says_how_to_resume(run: Path) -> Iterator[None]:
     """Ctrl-C in it ends in a sentence that names the run; of several, the outermost."""
     try:
         yield
-    except KeyboardInterrupt as interrupt:
+    except (KeyboardInterrupt, RuntimeError) as error:
+        # tensordict leaves `with parameters.to_module(...)`, in TorchRL's loss, by a RuntimeError of its own.
+        interrupt = error if isinstance(error, KeyboardInterrupt) else error.__context__
+        if not isinstance(interrupt, KeyboardInterrupt):
+            raise
         what = str(interrupt).partition(";")[0] or "interrupted"
         raise KeyboardInterrupt(f"{what}; go on with --resume {run}") from interrupt

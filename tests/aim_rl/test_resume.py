@@ -15,13 +15,14 @@ from typing import Any
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensordict import TensorDict
 
 from aim_rl import pretrain
 from aim_rl.data.dataset import DemonstrationSet
 from aim_rl.data.files import episode_path, write_episode
 from aim_rl.model import AIM, PRESETS
 from aim_rl.parallel import ALONE
-from aim_rl.resume import Counters, FiniteUpdates, RunState, ctrl_c_finishes_the_step, parse
+from aim_rl.resume import Counters, FiniteUpdates, RunState, ctrl_c_finishes_the_step, parse, says_how_to_resume
 from aim_rl.runs import new_run, one_thread
 from envs.errors import UserError
 
@@ -229,3 +230,15 @@ def test_ctrl_c_twice_stops_at_once() -> None:
         assert interrupt.pressed
         with pytest.raises(KeyboardInterrupt):
             press_ctrl_c()
+
+
+def test_ctrl_c_in_torchrls_loss_is_one(tmp_path: Path) -> None:
+    module = torch.nn.Linear(1, 1)
+    with (
+        pytest.raises(KeyboardInterrupt, match=f"go on with --resume {tmp_path}"),
+        says_how_to_resume(tmp_path),
+        TensorDict.from_module(module).to_module(module, preserve_module_state=False),
+    ):
+        raise KeyboardInterrupt
+    with pytest.raises(RuntimeError, match="another"), says_how_to_resume(tmp_path):
+        raise RuntimeError("another")
