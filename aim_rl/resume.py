@@ -199,15 +199,20 @@ def parse(config_class: type[Config], description: str | None, arguments: Sequen
     return config
 
 
+def refuse_links(run: Path) -> None:
+    """Raises UserError if a run's folder, which may be a stranger's, leads elsewhere."""
+    link = next((path for path in run.rglob("*") if path.is_symlink()), None)
+    if link is not None:
+        raise UserError(f"{link} is a link, and going on would write to where it leads; put the thing itself there")
+
+
 def load_config(config_class: type[Config], run: Path) -> Config:
     """The configuration that `new_run` wrote, but for the program that it names: a run may be a stranger's.
 
     Raises:
         UserError: there is none, it is one of another command, or the run's folder leads elsewhere.
     """
-    link = next((path for path in run.rglob("*") if path.is_symlink()), None)
-    if link is not None:
-        raise UserError(f"{link} is a link, and going on would write to where it leads; put the thing itself there")
+    refuse_links(run)
     try:
         values = json.loads((run / "config.json").read_text())
         del values["command"]

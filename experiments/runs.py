@@ -17,6 +17,7 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from aim_rl.resume import refuse_links
 from envs.errors import UserError
 from envs.files import complete_or_untouched
 
@@ -43,9 +44,7 @@ def _arguments_of(out: Path | None = None, *others: Path) -> list[str]:
         arguments = [str(argument) for argument in json.loads((out / "config.json").read_text())["command"][1:]]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{out} is not the folder of an experiment: it has no config.json with its command") from error
-    link = next((path for path in out.iterdir() if path.is_symlink()), None)
-    if link is not None:
-        raise UserError(f"{link} is a link, and going on would write to where it leads; put the thing itself there")
+    refuse_links(out)
     split = arguments.index("--") if "--" in arguments else len(arguments)
     flags = [argument.partition("=")[0].replace("_", "-") for argument in arguments[split:]]
     for flag in ("--out", "--resume", "--robotwin-python"):

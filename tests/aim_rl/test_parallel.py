@@ -54,9 +54,12 @@ def alone(data: Path, out: Path, steps: int, resume: bool = False, preset: str =
 
 
 def two_processes(*arguments: str, module: str = "aim_rl.pretrain") -> None:
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", module]
-    environment, root = os.environ | {"OMP_NUM_THREADS": "1"}, Path(__file__).parents[2]
-    subprocess.run([*launch, *arguments], check=True, env=environment, cwd=root, capture_output=True)
+    # By number and interface: otherwise torchrun and gloo look this machine up by name, which may fail or take long.
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1"]
+    launch += ["--nproc-per-node", "2", "-m", module]
+    environment, root = os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}, Path(__file__).parents[2]
+    done = subprocess.run([*launch, *arguments], env=environment, cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def curve(run: Path, name: str) -> dict[int, float]:
