@@ -78,6 +78,9 @@ def processes() -> Iterator[Processes]:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     try:
         yield Processes(rank, count, device)
+        # Python must not end while a thread of gloo's, which outlives its group, still holds a tensor of the last
+        # exchange: dropping it then aborts the process ("terminate called without an active exception").
+        dist.barrier()
     finally:
         dist.destroy_process_group()
 
