@@ -3,10 +3,6 @@
 The expert is disturbed on purpose, so that the data shows recoveries; only successful episodes are kept. Seeds
 are consecutive from `--seed`; the same command, or `--resume DIR`, goes on where an interrupted run stopped. With
 `--backend robotwin` it is RoboTwin's own expert, which plans whole motions and is therefore left undisturbed.
-
-With `--policy RUN`, episodes begin where that policy has led the robot, mistakes included, and show how the expert
-goes on from there: the states that a policy meets and an expert never does (DAgger, Ross et al. 2011, with the expert
-taking over for good instead of only labelling).
 """
 
 from __future__ import annotations
@@ -20,21 +16,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from tensordict import TensorDict
 
 import envs
 from aim_rl import seeds
 from aim_rl.backend import TABLETOP, BackendOptions
-from aim_rl.checkpoint import load_checkpoint
 from aim_rl.data.episode import Contacts, Episode
 from aim_rl.data.files import episode_path, read_episode, write_episode
 from aim_rl.model.presets import PRESETS
-from aim_rl.policy import AimPolicy
 from aim_rl.progress import progress
 from aim_rl.resume import ctrl_c_finishes_the_step, parse, says_how_to_resume
-from aim_rl.runs import check_writable, new_run, one_thread
+from aim_rl.runs import check_writable, new_run
 from aim_rl.workers import ATTEMPTS, PATIENCE, Worker, WorkerLost, ready, send_answer
 from envs.errors import UserError, exit_cleanly
 from envs.robotwin.client import TaskFailed
@@ -49,7 +41,6 @@ KICK_STEPS = 2  # control steps that a disturbance lasts
 KICK_SIZE = 0.06  # rad per joint and step, standard deviation: 3 to 4 cm at the gripper
 RELEASE_SHARE = 0.15  # of the disturbances open a gripper instead
 EXPERT_LIMIT = 400  # control steps; a disturbed expert that needs longer is dropped
-LED = 30  # most decisions of a policy before the expert takes over; successful ones of `small` take up to 17
 
 
 @dataclass
@@ -70,42 +61,19 @@ class CollectConfig:
     """clean or randomized."""
     seed: int = 0
     """First seed; --seed plus --episodes must stay below 200000, where Stage II's seeds begin."""
-    policy: Path | None = None
-    """Run or checkpoint whose policy leads the robot for up to 30 decisions before the expert takes over and the
-    recording begins."""
     full_size: bool = False
     """Record RoboTwin's 320x240 pictures instead of the `small` preset's (ten times slower)."""
     simulator: BackendOptions = TABLETOP
 
 
-@torch.no_grad()
-def lead(env: TabletopEnv, policy: AimPolicy, decisions: int, recorder: ContactRecorder) -> bool:
-    """Lets a policy act for so many decisions, with its deterministic sampler; returns whether it solved the task."""
-    text = policy.model.text.tokenize(env.instruction)[None]
-    for number in range(decisions):
-        observed = {key: torch.from_numpy(value)[None] for key, value in finite(env.observe()).items()}
-        told = {"text": text, "decision": torch.tensor([[number]])}
-        for action in policy(TensorDict(observed | told, [1]))["action"][0].numpy():
-            recorder.record()
-            if env.control(env.joint_targets(action, "ee")):
-                return True
-    return False
-
-
-def demonstrate(env: TabletopEnv, seed: int, policy: AimPolicy | None = None) -> Episode | None:
-    """One disturbed episode of the expert, or None if it did not succeed. FloatingPointError if it observes NaN.
-
-    With a policy, it begins after that one's first decisions, up to `LED`; None also if these solve the task.
-    """
+def demonstrate(env: TabletopEnv, seed: int) -> Episode | None:
+    """One disturbed episode of the expert, or None if it did not succeed. FloatingPointError if it observes NaN."""
     rng = np.random.default_rng([seed, 1])
     env.restart(seed)
     recorder = ContactRecorder(env.world)
-    if policy is not None and lead(env, policy, int(rng.integers(LED + 1)), recorder):
-        return None
-    begun = env.steps
     frames: list[dict[str, NDArray[np.generic]]] = []
     kick, remaining, solved = np.zeros(14), 0, False
-    while not solved and env.steps < begun + EXPERT_LIMIT:
+    while not solved and env.steps < EXPERT_LIMIT:
         recorder.record()
         action = env.expert_action()
         if remaining == 0 and rng.random() < KICK_RATE:
@@ -126,7 +94,7 @@ def demonstrate(env: TabletopEnv, seed: int, policy: AimPolicy | None = None) ->
     return Episode(
         **stacked,
         instructions=env.wordings[env.wording],
-        contacts=gather_contacts(recorder.events(), recorder, len(frames), begun),
+        contacts=gather_contacts(recorder.events(), recorder, len(frames)),
         task=env.task_class.name,
         setting=env.setting,
         seed=seed,
@@ -170,12 +138,8 @@ def _kick(rng: np.random.Generator) -> NDArray[np.float64]:
     return kick
 
 
-def gather_contacts(events: list[Event], recorder: ContactRecorder, frames: int, first: int = 0) -> Contacts:
-    """Events as the arrays of an episode of `frames` frames, which begins with frame `first` of the recorder.
-
-    An event at the very end gets the last frame; one from before the beginning is left out.
-    """
-    events = [event for event in events if event.frame >= first]
+def gather_contacts(events: list[Event], recorder: ContactRecorder, frames: int) -> Contacts:
+    """Events as the arrays of an episode with `frames` frames (an event at the very end gets the last one)."""
     if not events:
         return Contacts.empty(frames)
     bodies = sorted({event.body for event in events})
@@ -186,20 +150,18 @@ def gather_contacts(events: list[Event], recorder: ContactRecorder, frames: int,
 
     return Contacts(
         point=np.concatenate([event.points for event in events]).astype(np.float32),
-        time=spread([min(event.frame - first, frames - 1) for event in events], np.int32),
+        time=spread([min(event.frame, frames - 1) for event in events], np.int32),
         kind=spread([event.kind for event in events], np.uint8),
         arm=spread([event.arm for event in events], np.uint8),
         event=spread(list(range(len(events))), np.int32),
         body=spread([bodies.index(event.body) for event in events], np.int32),
-        body_poses=np.array([recorder.poses[body][first : first + frames] for body in bodies], np.float32),
+        body_poses=np.array([recorder.poses[body][:frames] for body in bodies], np.float32),
     )
 
 
-@one_thread()
 def _record(channel: Connection, config: CollectConfig) -> None:
     """The process: answers each seed with its episode, or None."""
     os.environ["LP_NUM_THREADS"] = "1"  # one rasteriser thread per process: the processes are the parallelism
-    policy = leader(config)
     small = PRESETS["small"]
     sizes = ((240, 320), (240, 320)) if config.full_size else (small.head_size, small.wrist_size)
     env = config.simulator.make(envs.resolve_task(config.task), config.setting, *sizes)
@@ -207,27 +169,11 @@ def _record(channel: Connection, config: CollectConfig) -> None:
         while True:
             seed = channel.recv()
             if isinstance(env, TabletopEnv):
-                send_answer(channel, demonstrate(env, seed, policy))
+                send_answer(channel, demonstrate(env, seed))
             else:
                 send_answer(channel, demonstrate_robotwin(env, seed, config.setting))
     finally:
         env.close()
-
-
-def leader(config: CollectConfig) -> AimPolicy | None:
-    """The policy of `--policy`.
-
-    Raises:
-        UserError: there is none, it is for another task or sees pictures of another size, or RoboTwin is to follow it.
-    """
-    if config.policy is None:
-        return None
-    if config.full_size or config.simulator.backend != "tabletop":
-        raise UserError("--policy leads only the tabletop's robot and sees small pictures; leave out the other flag")
-    model, _ = load_checkpoint(config.policy, envs.resolve_task(config.task))
-    if (model.preset.head_size, model.preset.wrist_size) != (PRESETS["small"].head_size, PRESETS["small"].wrist_size):
-        raise UserError(f"--policy {config.policy} sees pictures of another size than those of the preset small")
-    return AimPolicy(model, model.preset.execute)
 
 
 class Recorders:
@@ -355,7 +301,6 @@ def main() -> None:
             f"demonstrations take seeds below {seeds.REINFORCEMENT}; those above belong to Stage II and to evaluation"
         )
     config.simulator.require(task, config.setting)
-    leader(config)
     check_writable(episode_path(config.out, 0))
     with says_how_to_resume(config.out):
         failed = collect(config)

@@ -136,20 +136,19 @@ class TabletopEnv(gym.Env[Observation, NDArray[np.float32]]):
         """The task's privileged measure of progress in [0, 1] (`Task.progress`)."""
         return self.task.progress()
 
-    def joint_targets(self, action: NDArray[np.floating], action_mode: str | None = None) -> NDArray[np.float64]:
-        """Joint targets f64 [14] of an action in an action mode, this environment's own by default."""
-        mode = self.action_mode if action_mode is None else action_mode
+    def joint_targets(self, action: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Joint targets f64 [14] of an action in this environment's action mode."""
         action = np.asarray(action, dtype=np.float64)
-        size = ACTION_SIZE[mode]
+        size = ACTION_SIZE[self.action_mode]
         if action.shape != (size,):
-            raise ValueError(f"action has shape {action.shape}, action_mode={mode!r} takes ({size},)")
+            raise ValueError(f"action has shape {action.shape}, action_mode={self.action_mode!r} takes ({size},)")
         if not np.isfinite(action).all():
             raise ValueError("action holds NaN or infinity; the robot was not moved")
-        if mode == "joint":
+        if self.action_mode == "joint":
             return action.clip(-MOST_TURNED, MOST_TURNED)
         targets = np.empty(14)
         for (name, arm), part in zip(self.world.arms.items(), np.split(action, 2), strict=True):
-            if mode == "ee":
+            if self.action_mode == "ee":
                 norm = np.linalg.norm(part[3:7])
                 if norm < 1e-6:
                     raise ValueError("action holds a zero quaternion; give wxyz of unit length")
