@@ -65,7 +65,10 @@ ALONE = Processes(0, 1, torch.device("cpu"))
 
 @contextmanager
 def processes() -> Iterator[Processes]:
-    """Those that torchrun started, or this one alone; with NVIDIA GPUs one each. Only the first one prints."""
+    """Those that torchrun started, or this one alone; with NVIDIA GPUs one each. Only the first one prints.
+
+    One of those that torchrun started ends with the block.
+    """
     count, rank, device = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0)), gpu_or_cpu()
     cuda = device.type == "cuda"
     if cuda:
@@ -78,11 +81,14 @@ def processes() -> Iterator[Processes]:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     try:
         yield Processes(rank, count, device)
-        # Python must not end while a thread of gloo's, which outlives its group, still holds a tensor of the last
-        # exchange: dropping it then aborts the process ("terminate called without an active exception").
-        dist.barrier()
     finally:
         dist.destroy_process_group()
+    # Not by way of Python's finalisation: gloo's threads outlive their group and may still hold a tensor of the last
+    # exchange; dropping it then aborts the process (pytorch/pytorch#190489, "terminate called without an active
+    # exception"), and torchrun calls the whole training failed.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def place(model: AIM, here: Processes) -> None:
