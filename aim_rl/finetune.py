@@ -7,7 +7,6 @@ response at the landing point + lambda_s * success (PAPER.md). Advantages are GA
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from dataclasses import dataclass, field
@@ -40,7 +39,7 @@ from aim_rl.statistics import SuccessRate, describe, success_rate
 from aim_rl.videos import draw_decision
 from aim_rl.watch import ALARM, HackingWatch
 from envs.errors import UserError, exit_cleanly
-from envs.files import write_json
+from envs.files import read_json, write_json
 from envs.tabletop.env import SETTINGS
 from envs.tabletop.task import Task, task_class
 from rewards import MapSource, RewardConfig, Shaping
@@ -278,7 +277,7 @@ def measure_stage1(config: FinetuneConfig, task: str, model: AIM, run: Path) -> 
         return None
     if config.resume is None or not file.exists():
         write_json(file, {**measure(config, task, model, "Stage I")})
-    return json.loads(file.read_text())
+    return read_json(file)
 
 
 def report(result: dict[str, Any]) -> None:
@@ -356,7 +355,7 @@ def main() -> None:
     if config.resume is not None and file.exists():
         print(f"{run} is finished; more iterations are another run")
         try:
-            report(json.loads(file.read_text()))
+            report(read_json(file))
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise UserError(f"{file} is damaged ({error!r}); delete it to measure again") from error
     else:

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from envs.errors import UserError
+
 
 @contextmanager
 def complete_or_untouched(path: Path) -> Iterator[Path]:
@@ -36,3 +38,15 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Writes JSON so that the file is either complete or untouched."""
     with complete_or_untouched(path) as aside:
         aside.write_text(json.dumps(value, indent=2, default=str) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """What an earlier part of the work has left.
+
+    Raises:
+        UserError: it cannot be read, or is no JSON.
+    """
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path} cannot be read ({error}); delete it, and the same command makes it anew") from error

@@ -8,7 +8,6 @@ end-effector knots. A seed whose result is there is not run again. Writes result
 from __future__ import annotations
 
 import functools
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ from aim_rl.finetune import FinetuneConfig, check
 from aim_rl.runs import check_writable
 from aim_rl.statistics import describe
 from envs.errors import exit_cleanly
-from envs.files import write_json
+from envs.files import read_json, write_json
 from envs.tabletop.env import TabletopEnv
 from experiments.gym_env import Array, Curve, FlatEnv, FrozenModel, GymTask, chunk_env, decode, evaluate, vectorised
 from experiments.runs import write_csv, write_table
@@ -127,8 +126,8 @@ def main() -> None:
             if not (folder / "result.json").exists():
                 train(config, task, shaping, seed, folder)
             place = {"reward": shaping, "seed": seed}
-            results.append(place | json.loads((folder / "result.json").read_text()))
-            curves += [place | episode for episode in json.loads((folder / "curve.json").read_text())["episodes"]]
+            results.append(place | read_json(folder / "result.json"))
+            curves += [place | episode for episode in read_json(folder / "curve.json")["episodes"]]
     write_csv(config.out / "results.csv", results)
     write_csv(config.out / "curves.csv", curves)
     rows = [[one["reward"], one["seed"], describe(one), one["environment_steps"]] for one in results]

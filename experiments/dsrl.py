@@ -9,7 +9,6 @@ A seed whose result is there is not run again. Writes results.csv, curves.csv an
 from __future__ import annotations
 
 import functools
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,7 @@ from aim_rl.model import sample_chain
 from aim_rl.runs import check_writable
 from aim_rl.statistics import describe
 from envs.errors import exit_cleanly
-from envs.files import write_json
+from envs.files import read_json, write_json
 from experiments.gym_env import Array, Curve, FlatEnv, FrozenModel, GymTask, chunk_env, decode, evaluate, vectorised
 from experiments.runs import write_csv, write_table
 from rewards import RewardConfig, Shaping
@@ -133,10 +132,10 @@ def main() -> None:
         folder = config.out / f"seed-{seed}"
         if not (folder / "result.json").exists():
             train(config, task, seed, folder)
-        result = json.loads((folder / "result.json").read_text())
+        result = read_json(folder / "result.json")
         for policy, steps in (("unsteered", 0), ("steered", result["environment_steps"])):
             results.append({"policy": policy, "seed": seed, **result[policy], "environment_steps": steps})
-        curves += [{"seed": seed, **episode} for episode in json.loads((folder / "curve.json").read_text())["episodes"]]
+        curves += [{"seed": seed, **episode} for episode in read_json(folder / "curve.json")["episodes"]]
     write_csv(config.out / "results.csv", results)
     write_csv(config.out / "curves.csv", curves)
     rows = [[one["policy"], one["seed"], describe(one), one["environment_steps"]] for one in results]

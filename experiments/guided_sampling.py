@@ -7,7 +7,6 @@ Writes results.csv and table.md into DIR.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +25,7 @@ from aim_rl.policy import AimPolicy
 from aim_rl.runs import check_writable, gpu_or_cpu
 from aim_rl.statistics import describe, success_rate
 from envs.errors import UserError, exit_cleanly
-from envs.files import write_json
+from envs.files import read_json, write_json
 from experiments.runs import write_csv, write_table
 from rewards import landing_response
 
@@ -112,7 +111,7 @@ def main() -> None:
                 model, task, "clean", seeds.TEST, config.episodes, config.workers, title, policy=policy
             )
             write_json(file, {**success_rate(sum(outcome.values()), len(outcome))})
-        results.append({"candidates": candidates, **json.loads(file.read_text())})
+        results.append({"candidates": candidates, **read_json(file)})
     write_csv(config.out / "results.csv", results)
     rows = [[one["candidates"], describe(one)] for one in results]
     write_table(config.out / "table.md", ["candidates", "success (Wilson 95 %)"], rows)

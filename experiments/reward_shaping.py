@@ -10,7 +10,6 @@ of all runs that have finished there, whichever command ran them.
 from __future__ import annotations
 
 import itertools
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +26,7 @@ from aim_rl.resume import parse, says_how_to_resume
 from aim_rl.runs import new_run
 from aim_rl.statistics import describe, success_rate
 from envs.errors import UserError, exit_cleanly
-from envs.files import complete_or_untouched
+from envs.files import complete_or_untouched, read_json
 from envs.tabletop.task import Task, task_class
 from experiments.runs import band, own_and_passed_on, run, run_or_go_on, scalars, steps_to, write_csv, write_table
 from rewards import Shaping
@@ -123,8 +122,8 @@ def measure(config: ShapingConfig, arguments: list[str]) -> None:
                 folder = config.out / f"{name}-{weight:g}-{seed}"
                 if not (folder / "result.json").exists():
                     run_or_go_on("aim_rl.finetune", folder, options(config, name, weight, seed), arguments)
-                    report(config, json.loads(stage1.read_text()), finished(config.out))
-    report(config, json.loads(stage1.read_text()), finished(config.out))
+                    report(config, read_json(stage1), finished(config.out))
+    report(config, read_json(stage1), finished(config.out))
 
 
 def options(config: ShapingConfig, name: str, weight: float, seed: int) -> list[str]:
@@ -153,7 +152,7 @@ def finished(out: Path) -> list[dict[str, Any]]:
         match = re.fullmatch(r"(\w+)-(.+)-(\d+)", file.parent.name)
         if match is not None and match[1] in VARIANTS:
             place = {"variant": match[1], "lambda": float(match[2]), "seed": int(match[3])}
-            runs.append({**place, "folder": file.parent, "result": json.loads(file.read_text())})
+            runs.append({**place, "folder": file.parent, "result": read_json(file)})
     return sorted(runs, key=lambda one: (list(VARIANTS).index(one["variant"]), one["lambda"], one["seed"]))
 
 

@@ -7,7 +7,6 @@ results.csv, table.md and success.png into DIR.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from aim_rl.runs import new_run
 from aim_rl.statistics import describe, success_rate
 from envs import resolve_task
 from envs.errors import UserError, exit_cleanly
-from envs.files import complete_or_untouched
+from envs.files import complete_or_untouched, read_json
 from experiments.runs import own_and_passed_on, run_or_go_on, scalars, smooth, write_csv, write_table
 
 
@@ -42,7 +41,7 @@ def run_seed(config: SeedsConfig, seed: int, arguments: list[str]) -> dict[str, 
     if not (folder / "result.json").exists():
         once = ["--no-measure-stage1"] if seed else []
         run_or_go_on("aim_rl.finetune", folder, ["--task", config.task, "--seed", seed, *once], arguments)
-    return json.loads((folder / "result.json").read_text())
+    return read_json(folder / "result.json")
 
 
 def plot(config: SeedsConfig, results: list[dict[str, Any]]) -> None:

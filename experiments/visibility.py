@@ -10,7 +10,6 @@ there is not run again, and one that was stopped goes on. Writes results.csv and
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from aim_rl.resume import says_how_to_resume
 from aim_rl.runs import new_run
 from aim_rl.statistics import describe, success_rate
 from envs.errors import exit_cleanly
+from envs.files import read_json
 from experiments.runs import own_and_passed_on, run, run_or_go_on, write_csv, write_table
 
 
@@ -50,7 +50,7 @@ def train(config: VisibilityConfig, table: str, seed: int, arguments: list[str])
         how = [*common, "--data", config.data, "--visibility", table, "--seed", seed]
         run_or_go_on("aim_rl.pretrain", folder, how, arguments)
         run("aim_rl.evaluate", *common, "--checkpoint", folder, "--episodes", config.episodes, "--json", result)
-    return json.loads((folder / "checkpoint" / "config.json").read_text()) | json.loads(result.read_text())
+    return read_json(folder / "checkpoint" / "config.json") | read_json(result)
 
 
 def main() -> None:

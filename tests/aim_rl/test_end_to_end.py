@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import shutil
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -146,6 +147,17 @@ def test_finetune_measures_both_stages_and_leaves_its_run(stage2: tuple[Path, st
     expected |= {"speed/episodes_per_s", "speed/decisions_per_s", "update/decisions"}
     assert {f"stage2/{name}" for name in expected} <= scalars
     assert {"rollout/decision_0", "rollout/decision_1"} <= images
+
+
+@pytest.mark.parametrize("left", ['{"stage1": ', "[" * 100_000, b"\xff"])
+def test_a_result_that_is_damaged_is_named(
+    tmp_path: Path, stage2: tuple[Path, str], left: str | bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = shutil.copytree(stage2[0], tmp_path / "run")
+    (run / "result.json").write_bytes(left if isinstance(left, bytes) else left.encode())
+    with pytest.raises(SystemExit, match="2"):
+        command(finetune, "--resume", run)
+    assert f"error: {run / 'result.json'} cannot be read" in capsys.readouterr().err
 
 
 def test_finetune_keeps_the_mean_of_the_second_half(

@@ -70,6 +70,9 @@ class Command:
         while not moment():
             pid, status = os.waitpid(self.pid, os.WNOHANG)
             if pid:
+                # A forked worker holds its own end of the channel too, so it does not see this one go.
+                with contextlib.suppress(ProcessLookupError):
+                    self.send(signal.SIGKILL)
                 return os.waitstatus_to_exitcode(status)
             time.sleep(0.005)
         return None
