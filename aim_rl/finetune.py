@@ -356,7 +356,7 @@ def main() -> None:
         print(f"{run} is finished; more iterations are another run")
         try:
             report(read_json(file))
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise UserError(f"{file} is damaged ({error!r}); delete it to measure again") from error
     else:
         with says_how_to_resume(run):
