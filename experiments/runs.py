@@ -50,7 +50,11 @@ def _arguments_of(out: Path | None = None, *others: Path) -> list[str]:
     for flag in ("--out", "--resume", "--robotwin-python"):
         if flag in flags:  # the folder may be a stranger's
             raise UserError(f"{out}/config.json passes {flag} on; repeat the command itself to go on with its runs")
-    return [*arguments[:split], "--out", str(out), *arguments[split:]]  # the last --out counts
+    own = arguments[:split]
+    elsewhere = [at for at, argument in enumerate(own) if argument.partition("=")[0] == "--out"]
+    for at in reversed(elsewhere):  # the folder may have been moved
+        del own[at : at + 1 + ("=" not in own[at])]
+    return [*own, "--out", str(out), *arguments[split:]]
 
 
 def run(module: str, *options: object) -> None:
