@@ -46,7 +46,7 @@ class Task(ABC):
         """
         return 0.0
 
-    def vary(self, rng: np.random.Generator) -> None:  # noqa: B027
+    def vary(self, rng: np.random.Generator) -> None:
         """Draws anew what success leaves to the expert, so that demonstrations show more of it than one choice.
 
         Nothing by default. What a policy sees, and what counts as success, stays as it is.

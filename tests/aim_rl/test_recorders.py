@@ -76,23 +76,6 @@ def test_a_simulation_gone_wrong_is_no_demonstration(frame: int, monkeypatch: py
     env.close()
 
 
-def test_demonstrations_show_towers_beside_the_middle_and_grippers_that_move_too_early() -> None:
-    env = TabletopEnv("stack_blocks_two", head_size=(16, 16), wrist_size=(16, 16))
-    towers, shut, opened = [], 0, 0
-    for seed in range(8):
-        episode = collect.demonstrate(env, seed)
-        assert episode is not None
-        towers.append(env.world.bodies["red_block"].position[:2])
-        gripper = episode.action[:, [6, 13]]
-        begun = episode.perturbed[1:] & ~episode.perturbed[:-1]
-        shut += int((np.diff(gripper, axis=0)[begun] <= -1).any(1).sum())
-        opened += int((np.diff(gripper, axis=0)[begun] >= 1).any(1).sum())
-    env.close()
-    spread = np.ptp(towers, axis=0)
-    assert (spread > 0.02).all() and (np.abs(np.mean(towers, 0) - [0, -0.13]) < 0.02).all()
-    assert shut and opened
-
-
 @pytest.mark.filterwarnings("ignore:a recording process")
 def test_a_seed_that_kills_three_processes_ends_the_recording(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"was killed by SIGKILL, the third at seed 9; .*fewer --workers"):

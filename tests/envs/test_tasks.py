@@ -105,15 +105,6 @@ def test_the_expert_recovers_when_its_block_is_taken_away() -> None:
         assert env.steps < 300
 
 
-def test_a_first_block_put_down_beside_its_place_is_where_the_tower_grows() -> None:
-    env = start("stack_blocks_two")
-    red, beside = env.world.bodies["red_block"], env.task.base + np.array([0.03, -0.02, 0.0])
-    put(env, "red_block", beside)
-    while not env.control(env.expert_action()):
-        assert env.steps < 200
-    assert np.linalg.norm(red.position - beside) < 0.01
-
-
 def test_a_block_held_in_the_air_or_standing_beside_is_not_stacked() -> None:
     env = start("stack_blocks_two")
     red = env.world.bodies["red_block"].position
