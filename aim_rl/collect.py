@@ -39,8 +39,7 @@ from envs.wrappers import finite
 KICK_RATE = 0.02  # disturbances per control step
 KICK_STEPS = 2  # control steps that a disturbance lasts
 KICK_SIZE = 0.06  # rad per joint and step, standard deviation: 3 to 4 cm at the gripper
-GRIPPER_SHARE = 0.25  # of the disturbances open a closed gripper or close an open one instead
-GRIPPER_STEPS = 4  # control steps that these last: a gripper is shut in as many
+RELEASE_SHARE = 0.15  # of the disturbances open a gripper instead
 EXPERT_LIMIT = 400  # control steps; a disturbed expert that needs longer is dropped
 
 
@@ -71,7 +70,6 @@ def demonstrate(env: TabletopEnv, seed: int) -> Episode | None:
     """One disturbed episode of the expert, or None if it did not succeed. FloatingPointError if it observes NaN."""
     rng = np.random.default_rng([seed, 1])
     env.restart(seed)
-    env.task.vary(rng)
     recorder = ContactRecorder(env.world)
     frames: list[dict[str, NDArray[np.generic]]] = []
     kick, remaining, solved = np.zeros(14), 0, False
@@ -79,7 +77,7 @@ def demonstrate(env: TabletopEnv, seed: int) -> Episode | None:
         recorder.record()
         action = env.expert_action()
         if remaining == 0 and rng.random() < KICK_RATE:
-            kick, remaining = _kick(rng, action, frames)
+            kick, remaining = _kick(rng), KICK_STEPS
         if remaining:
             action = action + kick
             remaining -= 1
@@ -129,18 +127,15 @@ def demonstrate_robotwin(env: RoboTwinEnv, seed: int, setting: str) -> Episode |
     )
 
 
-def _kick(
-    rng: np.random.Generator, action: NDArray[np.float64], frames: list[dict[str, NDArray[np.generic]]]
-) -> tuple[NDArray[np.float64], int]:
-    """A disturbance of the arm that moves more, added to the joint targets [14] of how many control steps."""
+def _kick(rng: np.random.Generator) -> NDArray[np.float64]:
+    """A disturbance of one arm, added to the joint targets [14] of a few control steps."""
     kick = np.zeros(14)
-    way = np.abs(action - frames[-1]["action"]) if frames else np.zeros(14)
-    arm = slice(0, 7) if way[:6].sum() > way[7:13].sum() else slice(7, 14)
-    if rng.random() < GRIPPER_SHARE:
-        kick[arm] = [0.0] * 6 + [1.0 if action[arm][6] < 0.5 else -1.0]
-        return kick, GRIPPER_STEPS
-    kick[arm] = [*rng.normal(0.0, KICK_SIZE, 6), 0.0]
-    return kick, KICK_STEPS
+    arm = slice(0, 7) if rng.random() < 0.5 else slice(7, 14)
+    if rng.random() < RELEASE_SHARE:
+        kick[arm] = [0.0] * 6 + [1.0]
+    else:
+        kick[arm] = [*rng.normal(0.0, KICK_SIZE, 6), 0.0]
+    return kick
 
 
 def gather_contacts(events: list[Event], recorder: ContactRecorder, frames: int) -> Contacts:

@@ -15,8 +15,6 @@ Array = NDArray[np.floating]
 
 BLOCK_SIDE = 0.05  # m
 COLOURS: dict[str, Colour] = {"red": (1.0, 0.0, 0.0), "green": (0.0, 1.0, 0.0), "blue": (0.0, 0.0, 1.0)}
-BASE_SHIFT = 0.03  # m, along x and y each: how far off the middle demonstrations put a tower
-BASE_REACH = 0.045  # m: a first block this near to where the tower belongs stays there
 STACK_TOLERANCE = (0.025, 0.025, 0.012)  # m, RoboTwin's
 
 
@@ -41,11 +39,6 @@ def load_blocks(world: Tabletop, colours: tuple[str, ...], clear: float) -> list
     return blocks
 
 
-def shifted(base: Array, rng: np.random.Generator) -> Array:
-    """A tower's place (m, world) up to `BASE_SHIFT` off along x and y."""
-    return base + np.array([*rng.uniform(-BASE_SHIFT, BASE_SHIFT, 2), 0.0])
-
-
 def on_top(upper: Body, lower: Body, tolerance: tuple[float, float, float] = STACK_TOLERANCE) -> bool:
     """RoboTwin's test: the upper block's centre is one side above the lower one's, within the tolerance."""
     goal = lower.position + BLOCK_SIDE * UP
@@ -65,20 +58,16 @@ def stacked(world: Tabletop, skills: Skills, blocks: list[Body]) -> bool:
 
 
 def stack_expert(skills: Skills, blocks: list[Body], base: Array) -> Commands:
-    """Carries the first block to `base` (m, world), then each next one on top; idle arms go home.
-
-    Success does not ask where the tower stands, and a policy puts the first block down centimetres off. Were that block
-    fetched again, no demonstration would say what to do then: to come down where it is.
-    """
+    """Carries the first block to `base` (m, world), then each next one on top; idle arms go home."""
     commands: Commands = {}
-    goal, reach = base, BASE_REACH
+    goal = base
     for block in blocks:
-        done = np.linalg.norm((block.position - goal)[:2]) < reach and abs(block.position[2] - goal[2]) < 0.006
+        done = np.linalg.norm((block.position - goal)[:2]) < 0.012 and abs(block.position[2] - goal[2]) < 0.006
         held_by = next((a for a in kin.ARMS if skills.holds(a, block.position + 0.004 * UP, BLOCK_SIDE)), None)
         if not done or held_by:
             commands = _carry(skills, block, BLOCK_SIDE, goal, held_by)
             break
-        goal, reach = block.position + BLOCK_SIDE * UP, 0.012
+        goal = block.position + BLOCK_SIDE * UP
     return {arm: commands.get(arm) or skills.back_to_origin(arm) for arm in kin.ARMS}
 
 

@@ -46,12 +46,6 @@ class Task(ABC):
         """
         return 0.0
 
-    def vary(self, rng: np.random.Generator) -> None:
-        """Draws anew what success leaves to the expert, so that demonstrations show more of it than one choice.
-
-        Nothing by default. What a policy sees, and what counts as success, stays as it is.
-        """
-
     @abstractmethod
     def expert(self) -> Commands:
         """What the scripted expert wants of each arm now: a function of the simulator's state alone."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from envs.tabletop.blocks import BLOCK_SIDE, load_blocks, shifted, stack_expert, stacked
+from envs.tabletop.blocks import BLOCK_SIDE, load_blocks, stack_expert, stacked
 from envs.tabletop.task import Commands, Task
 
 
@@ -33,13 +33,10 @@ class StackBlocksThree(Task):
 
     def load(self) -> None:
         self.blocks = load_blocks(self.world, ("red", "green", "blue"), clear=0.07)
-        self.base = np.array([0.0, -0.13, self.world.table_top + BLOCK_SIDE / 2])
 
     def success(self) -> bool:
         return stacked(self.world, self.skills, self.blocks)
 
-    def vary(self, rng: np.random.Generator) -> None:
-        self.base = shifted(self.base, rng)
-
     def expert(self) -> Commands:
-        return stack_expert(self.skills, self.blocks, self.base)
+        base = np.array([0.0, -0.13, self.world.table_top + BLOCK_SIDE / 2])
+        return stack_expert(self.skills, self.blocks, base)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from envs.tabletop.blocks import BLOCK_SIDE, load_blocks, shifted, stack_expert, stacked
+from envs.tabletop.blocks import BLOCK_SIDE, load_blocks, stack_expert, stacked
 from envs.tabletop.skills import UP
 from envs.tabletop.task import Commands, Task, closeness
 
@@ -44,9 +44,6 @@ class StackBlocksTwo(Task):
         red, green = self.blocks
         middle, above = closeness(red.position - self.base), closeness(green.position - red.position - BLOCK_SIDE * UP)
         return (middle + above) / 2
-
-    def vary(self, rng: np.random.Generator) -> None:
-        self.base = shifted(self.base, rng)
 
     def expert(self) -> Commands:
         return stack_expert(self.skills, self.blocks, self.base)
