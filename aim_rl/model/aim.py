@@ -60,7 +60,7 @@ class ActionHead(nn.Module):
         super().__init__()
         width = preset.width_a
         positions = sincos_positions(preset.n_knots, 1, width) if preset.learned_positions else None
-        self.stream = Stream(preset, preset.action_dim, width, preset.ffn_a, positions)
+        self.stream = Stream(preset, preset.action_dim, width, preset.ffn_a, positions, deep=preset.action_mlp)
         self.proprio = mlp(PROPRIO_DIM, width, width, nn.SiLU())
         self.keypoints = mlp(9 * preset.keypoints, width, width, nn.SiLU()) if preset.keypoints else None
 

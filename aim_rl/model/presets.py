@@ -73,6 +73,7 @@ class Preset:
     lambda_map: float = 1.0
     lambda_action: float = 1.0
     visibility: str = "intent_causal"  # one of visibility.TABLES
+    action_mlp: bool = False  # whether an MLP embeds actions, or one layer, as it embeds the other streams' tokens
 
     def __post_init__(self) -> None:
         self._check_fields()
@@ -206,6 +207,7 @@ PRESETS = {
             vocab=64,
             text_dim=16,
             text_length=16,
+            action_mlp=True,
         ),
         Preset(
             name="small",
@@ -283,6 +285,7 @@ PRESETS = {
             pure_noise=0.0,
             times_per_frame=True,
             history_noise=0.5,
+            action_mlp=True,
         ),
     )
 }

@@ -132,7 +132,8 @@ class StreamBlock(nn.Module):
 class Stream(nn.Module):
     """One stream of the mixture: token embedding, time conditioning, text projection, blocks, output head.
 
-    `hidden` is the feed-forward's width; `positions` [n, width] the start of learned positions, which Wan lacks.
+    `hidden` is the feed-forward's width; `positions` [n, width] the start of learned positions, which Wan lacks; with
+    `deep` an MLP embeds tokens, where Wan has one layer.
     """
 
     def __init__(
@@ -143,10 +144,11 @@ class Stream(nn.Module):
         hidden: int,
         positions: Tensor | None = None,
         reads_text: bool = False,
+        deep: bool = False,
     ) -> None:
         super().__init__()
         self.time_frequencies = preset.time_frequencies
-        self.embedding = nn.Linear(token_dim, width)
+        self.embedding = mlp(token_dim, width, width, nn.SiLU()) if deep else nn.Linear(token_dim, width)
         self.positions = None if positions is None else nn.Parameter(positions)
         self.time = mlp(preset.time_frequencies, width, width, nn.SiLU())
         self.time_projection = nn.Linear(width, 6 * width)
@@ -176,7 +178,7 @@ class Stream(nn.Module):
     def condition(self, t: Tensor) -> Tensor:
         """Times [B, R, n or 1] -> conditioning vectors [B, R, n or 1, width]; autocast spares them, as in Wan."""
         with torch.autocast("cuda" if t.is_cuda else "cpu", enabled=False):  # the meta device knows no autocast
-            return self.time(time_features(t, self.time_frequencies).to(self.embedding.weight.dtype))
+            return self.time(time_features(t, self.time_frequencies).to(self.head.weight.dtype))
 
     def shared_modulation(self, condition: Tensor) -> Tensor:
         """Conditioning [B, R, n or 1, width] -> the modulation that all blocks share [B, R, n or 1, 6, width]."""

@@ -345,4 +345,5 @@ def test_the_full_size_is_wans() -> None:
     x, m, a = (sum(p.numel() for p in part.parameters()) for part in (model.x, model.m, model.action))
     assert x == stream_size(3072, 14336, 192, text=4096) == 4_999_787_712
     assert m == stream_size(1024, 4096, 192)
-    assert a == stream_size(768, 3072, 14) + (46 * 768 + 768) + (768 * 768 + 768)  # and what embeds proprioception
+    second, state = 768 * 768 + 768, (46 * 768 + 768) + (768 * 768 + 768)
+    assert a == stream_size(768, 3072, 14) + second + state  # actions and proprioception are embedded by MLPs
