@@ -59,7 +59,7 @@ class CollectConfig:
     """Processes."""
     setting: str = "clean"
     """clean or randomized."""
-    seed: int = 0
+    seed: int = seeds.DEMONSTRATIONS
     """First seed; --seed plus --episodes must stay below 200000, where Stage II's seeds begin."""
     full_size: bool = False
     """Record RoboTwin's 320x240 pictures instead of the `small` preset's (ten times slower)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ REPLAYED = (
 )
 DUAL_CLIP = 3.0  # largest ratio that a decision with a negative advantage is reckoned with
 WARM_UP = 0.1  # share of the training in which the learning rate rises
+RATIO_TOLERANCE = 1e-4  # of the likelihood ratio of decisions that the present weights have sampled
 CHECKED = 256  # decisions that the ratio and the divergence from Stage I are measured on
 
 
@@ -195,7 +197,14 @@ class Grpo:
         age = self.policy.version - rollouts["version"][counted][:, 0]
         metrics["updates_behind"].append(age.float().mean().item())
         if (age == 0).any():
-            metrics["ratio_error_fresh"].append(self.ratio_error(self._gather(replayed, rows[age == 0][:CHECKED])))
+            error = self.ratio_error(self._gather(replayed, rows[age == 0][:CHECKED]))
+            metrics["ratio_error_fresh"].append(error)
+            if error > RATIO_TOLERANCE:
+                warnings.warn(
+                    f"decisions of the present weights have likelihood ratios up to {error:.1e} off 1, where rounding "
+                    "makes 1e-6: what is recomputed is not what was sampled (update/ratio_error_fresh in TensorBoard)",
+                    stacklevel=2,
+                )
         for _ in range(self.config.epochs):
             for part in torch.randperm(len(rows)).split(self.config.minibatch):
                 decisions = self._gather(replayed, rows[part])

@@ -71,6 +71,13 @@ def test_fresh_and_stale_decisions_are_told_apart(policy: AimPolicy, act: Act) -
     assert learner.ratio_error(first.reshape(-1)) > 1e-2
 
 
+def test_a_likelihood_that_is_not_the_one_sampled_from_is_told(policy: AimPolicy, act: Act) -> None:
+    rollouts = with_advantage(act(policy, 4, 3))
+    rollouts["sample_log_prob"] += 0.01
+    with pytest.warns(UserWarning, match=r"likelihood ratios up to 1\.0e-02 off 1"):
+        Grpo(policy, GrpoConfig()).update(rollouts)
+
+
 def test_an_update_makes_good_chains_likelier_and_bad_ones_less_likely(policy: AimPolicy, act: Act) -> None:
     rollouts = with_advantage(act(policy, 8, 3))
     before = log_prob(policy, rollouts)
@@ -241,6 +248,7 @@ def test_a_policy_remembers_each_row_since_its_episode_began(
     torch.testing.assert_close(recomputed, sampled["sample_log_prob"], atol=1e-4, rtol=0)
 
 
+@pytest.mark.filterwarnings("ignore:decisions of the present weights")
 def test_a_ratio_of_thousands_has_no_gradient(policy: AimPolicy, act: Act) -> None:
     """A bad decision that has become far likelier since it was taken does not outshout the others."""
     rollouts = with_advantage(act(policy))
