@@ -117,10 +117,10 @@ def test_an_interpreter_may_be_named_from_here_or_from_home(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
-    (tmp_path / "venv").symlink_to(Path(sys.executable).parent)
-    name = Path(sys.executable).name
-    for python in (f"venv/{name}", f"~/venv/{name}"):
-        assert make(python=python).python == tmp_path / "venv" / name
+    (tmp_path / "venv").symlink_to(Path(sys.executable).parent.parent)  # whole: Python 3.12 wants its pyvenv.cfg
+    name = Path("venv", "bin", Path(sys.executable).name)
+    for python in (f"{name}", f"~/{name}"):
+        assert make(python=python).python == tmp_path / name
 
 
 def test_what_robotwin_prints_is_in_the_log_that_an_error_names(make: Make, checkout: FakeCheckout) -> None:
