@@ -76,6 +76,7 @@ VARIANTS: dict[str, Variant] = {
     # Controls: wrong maps, no place in the maps, and what no map can beat.
     "settled_other_decision": shaped("settled", "--maps", "other_decision"),
     "settled_other_scene": shaped("settled", "--maps", "other_scene"),
+    "best_so_far_other_scene": shaped("best_so_far", "--maps", "other_scene"),
     "additive_other_scene": shaped("additive", "--maps", "other_scene"),
     "additive_uniform": shaped("additive", "--maps", "uniform"),
     "privileged": shaped("privileged"),
