@@ -111,11 +111,17 @@ def die_with(parent: int, channel: socket.socket) -> None:
     if os.fork():
         return
     channel.close()  # its end is to be that of this process
-    stat = Path(f"/proc/{simulator}/stat")
-    with contextlib.suppress(OSError):  # it is gone
-        while os.getppid() == simulator and stat.read_text().rpartition(")")[2].split()[1] == str(parent):
+    with contextlib.suppress(OSError):  # one of them is gone
+        while os.getppid() == simulator and descends(simulator, parent):
             time.sleep(WATCH)
     os.killpg(0, signal.SIGKILL)
+
+
+def descends(process: int, ancestor: int) -> bool:
+    """Whether a process was started by another one, or by what that has started: PYTHON may be a script, too."""
+    while process not in (0, ancestor):
+        process = int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
+    return process == ancestor
 
 
 def serve(channel: socket.socket) -> None:

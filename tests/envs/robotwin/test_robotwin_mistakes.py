@@ -123,6 +123,17 @@ def test_an_interpreter_may_be_named_from_here_or_from_home(
         assert make(python=python).python == tmp_path / name
 
 
+def test_an_interpreter_may_be_a_script_that_starts_it(make: Make, checkout: FakeCheckout, tmp_path: Path) -> None:
+    plan_with_a_process(checkout)
+    (script := tmp_path / "python").write_text(f'#!/bin/sh\n{sys.executable} "$@"\n')  # without exec
+    script.chmod(0o755)
+    env = make(python=script)
+    env.restart(0)
+    assert env._worker is not None
+    env._worker._process.kill()  # the script's process alone
+    assert all(ended(pid) for pid in planners(checkout))
+
+
 def test_what_robotwin_prints_is_in_the_log_that_an_error_names(make: Make, checkout: FakeCheckout) -> None:
     (checkout.root / "envs" / "robot" / "planner.py").write_text("print('a hint for the user'); raise ValueError")
     log = sentence(make).split("log: ")[1].split(")")[0]
