@@ -30,7 +30,7 @@ class Checkout:
     configs: str
     """Folder of the task configurations, relative to `root`."""
     version: str
-    """The commit, or a digest of the code where there is no git or the code was changed."""
+    """The commit; a digest of the code with it where the code was changed, or alone where there is no git."""
 
 
 def open_checkout(root: Path, task: str) -> Checkout:
@@ -63,14 +63,13 @@ def open_checkout(root: Path, task: str) -> Checkout:
 
 
 def _version(root: Path, configs: str) -> str:
-    if (root / ".git").exists():
-        head, changed = (_git(root, *words) for words in (("rev-parse", "HEAD"), ("status", "--porcelain", "-uno")))
-        if head and not changed:
-            return head
+    head = _git(root, "rev-parse", "HEAD") if (root / ".git").exists() else None
+    if head and not _git(root, "status", "--porcelain", "-uno"):
+        return head
     digest = hashlib.sha256()
     for path in sorted([*(root / "envs").rglob("*.py"), *(root / configs).glob("*.yml")]):
         digest.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes())
-    return f"files-{digest.hexdigest()[:16]}"
+    return "-".join(filter(None, [head, f"files-{digest.hexdigest()[:16]}"]))
 
 
 def _git(root: Path, *words: str) -> str | None:

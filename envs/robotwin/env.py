@@ -147,7 +147,7 @@ class RoboTwinEnv(gym.Env[Observation, NDArray[np.float32]]):
         description = self._first_start()
         self.step_limit = int(description["step_limit"])
         self.embodiment = str(description["embodiment"])
-        name = [task, config, self.embodiment, self.checkout.version[:40], *(["evaluation"] if evaluation else [])]
+        name = [task, config, self.embodiment, self.checkout.version, *(["evaluation"] if evaluation else [])]
         self._book = SeedBook(*name)
         self.spaces = observation_spaces(self._sizes)
         self.observation_space: Any = gym.spaces.Dict({**self.spaces})  # typed as a space of spaces

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ from gymnasium.utils.env_checker import check_env
 
 from envs.errors import UserError
 from envs.robotwin import client
+from envs.robotwin.checkout import open_checkout
 from envs.robotwin.client import WorkerLost
 from envs.robotwin.env import STRIDE, RoboTwinEnv
 
@@ -89,6 +91,21 @@ def test_verdicts_hold_for_one_version_of_the_checkout(make: Make, checkout: Fak
     checkout.events()
     make().restart(0)
     assert "expert 0" in checkout.events()
+
+
+def test_the_version_names_the_commit_also_of_changed_code(checkout: FakeCheckout) -> None:
+    def git(*words: str) -> str:
+        command = ["git", "-C", str(checkout.root), "-c", "user.name=a", "-c", "user.email=b", *words]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    def version() -> str:
+        return open_checkout(checkout.root, "stack_blocks_two").version
+
+    for words in (["init"], ["add", "."], ["commit", "-m", "c"]):
+        git(*words)
+    assert version() == (commit := git("rev-parse", "HEAD"))
+    (checkout.configs / "demo_clean.yml").write_text("changed")
+    assert version().startswith(f"{commit}-files-")
 
 
 def test_an_expert_that_raises_does_not_solve_the_seed_and_is_never_asked_again(
