@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing as mp
+import os
 import signal
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from multiprocessing import resource_tracker
@@ -117,7 +119,16 @@ def children_ignore_ctrl_c() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+def _end_with(main_process: int) -> None:
+    """Ends this process soon after the main one, which may be killed while a request takes minutes here, or hangs."""
+    wait([main_process])
+    time.sleep(GOODBYE)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def _run(target: Callable[..., None], channel: Connection, *args: Any) -> None:
+    main_process = cast(Any, mp.parent_process()).sentinel
+    threading.Thread(target=_end_with, args=(main_process,), daemon=True).start()
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the main process is gone
         try:
             target(channel, *args)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import itertools
 import multiprocessing as mp
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -35,6 +37,7 @@ from envs.wrappers import FiniteObservations
 from . import faulty_worker
 from .pretend_gpu import PretendedGpu
 
+REPOSITORY = Path(__file__).parents[2]
 TINY = PRESETS["tiny"]
 CONFIG = RolloutConfig(
     task="click_bell",
@@ -254,6 +257,29 @@ def test_lost_workers_leave_nothing_behind(faults: int) -> None:
         with pytest.raises(WorkerLost):
             worker.answer(0.3)
     assert held() == before
+
+
+MAIN = """
+import os, time
+from aim_rl.workers import Worker
+from tests.aim_rl import faulty_worker
+worker = Worker(faulty_worker.answer)
+worker.ask(0)
+worker.answer(60.0)
+worker.ask("tear")
+print(worker._process.pid, flush=True)
+time.sleep(1000)
+"""
+
+
+def test_a_busy_worker_ends_with_the_main_process() -> None:
+    main = subprocess.Popen([sys.executable, "-c", MAIN], stdout=subprocess.PIPE, text=True, cwd=REPOSITORY)
+    assert main.stdout is not None
+    worker = psutil.Process(int(main.stdout.readline()))
+    main.kill()
+    main.wait()
+    psutil.wait_procs([worker], 30)
+    assert not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE
 
 
 def test_a_simulation_gone_wrong_is_noticed_where_it_happens() -> None:
