@@ -318,8 +318,7 @@ class RoboTwinEnv(gym.Env[Observation, NDArray[np.float32]]):
 
         Args:
             request: what is asked.
-            losses: what counts as that; by default also an exception of RoboTwin's, such as that memory ran out, after
-                which the process is ended.
+            losses: what counts as that; by default also an exception of RoboTwin's, after which the process is ended.
 
         Raises:
             WorkerLost, TaskFailed: the third process is lost too.

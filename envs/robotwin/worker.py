@@ -143,6 +143,8 @@ def serve(channel: socket.socket) -> None:
             traceback.print_exc()
             if missing := what_is_missing(error, simulator.missing if simulator else []):
                 send(channel, "refused", {"text": missing})
+            elif machine_failed(error):
+                os._exit(1)  # another process may have the memory; tidying up may hang on a GPU that is lost
             else:
                 send(channel, "failed", {"kind": type(error).__name__, "text": str(error)})
         else:
@@ -180,7 +182,7 @@ MACHINE = re.compile(
 )
 
 
-def machine_failed(error: Exception) -> bool:
+def machine_failed(error: BaseException) -> bool:
     """Whether memory ran out or the GPU failed, which says nothing about the scene."""
     return isinstance(error, MemoryError) or bool(MACHINE.search(f"{type(error).__name__}: {error}"))
 
