@@ -1,9 +1,9 @@
 """Interaction events of an episode, from the simulator's contacts: where grasps, placements and presses were.
 
 Rules (PAPER.md, "Value-map labels"): a pick is where the fingers touch the object when a grasp begins that then
-moves it; a place is the contact region between the object and its support once it rests there, and where the first
-of what a held container pours out lands; a press is where closed fingers, or a held tool, touch a fixed body, and
-where fingers touch a lid, door, drawer or lever when they begin to move it.
+moves it, or takes it over from the other arm; a place is the contact region between the object and its support once
+it rests there, and where the first of what a held container pours out lands; a press is where closed fingers, or a
+held tool, touch a fixed body, and where fingers touch a lid, door, drawer or lever when they begin to move it.
 """
 
 from __future__ import annotations
@@ -104,8 +104,8 @@ class ContactRecorder:
                 if body in self._links:
                     found += self._moves_link(arm, body)
                     continue
-                for start, end in self._spans(lambda f, key=(arm, body): f.fingers.get(key, (0,))[0] >= 2):
-                    if self._moved(body, start, end):
+                for start, end in self._grasps(arm, body):
+                    if self._moved(body, start, end) or self._takes_over(arm, body, start, end):
                         found += self._grasp(arm, body, start, end)
                 if not self._moved(body, 0, len(self._frames) - 1):
                     found += self._presses(arm, body)
@@ -121,6 +121,15 @@ class ContactRecorder:
             else:
                 spans.append((i, i))
         return spans
+
+    def _grasps(self, arm: str, body: str) -> list[tuple[int, int]]:
+        """Frame ranges in which both fingers of an arm touch a body."""
+        return self._spans(lambda f: f.fingers.get((arm, body), (0,))[0] >= 2)
+
+    def _takes_over(self, arm: str, body: str, start: int, end: int) -> bool:
+        """Whether the other arm held the body when a grasp began, and let go during it."""
+        other = kin.ARMS[1 - kin.ARMS.index(arm)]
+        return any(first < start <= last < end for first, last in self._grasps(other, body))
 
     def _moved(self, body: str, start: int, end: int) -> bool:
         path = np.array(self.poses[body][start : end + 1])[:, :3]
@@ -159,11 +168,12 @@ class ContactRecorder:
 
     def _pour(self, arm: str, body: str, start: int, end: int) -> Event | None:
         """Where the first thing that lay in a held container lands, at the frame in which it leaves the container."""
-        cargo = [other for other in self._bodies if (other, body) in self._frames[start].touches]
+        cargo = self._cargo(body, start)
         landings: list[tuple[int, int, str, str]] = []
         for piece in cargo:
-            left = max(i for i in range(start, end + 1) if (piece, body) in self._frames[i].touches)
-            if piece in FURNITURE or not self._moved(piece, start, left):
+            touched = [i for i in range(start, end + 1) if (piece, body) in self._frames[i].touches]
+            left = max(touched, default=start)
+            if not self._moved(piece, start, left):
                 continue
             landings += [
                 (frame, left, piece, support)
@@ -176,6 +186,13 @@ class ContactRecorder:
         frame, left, piece, support = min(landings)
         points = self._local(support, frame, self._frames[frame].touches[piece, support])
         return Event(PLACE, left, kin.ARMS.index(arm), support, points)
+
+    def _cargo(self, body: str, frame: int) -> list[str]:
+        """What touches a body at a frame, or touches what does: all that lies in a container, whatever is on top."""
+        touches, found = self._frames[frame].touches, [body]
+        for carrier in found:  # grows meanwhile
+            found += [a for a, b in touches if b == carrier and a not in (*found, *FURNITURE)]
+        return found[1:]
 
     def _presses(self, arm: str, body: str) -> list[Event]:
         """Touches of a body that never moves: each onset is a press."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from envs.tabletop import kinematics as kin
 from envs.tabletop.contacts import PICK, PLACE, PRESS, ContactRecorder
 from envs.tabletop.env import TabletopEnv
 from envs.tabletop.objects.__main__ import object_functions
@@ -74,16 +75,33 @@ def test_an_expert_leaves_these_events_and_no_others(task: str, expected: set[tu
     assert {(event.kind, event.body) for event in recorder.events()} == wanted
 
 
-def test_a_pour_is_placed_where_the_first_litter_lands_when_it_leaves_the_bin() -> None:
-    env = TabletopEnv("dump_bin_bigbin", head_size=(24, 32), wrist_size=(16, 16))
+def test_an_arm_that_takes_over_in_the_air_has_picked_too() -> None:
+    env = TabletopEnv("handover_mic", head_size=(24, 32), wrist_size=(16, 16))
     env.restart(100)
+    recorder = ContactRecorder(env.world)
+    recorder.record()
+    while not env.control(env.expert_action()):
+        assert env.steps < 100
+        recorder.record()
+    recorder.record()
+    giver, taker = recorder.events()  # the episode ends when the giver lets go, before the taker moves it
+    arms = [kin.ARMS[event.arm] for event in (giver, taker)]
+    assert giver.kind == taker.kind == PICK and arms == [env.task.giver, env.task.taker]  # type: ignore[attr-defined]
+
+
+# In the last two a ball lies on others alone, off the bin itself, when an arm takes the bin.
+@pytest.mark.parametrize(("setting", "seed"), [("clean", 100), ("clean", 9207), ("randomized", 9201)])
+def test_a_pour_is_placed_where_the_first_litter_lands_when_it_leaves_the_bin(setting: str, seed: int) -> None:
+    env = TabletopEnv("dump_bin_bigbin", setting, head_size=(24, 32), wrist_size=(16, 16))
+    env.restart(seed)
     recorder = ContactRecorder(env.world)
     recorder.record()
     while not env.control(env.expert_action()):
         assert env.steps < 300
         recorder.record()
     recorder.record()
-    *_, pour = recorder.events()
+    *before, pour = recorder.events()
+    assert {event.body for event in before} <= {"bin", "table"}
     dustbin, tipped = env.world.bodies["dustbin"], recorder.poses["bin"][pour.frame]
     assert (pour.kind, pour.arm, pour.body) == (PLACE, 0, "dustbin")
     assert np.all(np.abs(pour.points[:, :2]) < dustbin.points["corner"][:2]) and np.all(pour.points[:, 2] < 0.2)
