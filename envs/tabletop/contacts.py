@@ -26,6 +26,7 @@ BEGUN = 0.002  # m: a link has begun to move
 GAP = 3  # frames without contact that do not end a grasp
 REST_SPEED = 0.03  # m/s
 REST_WAIT = 25  # frames after a release in which the object must come to rest
+FALL = 0.1  # m: what falls so far is placed where it lands, even if it rolls on for longer
 FURNITURE = ("table", "wall")
 
 
@@ -153,18 +154,23 @@ class ContactRecorder:
         return events
 
     def _place(self, arm: str, body: str, end: int) -> Event | None:
-        """The placement after a grasp that ended at frame `end`, if the body came to rest on something."""
+        """The placement after a grasp that ended at `end`, if the body came to rest on something, or fell on it."""
+        landed: Event | None = None
         for frame in range(end, min(end + REST_WAIT, len(self._frames))):
             state = self._frames[frame]
             if any((other, body) in state.fingers for other in kin.ARMS if other != arm):
                 return None  # handed over
-            if (arm, body) in state.fingers or state.speed[body] > REST_SPEED:
+            if (arm, body) in state.fingers:
                 continue
             for support in self._bodies:
                 if support != "wall" and (body, support) in state.touches:
                     points = self._local(support, frame, state.touches[body, support])
-                    return Event(PLACE, min(end + 1, frame), kin.ARMS.index(arm), support, points)
-        return None
+                    place = Event(PLACE, min(end + 1, frame), kin.ARMS.index(arm), support, points)
+                    if state.speed[body] <= REST_SPEED:
+                        return place
+                    if landed is None and self.poses[body][end][2] - self.poses[body][frame][2] > FALL:
+                        landed = place
+        return landed
 
     def _pour(self, arm: str, body: str, start: int, end: int) -> Event | None:
         """Where the first thing that lay in a held container lands, at the frame in which it leaves the container."""
@@ -195,8 +201,15 @@ class ContactRecorder:
         return found[1:]
 
     def _presses(self, arm: str, body: str) -> list[Event]:
-        """Touches of a body that never moves: each onset is a press."""
+        """Touches of a body that never moves: each onset is a press, save by an arm that just put something down."""
         spans = self._spans(lambda f, key=(arm, body): key in f.fingers)
+        held = [
+            span
+            for other in self._bodies
+            if other not in (body, *FURNITURE)
+            for span in self._grasps(arm, other)
+            if self._moved(other, *span)
+        ]
         return [
             Event(
                 PRESS,
@@ -206,6 +219,7 @@ class ContactRecorder:
                 self._local(body, i, self._frames[i].fingers[arm, body][1]),
             )
             for i, _ in spans
+            if not any(start <= i <= end + REST_WAIT for start, end in held)
         ]
 
     def _moves_link(self, arm: str, body: str) -> list[Event]:
