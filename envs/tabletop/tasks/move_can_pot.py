@@ -63,7 +63,7 @@ class MoveCanPot(Task):
             beside
             and standing
             and self.skills.all_open()
-            and self.world.touching(self.can.name, "table")
+            and self.skills.rests_on(self.can, self.world.bodies["table"])
             and not self.world.fingers_on(self.can.name)
         )
 

@@ -58,7 +58,7 @@ class MovePillbottlePad(Task):
             np.all(offset < [ON_PAD, ON_PAD, HEIGHT])
             and self.skills.all_open()
             and self.bottle.rotation[2, 2] > 0.95
-            and self.world.touching(self.bottle.name, self.pad.name)
+            and self.skills.rests_on(self.bottle, self.pad)
             and not self.world.fingers_on(self.bottle.name)
         )
 

@@ -69,7 +69,7 @@ class PlaceBreadSkillet(Task):
             self.in_pan()
             and low > self.world.table_top + LIFTED
             and self.pan.rotation[2, 2] > 0.9
-            and self.world.touching(self.bread.name, self.pan.name)
+            and self.skills.rests_on(self.bread, self.pan)
             and not self.world.fingers_on(self.bread.name)
             and self.skills.is_open(self.arm)
         )

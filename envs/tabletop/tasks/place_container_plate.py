@@ -57,7 +57,7 @@ class PlaceContainerPlate(Task):
             np.all(offset < [ON_PLATE, ON_PLATE, HEIGHT])
             and self.skills.all_open()
             and self.container.rotation[2, 2] > 0.95
-            and self.world.touching(self.container.name, self.plate.name)
+            and self.skills.rests_on(self.container, self.plate)
             and not self.world.fingers_on(self.container.name)
         )
 

@@ -70,7 +70,7 @@ class PlaceDualShoes(Task):
         return bool(
             np.all(np.abs(body.position - self.goal(arm)) < IN_BOX)
             and angle_between(body.rotation, yawed(TOE_LEFT, np.eye(3))) < TURN
-            and self.world.touching(body.name, self.box.name)
+            and self.skills.rests_on(body, self.box)
             and not self.world.fingers_on(body.name)
         )
 

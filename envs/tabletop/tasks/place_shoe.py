@@ -57,7 +57,7 @@ class PlaceShoe(Task):
             np.all(offset < ON_MAT)
             and angle_between(self.shoe.rotation, yawed(TOE_LEFT, np.eye(3))) < TURN
             and self.skills.all_open()
-            and self.world.touching(self.shoe.name, self.mat.name)
+            and self.skills.rests_on(self.shoe, self.mat)
             and not self.world.fingers_on(self.shoe.name)
         )
 

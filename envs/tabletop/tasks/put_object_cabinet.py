@@ -62,7 +62,7 @@ class PutObjectCabinet(Task):
         inside = np.all(np.abs(place - drawer.point("inside"))[:2] < IN_DRAWER)
         raised = RAISED[0] < place[2] - self.height < RAISED[1]
         let_go = self.skills.is_open(self.arm) and not self.world.fingers_on(self.object.name)
-        return bool(inside and raised and let_go and self.world.touching(self.object.name, drawer.name))
+        return bool(inside and raised and let_go and self.skills.rests_on(self.object, drawer))
 
     def expert(self) -> Commands:
         skills, drawer = self.skills, self.cabinet.link
