@@ -138,6 +138,7 @@ class Tabletop:
         self.table_top = TABLE_TOP - (rng.uniform(0, TABLE_DROP) if randomized else 0.0)
         self.bodies: dict[str, Body] = {}
         self.clear_areas: list[Rectangle] = []
+        self.box_clutter = True  # whether clutter may be boxes; not where boxes are the task
         self._light()
         self._furniture()
         self.arms = {name: Arm(self.scene, name, self.friction) for name in kin.ARMS}
@@ -264,7 +265,7 @@ class Tabletop:
         look = material(tuple(self.rng.uniform(0.1, 1.0, 3)))
         half_height = self.rng.uniform(*CLUTTER_HEIGHT) / 2
         kind = self.rng.integers(3)
-        if kind == 0:
+        if kind == 0 or not self.box_clutter:
             add_cylinder(builder, radius, half_height, look, self.friction)
         else:
             half = (radius * 0.7, radius * (0.7 if kind == 1 else 0.35), half_height)
