@@ -18,9 +18,9 @@ COLOURS: dict[str, Colour] = {"red": (1.0, 0.0, 0.0), "green": (0.0, 1.0, 0.0), 
 STACK_TOLERANCE = (0.025, 0.025, 0.012)  # m, RoboTwin's
 
 
-def load_blocks(world: Tabletop, colours: tuple[str, ...], clear: float) -> list[Body]:
-    """Spawns 5 cm blocks in RoboTwin's ranges: off the middle, off each other, yaw within 0.75 rad."""
-    half = BLOCK_SIDE / 2
+def load_blocks(world: Tabletop, colours: tuple[str, ...], clear: float, side: float = BLOCK_SIDE) -> list[Body]:
+    """Spawns blocks in RoboTwin's ranges: off the middle, off each other, yaw within 0.75 rad."""
+    half = side / 2
     spots: list[Array] = []
     while len(spots) < len(colours):
         x = world.rng.uniform(-0.28, 0.28)
@@ -39,35 +39,35 @@ def load_blocks(world: Tabletop, colours: tuple[str, ...], clear: float) -> list
     return blocks
 
 
-def on_top(upper: Body, lower: Body, tolerance: tuple[float, float, float] = STACK_TOLERANCE) -> bool:
+def on_top(upper: Body, lower: Body, side: float = BLOCK_SIDE) -> bool:
     """RoboTwin's test: the upper block's centre is one side above the lower one's, within the tolerance."""
-    goal = lower.position + BLOCK_SIDE * UP
-    return bool(np.all(np.abs(upper.position - goal) < tolerance))
+    goal = lower.position + side * UP
+    return bool(np.all(np.abs(upper.position - goal) < STACK_TOLERANCE))
 
 
-def stacked(world: Tabletop, skills: Skills, blocks: list[Body]) -> bool:
+def stacked(world: Tabletop, skills: Skills, blocks: list[Body], side: float = BLOCK_SIDE) -> bool:
     """Success of a stacking task: each block on the one before, grippers open, no finger on any block.
 
     The last condition is ours: a block that is still pinched, or held in the air, is not stacked.
     """
     pairs = list(itertools.pairwise(blocks))
-    if not (skills.all_open() and all(on_top(upper, lower) for lower, upper in pairs)):
+    if not (skills.all_open() and all(on_top(upper, lower, side) for lower, upper in pairs)):
         return False
     supported = all(world.touching(upper.name, lower.name) for lower, upper in pairs)
     return supported and not any(world.fingers_on(block.name) for block in blocks)
 
 
-def stack_expert(skills: Skills, blocks: list[Body], base: Array) -> Commands:
+def stack_expert(skills: Skills, blocks: list[Body], base: Array, side: float = BLOCK_SIDE) -> Commands:
     """Carries the first block to `base` (m, world), then each next one on top; idle arms go home."""
     commands: Commands = {}
     goal = base
     for block in blocks:
         done = np.linalg.norm((block.position - goal)[:2]) < 0.012 and abs(block.position[2] - goal[2]) < 0.006
-        held_by = next((a for a in kin.ARMS if skills.holds(a, block.position + 0.004 * UP, BLOCK_SIDE)), None)
+        held_by = next((a for a in kin.ARMS if skills.holds(a, block.position + 0.004 * UP, side)), None)
         if not done or held_by:
-            commands = _carry(skills, block, BLOCK_SIDE, goal, held_by)
+            commands = _carry(skills, block, side, goal, held_by)
             break
-        goal = block.position + BLOCK_SIDE * UP
+        goal = block.position + side * UP
     return {arm: commands.get(arm) or skills.back_to_origin(arm) for arm in kin.ARMS}
 
 
@@ -104,6 +104,7 @@ def load_row(world: Tabletop, sides: list[float], looks: dict[str, Colour]) -> t
         free = all(np.linalg.norm(goal - spot) > 0.09 for goal in goals for spot in spots)
         if free and not _in_row([np.array(spot) for spot in spots], margin=0.02):
             break
+    world.box_clutter = False  # one could not tell which of the boxes belong in the row
     blocks = []
     for (name, look), side, spot in zip(looks.items(), sides, spots, strict=True):
         position, half = [*spot, world.table_top + side / 2 + 0.001], side / 2

@@ -9,7 +9,7 @@ from envs.tabletop.objects.parts import draw
 from envs.tabletop.scene import Body, Colour, Tabletop, add_cylinder, material
 
 METALS: tuple[Colour, ...] = ((0.85, 0.65, 0.2), (0.75, 0.76, 0.8), (0.8, 0.25, 0.2))
-HANDLE_COLOURS: tuple[Colour, ...] = ((0.75, 0.5, 0.25), (0.85, 0.2, 0.15), (0.15, 0.35, 0.75))
+HANDLES: dict[str, Colour] = {"wooden": (0.75, 0.5, 0.25), "red": (0.85, 0.2, 0.15), "blue": (0.15, 0.35, 0.75)}
 
 HANDLE_WIDTH = 0.022  # m, the hammer's handle
 HAMMER_MASS = 0.03  # kg; light, as in RoboTwin, and all of it in the head, so that the hammer stands on its face
@@ -35,8 +35,8 @@ def hammer(world: Tabletop, pose: sapien.Pose, name: str = "hammer") -> Body:
 
     Points: "face", the middle of the striking face; "grip", where the handle is held.
     """
-    scale = (1.0, 0.9)[int(world.rng.integers(2))]
-    steel, handle = material((0.22, 0.23, 0.26), 0.3), material(draw(world, HANDLE_COLOURS))
+    scale, length, colour = draw(world, (1.0, 0.9)), draw(world, (0.15, 0.165, 0.18)), draw(world, tuple(HANDLES))
+    steel, handle = material((0.22, 0.23, 0.26), 0.3), material(HANDLES[colour])
     middle = 0.042 * scale  # m, height of the handle above the striking face
     builder = world.scene.create_actor_builder()
     add_cylinder(builder, 0.026 * scale, 0.016, steel, world.friction, height=0.016)
@@ -44,7 +44,6 @@ def hammer(world: Tabletop, pose: sapien.Pose, name: str = "hammer") -> Body:
     builder.add_box_visual(sapien.Pose([0, 0, middle]), half, steel)
     builder.add_box_collision(sapien.Pose([0, 0, middle]), half, world.friction)
     add_cylinder(builder, 0.022 * scale, 0.009, steel, world.friction, height=2 * middle - 0.009)
-    length = 0.17 * scale
     half = (HANDLE_WIDTH / 2, length / 2, HANDLE_WIDTH / 2)
     centre = sapien.Pose([0, -length / 2 - half[0] / 2, middle])
     builder.add_box_visual(centre, half, handle)
@@ -52,5 +51,6 @@ def hammer(world: Tabletop, pose: sapien.Pose, name: str = "hammer") -> Body:
     builder.set_mass_and_inertia(HAMMER_MASS, sapien.Pose([0, -0.004, middle]), [1e-4, 1e-4, 1e-4])
     made = world.add(name, builder, pose)
     made.points["face"] = np.zeros(3)
-    made.points["grip"] = np.array([0.0, -0.115 * scale, middle])
+    made.points["grip"] = np.array([0.0, -0.68 * length, middle])
+    made.colour = colour
     return made

@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from envs.tabletop import kinematics as kin
+from envs.tabletop.objects.parts import PALETTE, draw
 from envs.tabletop.objects.tools import HANDLE_WIDTH, hammer
 from envs.tabletop.scene import upright
 from envs.tabletop.skills import UP, directed
 from envs.tabletop.task import Commands, Task
 
-HALF = 0.025  # m, the block's
+HALVES, COLOURS = (0.021, 0.025), ("red", "green", "blue", "yellow", "purple")  # m, the block's
 PITCH = 1.0  # rad below the horizon: reaches the far blocks with the handle level
 ON_BLOCK = 0.02  # m
 
@@ -20,22 +21,22 @@ class BeatBlockHammer(Task):
     step_limit = 400
     instructions = (
         "beat the block with the hammer",
-        "pick up the hammer and hit the red block",
+        "pick up the hammer and hit the {colour} block",
         "grab the hammer by its handle and bring its head down on the block",
-        "take the hammer and strike the block",
-        "hit the red block with the head of the hammer",
+        "take the hammer with the {handle} handle and strike the block",
+        "hit the {colour} block with the head of the hammer",
         "use the {arm} arm to grab the hammer and beat the block",
         "lift the hammer with the {arm} arm and bring it down on the block",
         "pound the block with the hammer",
-        "grasp the hammer's handle and tap the red block",
-        "knock on the red block with the hammer",
+        "grasp the hammer's handle and tap the {colour} block",
+        "knock on the {colour} block with the hammer",
     )
     unseen_instructions = (
-        "give the red cube a blow with the hammer",
+        "give the {colour} cube a blow with the hammer",
         "let the hammer's face land on the block",
         "with the {arm} hand, hammer the block",
         "the block should be struck by the hammer",
-        "raise the hammer over the red cube and lower it onto it",
+        "raise the hammer over the {colour} cube and lower it onto it",
     )
 
     def load(self) -> None:
@@ -46,15 +47,16 @@ class BeatBlockHammer(Task):
             spot = self.rng.uniform([-0.25, -0.05], [0.25, 0.15])
             if abs(spot[0]) >= 0.05 and np.linalg.norm(spot - self.hammer.position[:2]) > 0.07:
                 break
-        position = [*spot, top + HALF]
-        yaw = self.rng.uniform(-0.5, 0.5)
-        self.block = self.world.box("block", (HALF, HALF, HALF), position, (1.0, 0.0, 0.0), yaw, static=True)
+        self.half, colour, yaw = draw(self.world, HALVES), draw(self.world, COLOURS), self.rng.uniform(-0.5, 0.5)
+        position, half = [*spot, top + self.half], (self.half, self.half, self.half)
+        self.block = self.world.box("block", half, position, PALETTE[colour], yaw, static=True)
+        self.block.colour = colour
         self.arm = self.skills.side(self.block)
         self.world.keep_clear(spot, 0.07)
         self.world.keep_clear(np.array([0.0, -0.08]), 0.13)
 
     def slots(self) -> dict[str, str]:
-        return {"arm": self.arm}
+        return {"arm": self.arm, "colour": self.block.colour, "handle": self.hammer.colour}
 
     def success(self) -> bool:
         face, block = self.hammer.point("face"), self.block.position
@@ -65,7 +67,7 @@ class BeatBlockHammer(Task):
         commands = {arm: self.skills.back_to_origin(arm) for arm in kin.ARMS}
         grip = self.hammer.point("grip")
         if self.skills.holds(self.arm, grip, HANDLE_WIDTH):
-            goal = self.block.position + (HALF - 0.005) * UP
+            goal = self.block.position + (self.half - 0.005) * UP
             rotation = self.skills.reaching(self.arm, self.block.position, PITCH)
             commands[self.arm] = self.skills.carry(self.arm, self.hammer.point("face"), goal, rotation)
         else:

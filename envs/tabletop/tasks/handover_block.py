@@ -1,17 +1,19 @@
-"""RoboTwin's handover_block: the left arm hands a long block to the right arm, which stands it on the blue pad."""
+"""RoboTwin's handover_block: the left arm hands a long block to the right arm, which stands it on the pad."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from envs.tabletop.objects.parts import PALETTE, draw
 from envs.tabletop.skills import CLOSED, OPEN, UP, Command, directed
 from envs.tabletop.task import Commands, Task
 
-HALF, HALF_HEIGHT = 0.03, 0.1  # m, the long block's
+HALVES, HALF_HEIGHTS = (0.026, 0.03), (0.09, 0.1)  # m, the long block's; RoboTwin's are the larger
+COLOURS, PAD_COLOURS = ("red", "orange", "purple", "pink"), ("blue", "teal", "green", "black")
 PAD = (0.05, 0.05, 0.005)  # m
 ON_PAD, HEIGHT = 0.03, 0.01  # m, RoboTwin's
 HANDOVER = np.array([0.0, -0.1, 0.16])  # m, the block's centre above the table
-UPPER, LOWER = np.array([0.0, 0.0, 0.07]), np.array([0.0, 0.0, 0.0])  # m, where left and right hold it
+UPPER = 0.7  # of the half height: where the left arm holds the block, above its middle, the right arm's place
 PREGRASP = 0.12  # m
 
 
@@ -19,69 +21,80 @@ class HandoverBlock(Task):
     name = "handover_block"
     step_limit = 800
     instructions = (
-        "hand the red block over from the left arm to the right arm and put it on the blue pad",
+        "hand the {colour} block over from the left arm to the right arm and put it on the {pad} pad",
         "pick up the long block with the left arm, pass it to the right arm and place it on the pad",
-        "use both arms to move the red block to the blue target",
-        "take the red block on the left, hand it to the right arm and stand it on the blue pad",
+        "use both arms to move the {colour} block to the {pad} target",
+        "take the {colour} block on the left, hand it to the right arm and stand it on the {pad} pad",
         "grab the block with the left gripper, let the right gripper take over and put it on the pad",
-        "pass the long red block from left to right and set it on the blue square",
-        "left arm picks the block, right arm places it on the blue pad",
-        "hand over the red block and stand it on the pad",
-        "lift the red block, change hands and put it down on the blue pad",
-        "let both arms work together to bring the block to the blue pad",
+        "pass the long {colour} block from left to right and set it on the {pad} square",
+        "left arm picks the block, right arm places it on the {pad} pad",
+        "hand over the {colour} block and stand it on the pad",
+        "lift the {colour} block, change hands and put it down on the {pad} pad",
+        "let both arms work together to bring the block to the {pad} pad",
     )
     unseen_instructions = (
         "the left hand fetches the block and the right hand stands it on the pad",
-        "get the tall red block onto the blue square with a hand-over",
+        "get the tall {colour} block onto the {pad} square with a hand-over",
         "swap the block between the grippers in mid-air and finish on the pad",
-        "the block on the left belongs on the blue pad on the right",
-        "transfer the red bar from one arm to the other and set it upright on the target",
+        "the block on the left belongs on the {pad} pad on the right",
+        "transfer the {colour} bar from one arm to the other and set it upright on the target",
     )
 
     def load(self) -> None:
         top = self.world.table_top
         spot = self.rng.uniform([-0.25, 0.0], [-0.05, 0.25])
         yaw = 2 * np.arctan2(0.195, 0.981) + self.rng.uniform(-0.2, 0.2)
-        half = (HALF, HALF, HALF_HEIGHT)
-        self.block = self.world.box("block", half, [*spot, top + HALF_HEIGHT + 0.001], (1.0, 0.0, 0.0), yaw)
-        pad = self.rng.uniform([0.1, 0.15], [0.25, 0.2])
-        self.pad = self.world.box("pad", PAD, [*pad, top], (0.0, 0.0, 1.0), static=True)
+        half, self.half_height = draw(self.world, HALVES), draw(self.world, HALF_HEIGHTS)
+        colour, position = draw(self.world, COLOURS), [*spot, top + self.half_height + 0.001]
+        self.block = self.world.box("block", (half, half, self.half_height), position, PALETTE[colour], yaw)
+        self.block.width, self.block.colour = 2 * half, colour
+        pad, colour = self.rng.uniform([0.1, 0.15], [0.25, 0.2]), draw(self.world, PAD_COLOURS)
+        self.pad = self.world.box("pad", PAD, [*pad, top], PALETTE[colour], static=True)
+        self.pad.colour = colour
         self.world.keep_clear(spot, 0.1)
         self.world.keep_clear(pad, 0.1)
+
+    def slots(self) -> dict[str, str]:
+        return {"colour": self.block.colour, "pad": self.pad.colour}
 
     @property
     def goal(self) -> np.ndarray:
         """Where the block's centre belongs (m, world)."""
-        return self.pad.position + (PAD[2] + HALF_HEIGHT) * UP
+        return self.pad.position + (PAD[2] + self.half_height) * UP
+
+    @property
+    def upper(self) -> np.ndarray:
+        """Where the left arm holds the block (m, world)."""
+        return self.block.position + UPPER * self.half_height * UP
 
     def success(self) -> bool:
         """RoboTwin's predicate on the block's underside, and it stands there, let go."""
-        offset = self.block.position - self.block.rotation[:, 2] * HALF_HEIGHT - self.goal
-        offset[2] += HALF_HEIGHT
+        offset = self.block.position - self.block.rotation[:, 2] * self.half_height - self.goal
+        offset[2] += self.half_height
         placed = np.all(np.abs(offset) < [ON_PAD, ON_PAD, HEIGHT])
         return bool(
             placed
             and self.skills.is_open("right")
-            and self.world.touching(self.block.name, self.pad.name)
+            and self.skills.rests_on(self.block, self.pad)
             and not self.world.fingers_on(self.block.name)
         )
 
     def expert(self) -> Commands:
         skills, block = self.skills, self.block
         held = {
-            "left": skills.holds("left", block.position + UPPER, 2 * HALF),
-            "right": skills.holds("right", block.position + LOWER, 2 * HALF),
+            "left": skills.holds("left", self.upper, block.width),
+            "right": skills.holds("right", block.position, block.width),
         }
         if held["right"]:
             return self._place(held["left"])
         if held["left"]:
             return self._hand_over()
         if block.position[0] < 0.05:
-            pick = self._grasp("left", block.position + UPPER)
+            pick = self._grasp("left", self.upper)
             return {"left": pick, "right": skills.back_to_origin("right")}
         return {
             "left": skills.back_to_origin("left"),
-            "right": self._grasp("right", block.position + LOWER),
+            "right": self._grasp("right", block.position),
         }
 
     def _grasp(self, arm: str, point: np.ndarray) -> Command:
@@ -97,9 +110,9 @@ class HandoverBlock(Task):
         middle = np.array([*HANDOVER[:2], self.world.table_top + HANDOVER[2]])
         rotation = directed(-np.pi / 4, 0.0)
         if np.linalg.norm(self.block.position - middle) < 0.012:
-            right = self.skills.grasp("right", self.block.position + LOWER, rotation, PREGRASP, along=-rotation[:, 0])
+            right = self.skills.grasp("right", self.block.position, rotation, PREGRASP, along=-rotation[:, 0])
         else:
-            right = Command(middle + LOWER - PREGRASP * rotation[:, 0], rotation, OPEN)
+            right = Command(middle - PREGRASP * rotation[:, 0], rotation, OPEN)
         left = self.skills.carry("left", self.block.position, middle, directed(np.pi / 4, 0.0))
         return {"left": left, "right": right}
 

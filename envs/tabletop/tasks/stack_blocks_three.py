@@ -5,7 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from envs.tabletop.blocks import BLOCK_SIDE, load_blocks, stack_expert, stacked
+from envs.tabletop.objects.parts import draw
 from envs.tabletop.task import Commands, Task
+
+SIDES = (0.042, 0.046, BLOCK_SIDE)  # m
 
 
 class StackBlocksThree(Task):
@@ -32,11 +35,12 @@ class StackBlocksThree(Task):
     )
 
     def load(self) -> None:
-        self.blocks = load_blocks(self.world, ("red", "green", "blue"), clear=0.07)
+        self.side = draw(self.world, SIDES)
+        self.blocks = load_blocks(self.world, ("red", "green", "blue"), clear=0.07, side=self.side)
 
     def success(self) -> bool:
-        return stacked(self.world, self.skills, self.blocks)
+        return stacked(self.world, self.skills, self.blocks, self.side)
 
     def expert(self) -> Commands:
-        base = np.array([0.0, -0.13, self.world.table_top + BLOCK_SIDE / 2])
-        return stack_expert(self.skills, self.blocks, base)
+        base = np.array([0.0, -0.13, self.world.table_top + self.side / 2])
+        return stack_expert(self.skills, self.blocks, base, self.side)
