@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from typing import ClassVar
 
 import numpy as np
@@ -56,6 +57,12 @@ def closeness(offset: NDArray[np.floating]) -> float:
     return float(1 - np.tanh(np.linalg.norm(offset) / 0.1))
 
 
+def listed(words: Iterable[str]) -> str:
+    """The words in a sentence, each once: "red, green and blue"."""
+    *most, last = dict.fromkeys(words)
+    return f"{', '.join(most)} and {last}" if most else last
+
+
 def task_class(name: str) -> type[Task]:
     """The class defined in envs/tabletop/tasks/<name>.py."""
     module = importlib.import_module(f"envs.tabletop.tasks.{name}")
@@ -65,4 +72,4 @@ def task_class(name: str) -> type[Task]:
     return found
 
 
-__all__ = ["Command", "Commands", "Skills", "Task", "closeness", "task_class"]
+__all__ = ["Command", "Commands", "Skills", "Task", "closeness", "listed", "task_class"]

@@ -14,7 +14,7 @@ CUP_COLOURS: tuple[Colour, ...] = (
     (0.9, 0.75, 0.2),
     (0.85, 0.35, 0.3),
 )
-COASTER_COLOURS: tuple[Colour, ...] = ((0.45, 0.28, 0.14), (0.2, 0.2, 0.22), (0.15, 0.4, 0.3))
+COASTERS: dict[str, Colour] = {"brown": (0.45, 0.28, 0.14), "black": (0.2, 0.2, 0.22), "green": (0.15, 0.4, 0.3)}
 CUP_COLOUR_NAMES = ("white", "blue", "yellow", "red")
 CUP_SIDES, CUP_WALL = 12, 0.004  # m
 BOWL_RADII, BOWL_HEIGHTS = (0.058, 0.064, 0.07), (0.05, 0.056)  # m
@@ -41,12 +41,13 @@ def cup(world: Tabletop, pose: sapien.Pose, name: str = "cup") -> Body:
 def coaster(world: Tabletop, pose: sapien.Pose, name: str = "coaster") -> Body:
     """A round coaster, fixed to the table; point "top" is the middle of its upper side."""
     builder = world.scene.create_actor_builder()
-    look = draw(world, COASTER_COLOURS)
+    colour = draw(world, tuple(COASTERS))
+    look = COASTERS[colour]
     rim: Colour = (look[0] * 0.5, look[1] * 0.5, look[2] * 0.5)
     add_cylinder(builder, 0.05, 0.003, material(rim), world.friction, height=0.003)
     add_cylinder(builder, 0.042, 0.003, material(look), None, height=0.0032)
     made = world.add(name, builder, pose, static=True)
-    made.points["top"] = np.array([0.0, 0.0, 0.006])
+    made.points["top"], made.colour = np.array([0.0, 0.0, 0.006]), colour
     return made
 
 

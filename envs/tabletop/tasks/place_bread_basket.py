@@ -10,7 +10,7 @@ from envs.tabletop.objects.containers import bread_basket
 from envs.tabletop.objects.food import bread
 from envs.tabletop.scene import Body
 from envs.tabletop.skills import UP
-from envs.tabletop.task import Commands, Task
+from envs.tabletop.task import Commands, Task, listed
 
 IN_BASKET = 0.05  # m, RoboTwin's
 APART = 0.03  # m, of each piece from the middle of the basket
@@ -59,7 +59,7 @@ class PlaceBreadBasket(Task):
 
     def slots(self) -> dict[str, str]:
         arms = "both arms" if len(set(self.arms)) == 2 else f"the {self.arms[0]} arm"
-        return {"colours": " and ".join(sorted({b.colour for b in self.breads})), "arms": arms}
+        return {"colours": listed(b.colour for b in self.breads), "arms": arms}
 
     def inside(self, piece: Body) -> bool:
         """RoboTwin's predicate for one piece, below the basket's edge."""

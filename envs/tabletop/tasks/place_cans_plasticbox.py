@@ -9,7 +9,7 @@ from envs.tabletop.errands import Errand, in_turn
 from envs.tabletop.objects.containers import plastic_box
 from envs.tabletop.objects.tableware import can
 from envs.tabletop.skills import UP
-from envs.tabletop.task import Commands, Task
+from envs.tabletop.task import Commands, Task, listed
 
 AT_PLACE = 0.04  # m, RoboTwin's
 PITCH = 1.3  # rad below the horizon
@@ -50,8 +50,7 @@ class PlaceCansPlasticbox(Task):
             self.world.keep_clear(spot, 0.11)
 
     def slots(self) -> dict[str, str]:
-        colours = " and ".join(dict.fromkeys(body.colour for body in self.cans.values()))
-        return {"box": self.box.colour, "colours": colours}
+        return {"box": self.box.colour, "colours": listed(body.colour for body in self.cans.values())}
 
     def at_place(self, arm: str) -> bool:
         """RoboTwin's predicate for one can, and it stands on the floor of the box."""

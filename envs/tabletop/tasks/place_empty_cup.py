@@ -18,18 +18,18 @@ class PlaceEmptyCup(Task):
     step_limit = 500
     instructions = (
         "place the empty cup on the coaster",
-        "pick up the cup and put it on the coaster",
+        "pick up the {colour} cup and put it on the {coaster} coaster",
         "set the cup down in the middle of the coaster",
         "move the cup onto the coaster",
-        "grab the empty cup and place it on the round mat",
+        "grab the empty {colour} cup and place it on the round mat",
         "use the {arm} arm to put the cup on the coaster",
         "take the cup with the {arm} arm and set it on the coaster",
-        "carry the cup to the coaster",
+        "carry the cup to the {coaster} coaster",
         "lift the cup and lower it onto the coaster",
-        "put the empty cup where the coaster is",
+        "put the {colour} cup where the coaster is",
     )
     unseen_instructions = (
-        "the coaster should end up under the cup",
+        "the {coaster} coaster should end up under the {colour} cup",
         "bring the cup over to its coaster and let go",
         "with the {arm} hand, stand the cup on the coaster",
         "give the cup a coaster to stand on",
@@ -50,7 +50,7 @@ class PlaceEmptyCup(Task):
         self.world.keep_clear(spot, 0.1)
 
     def slots(self) -> dict[str, str]:
-        return {"arm": self.arm}
+        return {"arm": self.arm, "colour": self.cup.colour, "coaster": self.coaster.colour}
 
     def success(self) -> bool:
         """RoboTwin's predicate, and the cup stands on the coaster, let go."""
@@ -59,7 +59,7 @@ class PlaceEmptyCup(Task):
         return bool(
             placed
             and self.skills.all_open()
-            and self.world.touching(self.cup.name, self.coaster.name)
+            and self.skills.rests_on(self.cup, self.coaster)
             and not self.world.fingers_on(self.cup.name)
         )
 

@@ -10,7 +10,7 @@ from envs.tabletop.dustbin import in_dustbin, load_dustbin
 from envs.tabletop.objects.tableware import bottle
 from envs.tabletop.scene import Body
 from envs.tabletop.skills import Grip
-from envs.tabletop.task import Commands, Task
+from envs.tabletop.task import Commands, Task, listed
 
 APART = 0.13  # m, RoboTwin's
 RELAY = np.array([-0.04, -0.13])  # m, where the right arm leaves a bottle for the left one
@@ -58,7 +58,7 @@ class PutBottlesDustbin(Task):
         self.world.keep_clear(RELAY, 0.1)
 
     def slots(self) -> dict[str, str]:
-        return {"bin": self.dustbin.colour, "colours": " and ".join(dict.fromkeys(b.colour for b in self.bottles))}
+        return {"bin": self.dustbin.colour, "colours": listed(b.colour for b in self.bottles)}
 
     def success(self) -> bool:
         """RoboTwin's predicate, and every bottle has come to rest in the dustbin."""

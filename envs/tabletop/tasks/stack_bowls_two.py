@@ -12,7 +12,7 @@ from envs.tabletop.errands import Errand, in_turn
 from envs.tabletop.objects.tableware import bowl
 from envs.tabletop.scene import Body
 from envs.tabletop.skills import UP
-from envs.tabletop.task import Commands, Task
+from envs.tabletop.task import Commands, Task, listed
 
 MIDDLE = np.array([0.0, -0.1])  # m, where the lowest bowl goes
 OFF_AXIS, HEIGHT = 0.04, 0.02  # m, RoboTwin's
@@ -62,7 +62,7 @@ class StackBowlsTwo(Task):
 
     def slots(self) -> dict[str, str]:
         arms = "both arms" if len(set(self.arms)) == 2 else f"the {self.arms[0]} arm"
-        return {"colours": " and ".join(dict.fromkeys(b.colour for b in self.bowls)), "arms": arms}
+        return {"colours": listed(b.colour for b in self.bowls), "arms": arms}
 
     def success(self) -> bool:
         """RoboTwin's predicate, and each upright bowl stands in another, let go."""
