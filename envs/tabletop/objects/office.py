@@ -275,6 +275,13 @@ def payment_sign(world: Tabletop, pose: sapien.Pose, name: str = "payment_sign")
         at = [(column - (cells - 1) / 2) * cell, -thick - 0.0006, middle + ((cells - 1) / 2 - row) * cell]
         parts.box((cell / 2, 0.0004, cell / 2), at, DARK, solid=False)
     parts.box((0.6 * half, 0.0008, 0.003), [0, -thick, 0.018], DARK, solid=False)
+    back = [0, thick, 0.55 * height]  # with a bank card on it, so that a sign is seen from behind, too
+    parts.box((0.78 * half, 0.0005, 0.5 * half), back, PALETTE["white"] if colour != "white" else STEEL, solid=False)
+    parts.box((0.66 * half, 0.0008, 0.38 * half), back, PALETTE["teal"], solid=False)
+    parts.box((0.66 * half, 0.0011, 0.08 * half), np.add(back, [0, 0, 0.16 * half]), DARK, solid=False)
+    parts.box(
+        (0.1 * half, 0.0011, 0.08 * half), np.add(back, [-0.4 * half, 0, -0.12 * half]), PALETTE["yellow"], solid=False
+    )
     made = parts.build(name, pose)
     made.points = points(grip=[0, 0, height - 0.016], top=[0, 0, height])
     made.width, made.colour = 2 * thick, colour
@@ -360,13 +367,16 @@ def remote_control(world: Tabletop, pose: sapien.Pose, name: str = "remote_contr
 def hand_bell(world: Tabletop, pose: sapien.Pose, name: str = "hand_bell") -> Body:
     """A small bell with an upright handle. Points: "grip", on the handle; "top"."""
     radius, handle = draw(world, (0.028, 0.032)), draw(world, (0.008, 0.01))
-    colour = draw(world, ("golden", "grey", "red"))
-    look = {"golden": (0.85, 0.65, 0.2), "grey": STEEL}.get(colour) or PALETTE[colour]
+    colour = draw(world, ("golden", "grey", "copper"))
+    look = {"golden": (0.85, 0.65, 0.2), "grey": STEEL, "copper": (0.72, 0.42, 0.28)}[colour]
     parts = Parts(world)
     for share, low, high in ((1.0, 0.0, 0.006), (0.85, 0.006, 0.018), (0.7, 0.018, 0.03), (0.5, 0.03, 0.036)):
-        parts.cylinder(share * radius, high - low, [0, 0, low], shade(look, 0.7 + 0.3 * share))
+        parts.cylinder(share * radius, high - low, [0, 0, low], look)
+    parts.sphere(0.9 * radius, [0, 0, 0.014], look, solid=False)  # a smooth dome over these steps
+    parts.cylinder(1.08 * radius, 0.005, [0, 0, 0.001], shade(look, 0.6), solid=False)
+    parts.cylinder(1.4 * handle, 0.003, [0, 0, 0.036], shade(look, 0.6), solid=False)
     parts.density = 150
-    parts.cylinder(handle, 0.044, [0, 0, 0.036], WOOD)
+    parts.cylinder(handle, 0.044, [0, 0, 0.036], DARK)
     made = parts.build(name, pose)
     made.points, made.width, made.colour = points(grip=[0, 0, 0.064], top=[0, 0, 0.08]), 2 * handle, colour
     return made
