@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import sapien
@@ -9,7 +11,9 @@ import sapien
 from envs.tabletop import kinematics as kin
 from envs.tabletop.blocks import on_top
 from envs.tabletop.env import SETTINGS, TabletopEnv
+from envs.tabletop.scene import Body
 from envs.tabletop.skills import DOWN, UP, Command, next_joints
+from envs.tabletop.task import listed
 from envs.tabletop.tasks import task_names
 from envs.wrappers import ChunkEnv
 
@@ -94,6 +98,11 @@ def test_a_seed_picks_a_wording_and_unseen_ones_are_kept_apart(task: str) -> Non
             drawn[kind].add(env.instruction)
         assert len(drawn[kind]) >= 2
     assert not drawn["seen"] & drawn["unseen"]
+
+
+def test_colours_are_listed_as_one_says_them() -> None:
+    assert listed(["red", "red"]) == "red" and listed(["red", "blue", "red"]) == "red and blue"
+    assert listed(["red", "blue", "green"]) == "red, blue and green"
 
 
 def test_the_expert_recovers_when_its_block_is_taken_away() -> None:
@@ -209,6 +218,36 @@ def test_clutter_keeps_off_the_task() -> None:
         places = [bodies["red_block"].position, bodies["green_block"].position, np.array([0.0, -0.13, 0.0])]
         for body in clutter:
             assert all(np.abs(body.position - place)[:2].max() > 0.07 for place in places)
+
+
+def test_no_clutter_could_belong_in_a_row_of_blocks() -> None:
+    for seed in range(3):
+        env = start("blocks_ranking_size", seed, "randomized")
+        clutter = [body for name, body in env.world.bodies.items() if name.startswith("clutter")]
+        shapes = [shape for body in clutter for shape in looks(body)]
+        assert shapes and all(isinstance(shape, sapien.render.RenderShapeCylinder) for shape in shapes)
+
+
+# RoboTwin's one size of block is what the checkpoint of stack_blocks_two was trained on.
+@pytest.mark.parametrize("task", [name for name in task_names() if name != "stack_blocks_two"])
+def test_a_task_draws_several_instances_of_what_it_is_about(task: str) -> None:
+    drawn = set()
+    for seed in range(8):
+        env = start(task, seed)
+        bodies = [body for name, body in env.world.bodies.items() if name not in ("table", "wall")]
+        drawn.add(str([[(sizes(shape), shape.material.base_color) for shape in looks(body)] for body in bodies]))
+    assert len(drawn) >= 2
+
+
+def looks(body: Body) -> list[Any]:
+    """What is seen of a body."""
+    seen: Any = body.entity.find_component_by_type(sapien.render.RenderBodyComponent)
+    return seen.render_shapes
+
+
+def sizes(shape: Any) -> list[Any]:
+    """The sizes (m) of a box, cylinder, capsule or sphere."""
+    return [str(getattr(shape, name)) for name in ("half_size", "radius", "half_length") if hasattr(shape, name)]
 
 
 @pytest.mark.parametrize("task", ["stack_blocks_two", "click_bell"])
