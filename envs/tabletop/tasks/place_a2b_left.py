@@ -54,6 +54,7 @@ class PlaceA2BLeft(Task):
             low, high = (-0.1, 0.1) if inner else (0.18, 0.23)
             x, y = self.rng.uniform(low, high), self.rng.uniform(-0.2, 0.0)
             target = np.array([x if inner else -self.sign * x, y])
+            # RoboTwin's is not beside its target yet; ours always because of its y
             if np.linalg.norm(target - spot) > 0.13 and abs(target[1] - spot[1]) > 0.1 and abs(spot[0]) > 0.03:
                 break
         self.kinds = [str(self.rng.choice(list(OBJECTS)))]

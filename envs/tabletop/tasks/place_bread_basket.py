@@ -46,7 +46,7 @@ class PlaceBreadBasket(Task):
         self.world.keep_clear(spot, 0.17)
         self.breads: list[Body] = []
         spots: list[np.ndarray] = []
-        while len(spots) < 2:
+        while len(spots) < 2:  # RoboTwin: from 0.15, 0.1 apart, where our basket and breads would meet
             spot = self.rng.uniform([-0.27, -0.2], [0.27, 0.05])
             if abs(spot[0]) >= 0.19 and all(np.linalg.norm(spot - other) > 0.13 for other in spots):
                 spots.append(spot)
