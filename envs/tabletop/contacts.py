@@ -25,8 +25,7 @@ MOVED = 0.01  # m: a grasp counts when it moved the object
 BEGUN = 0.002  # m: a link has begun to move
 GAP = 3  # frames without contact that do not end a grasp
 REST_SPEED = 0.03  # m/s
-REST_WAIT = 25  # frames after a release in which the object must come to rest
-FALL = 0.1  # m: what falls so far is placed where it lands, even if it rolls on for longer
+REST_WAIT = 25  # frames after a release in which the object should come to rest
 FURNITURE = ("table", "wall")
 
 
@@ -154,23 +153,22 @@ class ContactRecorder:
         return events
 
     def _place(self, arm: str, body: str, end: int) -> Event | None:
-        """The placement after a grasp that ended at `end`, if the body came to rest on something, or fell on it."""
-        landed: Event | None = None
-        for frame in range(end, min(end + REST_WAIT, len(self._frames))):
+        """The placement after a grasp that ended at frame `end`, if the body came to rest on something.
+
+        What still swings or rolls when the wait is over is placed where it is then.
+        """
+        last = end + REST_WAIT - 1
+        for frame in range(end, min(last + 1, len(self._frames))):
             state = self._frames[frame]
             if any((other, body) in state.fingers for other in kin.ARMS if other != arm):
                 return None  # handed over
-            if (arm, body) in state.fingers:
+            if (arm, body) in state.fingers or (state.speed[body] > REST_SPEED and frame < last):
                 continue
             for support in self._bodies:
                 if support != "wall" and (body, support) in state.touches:
                     points = self._local(support, frame, state.touches[body, support])
-                    place = Event(PLACE, min(end + 1, frame), kin.ARMS.index(arm), support, points)
-                    if state.speed[body] <= REST_SPEED:
-                        return place
-                    if landed is None and self.poses[body][end][2] - self.poses[body][frame][2] > FALL:
-                        landed = place
-        return landed
+                    return Event(PLACE, min(end + 1, frame), kin.ARMS.index(arm), support, points)
+        return None
 
     def _pour(self, arm: str, body: str, start: int, end: int) -> Event | None:
         """Where the first thing that lay in a held container lands, at the frame in which it leaves the container."""
