@@ -47,7 +47,7 @@ class HangingMug(Task):
 
     def load(self) -> None:
         spot = self.rng.uniform([-0.25, -0.05], [-0.1, 0.05])
-        yaw = np.pi / 2 - FACING + self.rng.uniform(-1.3, 1.3)
+        yaw = np.pi / 2 - FACING + self.rng.uniform(-np.pi / 2, np.pi / 2)
         self.mug = mug(self.world, self.world.on_table(spot, yaw))
         dynamic: Any = self.mug.entity.find_component_by_type(sapien.physx.PhysxRigidDynamicComponent)
         dynamic.angular_damping = SWING_DAMPING
