@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from envs.errors import UserError
 from envs.tabletop import kinematics as kin
 from envs.tabletop.robot import WRIST_CAMERA, Arm, make_pose
+from envs.tabletop.rotations import rotation_about, rotation_onto
 from envs.tabletop.textures import patterned
 
 Array = NDArray[np.floating]
@@ -380,21 +381,6 @@ def add_cylinder(
 def upright(position: Array | list[float], yaw: float = 0.0) -> sapien.Pose:
     """Pose of an object that stands on the table: position (m), yaw about z (rad)."""
     return make_pose(position, [np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)])
-
-
-def rotation_about(axis: Array, angle: float) -> Array:
-    """Rotation [3, 3] about a unit axis by an angle (rad)."""
-    x, y, z = axis
-    cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
-    return np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
-
-
-def rotation_onto(axis: Array) -> Array:
-    """A rotation [3, 3] that takes x, along which SAPIEN lays cylinders, capsules and joints, onto `axis`."""
-    x = axis / np.linalg.norm(axis)
-    y = np.cross([0.0, 0.0, 1.0], x) if abs(x[2]) < 0.9 else np.cross([1.0, 0.0, 0.0], x)
-    y /= np.linalg.norm(y)
-    return np.stack([x, y, np.cross(x, y)], 1)
 
 
 def to_rgb(picture: Array) -> NDArray[np.uint8]:

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from envs.tabletop import kinematics as kin
 from envs.tabletop.contacts import REST_SPEED
 from envs.tabletop.robot import OPEN_COMMAND, Arm, Tool, make_pose, quat_from_matrix
-from envs.tabletop.scene import Articulated, Body, Tabletop, rotation_about
+from envs.tabletop.rotations import DOWN, angle_between, directed, wrapped, yaw_of, yawed
+from envs.tabletop.scene import Articulated, Body, Tabletop
 
 Array = NDArray[np.floating]
 
@@ -25,7 +26,6 @@ GAIN = 0.5  # share of the remaining way covered per control step, near the goal
 NEAR = 0.007  # m: the tool has arrived
 AT_HAND = 0.05  # m: the tool is still where it opens a lid or door
 HOVER = 0.09  # m above a goal while approaching it
-DOWN = np.array([[0.0, 1.0, 0.0], [0.0, 0.0, -1.0], [-1.0, 0.0, 0.0]])  # tool pointing down, fingers along x
 UP = np.array([0.0, 0.0, 1.0])
 TIP = 0.0196  # m, tool centre to fingertips
 SIDE = 0.011  # m, tool centre to the broad side of the fingers
@@ -60,34 +60,9 @@ class Grip:
     opening: float = OPEN
 
 
-def yawed(yaw: float, rotation: Array = DOWN) -> Array:
-    """`rotation` turned about the world's z axis by `yaw` (rad)."""
-    c, s = np.cos(yaw), np.sin(yaw)
-    return np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]]) @ rotation
-
-
-def directed(azimuth: float, pitch: float) -> Array:
-    """Rotation of a tool that points along `azimuth` (rad, from +y towards +x), `pitch` (rad) below the horizon.
-
-    The fingers close along the horizontal; `directed(0, pi / 2)` is `DOWN`.
-    """
-    (s, c), (sp, cp) = (np.sin(azimuth), np.cos(azimuth)), (np.sin(pitch), np.cos(pitch))
-    return np.array([[cp * s, c, -sp * s], [cp * c, -s, -sp * c], [-sp, 0.0, -cp]])
-
-
-def rolled(rotation: Array, angle: float) -> Array:
-    """`rotation` turned about the tool's own axis by `angle` (rad): a quarter turn lets fingers take a level bar."""
-    return rotation @ rotation_about(np.array([1.0, 0.0, 0.0]), angle)
-
-
 def crosswise(tool: Tool) -> Array:
     """Rotation of a tool that points down, its fingers closing along y: clear of what stands beside it along x."""
     return yawed(np.pi / 2 if tool.rotation[1, 1] > 0 else -np.pi / 2)
-
-
-def angle_between(a: Array, b: Array) -> float:
-    """Angle (rad) of the rotation from a [3, 3] to b [3, 3]."""
-    return float(np.arccos(np.clip((np.trace(a.T @ b) - 1) / 2, -1, 1)))
 
 
 def box_yaw(body: Body, tool: Tool) -> float:
@@ -95,16 +70,6 @@ def box_yaw(body: Body, tool: Tool) -> float:
     x, closing = body.rotation[:, 0], tool.rotation[:, 1]
     own = np.arctan2(closing[1], closing[0])
     return float(own + (np.arctan2(x[1], x[0]) - own + np.pi / 4) % (np.pi / 2) - np.pi / 4)
-
-
-def yaw_of(rotation: Array) -> float:
-    """Yaw (rad) of an upright body."""
-    return float(np.arctan2(rotation[1, 0], rotation[0, 0]))
-
-
-def wrapped(angle: float) -> float:
-    """The same angle in [-pi, pi) (rad)."""
-    return float((angle + np.pi) % (2 * np.pi) - np.pi)
 
 
 def lengthwise(body: Body, yaw: float) -> float:

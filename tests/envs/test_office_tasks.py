@@ -10,7 +10,8 @@ import sapien
 
 from envs.tabletop.contacts import PICK, PLACE, PRESS, ContactRecorder
 from envs.tabletop.env import TabletopEnv
-from envs.tabletop.scene import Body, rotation_about
+from envs.tabletop.rotations import rotation_about
+from envs.tabletop.scene import Body
 
 Z = np.array([0.0, 0.0, 1.0])
 PLACING = {  # task: what is placed, on what; attributes of the task

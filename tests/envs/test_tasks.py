@@ -11,8 +11,9 @@ import sapien
 from envs.tabletop import kinematics as kin
 from envs.tabletop.blocks import on_top
 from envs.tabletop.env import SETTINGS, TabletopEnv
+from envs.tabletop.rotations import DOWN
 from envs.tabletop.scene import Body
-from envs.tabletop.skills import DOWN, UP, Command, next_joints
+from envs.tabletop.skills import UP, Command, next_joints
 from envs.tabletop.task import listed
 from envs.tabletop.tasks import task_names
 from envs.wrappers import ChunkEnv

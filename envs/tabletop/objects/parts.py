@@ -18,7 +18,8 @@ import sapien
 from numpy.typing import NDArray
 
 from envs.tabletop.robot import make_pose, quat_from_matrix
-from envs.tabletop.scene import Body, Colour, Tabletop, add_cylinder, material, rotation_onto, upright
+from envs.tabletop.rotations import rotation_onto
+from envs.tabletop.scene import Body, Colour, Tabletop, add_cylinder, material, upright
 
 Array = NDArray[np.floating]
 Vector = Sequence[float] | Array

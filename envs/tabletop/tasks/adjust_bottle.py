@@ -7,7 +7,8 @@ import numpy as np
 from envs.tabletop import kinematics as kin
 from envs.tabletop.objects.handheld import BOTTLES
 from envs.tabletop.robot import make_pose, quat_from_matrix
-from envs.tabletop.skills import Grip, directed
+from envs.tabletop.rotations import directed
+from envs.tabletop.skills import Grip
 from envs.tabletop.task import Commands, Task
 
 ASIDE, HEIGHT = 0.15, 0.16  # m, RoboTwin's: from the table's middle, above the table

@@ -7,8 +7,9 @@ import numpy as np
 from envs.tabletop import kinematics as kin
 from envs.tabletop.objects.parts import PALETTE, draw
 from envs.tabletop.objects.tools import HANDLE_WIDTH, hammer
+from envs.tabletop.rotations import directed
 from envs.tabletop.scene import upright
-from envs.tabletop.skills import UP, directed
+from envs.tabletop.skills import UP
 from envs.tabletop.task import Commands, Task
 
 HALVES, COLOURS = (0.021, 0.025), ("red", "green", "blue", "yellow", "purple")  # m, the block's

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from envs.tabletop.objects.parts import PALETTE, draw
-from envs.tabletop.skills import CLOSED, OPEN, UP, Command, directed
+from envs.tabletop.rotations import directed
+from envs.tabletop.skills import CLOSED, OPEN, UP, Command
 from envs.tabletop.task import Commands, Task
 
 HALVES, HALF_HEIGHTS = (0.026, 0.03), (0.09, 0.1)  # m, the long block's; RoboTwin's are the larger

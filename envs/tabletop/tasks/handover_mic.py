@@ -6,7 +6,8 @@ import numpy as np
 
 from envs.tabletop import kinematics as kin
 from envs.tabletop.objects.handheld import microphone
-from envs.tabletop.skills import CLOSED, OPEN, UP, Command, yawed
+from envs.tabletop.rotations import yawed
+from envs.tabletop.skills import CLOSED, OPEN, UP, Command
 from envs.tabletop.task import Commands, Task
 
 HEIGHT = 0.18  # m above the table, RoboTwin's 0.92 m

@@ -11,7 +11,8 @@ from envs.tabletop import kinematics as kin
 from envs.tabletop.contacts import REST_SPEED
 from envs.tabletop.objects.containers import mug_rack
 from envs.tabletop.objects.tableware import mug
-from envs.tabletop.skills import CLOSED, OPEN, SLOW, Command, Grip, directed, yawed
+from envs.tabletop.rotations import directed, yawed
+from envs.tabletop.skills import CLOSED, OPEN, SLOW, Command, Grip
 from envs.tabletop.task import Commands, Task
 
 MIDDLE = np.array([0.0, -0.15])  # m, RoboTwin's

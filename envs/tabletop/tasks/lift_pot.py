@@ -6,7 +6,8 @@ import numpy as np
 
 from envs.tabletop import kinematics as kin
 from envs.tabletop.objects.containers import pot
-from envs.tabletop.skills import Grip, rolled
+from envs.tabletop.rotations import rolled
+from envs.tabletop.skills import Grip
 from envs.tabletop.task import Commands, Task
 
 RISE = 0.08  # m, RoboTwin's 0.82 m above its table

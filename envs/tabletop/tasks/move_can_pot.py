@@ -7,7 +7,7 @@ import numpy as np
 from envs.tabletop import kinematics as kin
 from envs.tabletop.objects.containers import pot
 from envs.tabletop.objects.tableware import can
-from envs.tabletop.skills import directed
+from envs.tabletop.rotations import directed
 from envs.tabletop.task import Commands, Task
 
 BESIDE, ALONG, UPRIGHT = 0.2, 0.035, 0.966  # m, m, cosine of 15 degrees: RoboTwin's

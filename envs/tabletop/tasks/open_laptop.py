@@ -6,7 +6,7 @@ import numpy as np
 
 from envs.tabletop import kinematics as kin
 from envs.tabletop.objects.articulated import laptop
-from envs.tabletop.skills import directed
+from envs.tabletop.rotations import directed
 from envs.tabletop.task import Commands, Task
 
 OPEN_SHARE = 0.4  # of the travel, RoboTwin's

@@ -12,8 +12,9 @@ from envs.tabletop.contacts import REST_SPEED
 from envs.tabletop.objects.food import bread, burger, fries
 from envs.tabletop.objects.office import stapler, tea_box, toy_car
 from envs.tabletop.objects.tools import bell
+from envs.tabletop.rotations import directed
 from envs.tabletop.scene import Body
-from envs.tabletop.skills import UP, directed
+from envs.tabletop.skills import UP
 from envs.tabletop.task import Commands, Task
 
 Make = Callable[..., Body]

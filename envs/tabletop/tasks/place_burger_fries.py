@@ -7,7 +7,8 @@ import numpy as np
 from envs.tabletop.contacts import REST_SPEED
 from envs.tabletop.errands import Errand, in_turn
 from envs.tabletop.objects.food import burger, fries, tray
-from envs.tabletop.skills import UP, directed
+from envs.tabletop.rotations import directed
+from envs.tabletop.skills import UP
 from envs.tabletop.task import Commands, Task
 
 AT_PLACE = 0.08  # m, RoboTwin's

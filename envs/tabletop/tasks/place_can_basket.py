@@ -9,8 +9,9 @@ import numpy as np
 from envs.tabletop import kinematics as kin
 from envs.tabletop.objects.containers import basket
 from envs.tabletop.objects.tableware import can
+from envs.tabletop.rotations import directed
 from envs.tabletop.scene import Body
-from envs.tabletop.skills import CLOSED, SLOW, UP, Command, Grip, directed
+from envs.tabletop.skills import CLOSED, SLOW, UP, Command, Grip
 from envs.tabletop.task import Commands, Task
 
 LIFTED, NEAR = 0.02, 0.15  # m, RoboTwin's: both above where they stood; the sum of offsets to the basket

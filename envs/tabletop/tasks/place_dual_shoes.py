@@ -6,7 +6,8 @@ import numpy as np
 
 from envs.tabletop import kinematics as kin
 from envs.tabletop.objects.handheld import shoe, shoe_box, shoe_look
-from envs.tabletop.skills import UP, angle_between, yawed
+from envs.tabletop.rotations import angle_between, yawed
+from envs.tabletop.skills import UP
 from envs.tabletop.task import Command, Commands, Task
 
 IN_BOX, TURN = (0.05, 0.05, 0.03), 0.14  # m, rad: RoboTwin's

@@ -6,7 +6,7 @@ import numpy as np
 
 from envs.tabletop import kinematics as kin
 from envs.tabletop.objects.office import fan, pad
-from envs.tabletop.skills import yaw_of
+from envs.tabletop.rotations import yaw_of
 from envs.tabletop.task import Commands, Task
 
 ON_PAD, ALIGNED = 0.04, 0.14  # m, rad: RoboTwin's

@@ -6,7 +6,8 @@ import numpy as np
 
 from envs.tabletop import kinematics as kin
 from envs.tabletop.objects.office import mouse, pad
-from envs.tabletop.skills import lengthwise, wrapped, yaw_of
+from envs.tabletop.rotations import wrapped, yaw_of
+from envs.tabletop.skills import lengthwise
 from envs.tabletop.task import Commands, Task
 
 ON_PAD, ALIGNED = (0.015, 0.012), 0.4  # m, rad: RoboTwin's

@@ -6,7 +6,8 @@ import numpy as np
 
 from envs.tabletop import kinematics as kin
 from envs.tabletop.objects.office import phone, phone_stand
-from envs.tabletop.skills import CLOSED, UP, Array, Command, angle_between
+from envs.tabletop.rotations import angle_between
+from envs.tabletop.skills import CLOSED, UP, Array, Command
 from envs.tabletop.task import Commands, Task
 
 IN_STAND, STANDING = (0.045, 0.04, 0.04), 0.7  # m, RoboTwin's; sine of the phone's slope

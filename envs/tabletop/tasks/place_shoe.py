@@ -6,8 +6,8 @@ import numpy as np
 
 from envs.tabletop import kinematics as kin
 from envs.tabletop.objects.handheld import shoe, shoe_mat
+from envs.tabletop.rotations import angle_between, yawed
 from envs.tabletop.scene import upright
-from envs.tabletop.skills import angle_between, yawed
 from envs.tabletop.task import Commands, Task
 
 ON_MAT, TURN = (0.05, 0.02, 0.01), 0.14  # m, rad: RoboTwin's

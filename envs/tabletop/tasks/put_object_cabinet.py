@@ -7,7 +7,8 @@ import numpy as np
 from envs.tabletop import kinematics as kin
 from envs.tabletop.objects.articulated import cabinet
 from envs.tabletop.objects.office import stapler, tea_box
-from envs.tabletop.skills import CLOSED, UP, Command, Grip, crosswise, directed, rolled
+from envs.tabletop.rotations import directed, rolled
+from envs.tabletop.skills import CLOSED, UP, Command, Grip, crosswise
 from envs.tabletop.task import Commands, Task
 
 IN_DRAWER, RAISED = 0.05, (0.007, 0.12)  # m, RoboTwin's: beside the drawer's middle, above where it lay

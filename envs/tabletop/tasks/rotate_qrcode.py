@@ -6,7 +6,7 @@ import numpy as np
 
 from envs.tabletop import kinematics as kin
 from envs.tabletop.objects.office import payment_sign
-from envs.tabletop.skills import yaw_of
+from envs.tabletop.rotations import yaw_of
 from envs.tabletop.task import Commands, Task
 
 ALIGNED, LIFTED = 0.14, 0.01  # rad, m: RoboTwin's

@@ -6,8 +6,8 @@ import numpy as np
 
 from envs.tabletop import kinematics as kin
 from envs.tabletop.objects.handheld import BOTTLES
-from envs.tabletop.scene import rotation_about
-from envs.tabletop.skills import CLOSED, Command, directed
+from envs.tabletop.rotations import directed, rotation_about
+from envs.tabletop.skills import CLOSED, Command
 from envs.tabletop.task import Commands, Task
 
 LIFTED = 0.06  # m above the table, RoboTwin's
