@@ -70,41 +70,35 @@ def test_a_moving_part_opens_outwards_and_stays_where_it_is_put(function) -> Non
     ],
 )
 def test_an_expert_leaves_these_events_and_no_others(task: str, seed: int, expected: set[tuple[int, str]]) -> None:
-    env = TabletopEnv(task, head_size=(24, 32), wrist_size=(16, 16))
-    env.restart(seed)
-    recorder = ContactRecorder(env.world)
-    recorder.record()
-    solved = False
-    while not solved and env.steps < 200:
-        solved = env.control(env.expert_action())
-        recorder.record()
+    env, recorder = recorded(task, seed)
     names = {"{object}": env.task.object.name} if task == "put_object_cabinet" else {}  # type: ignore[attr-defined]
     wanted = {(kind, names.get(body, body)) for kind, body in expected}
     assert {(event.kind, event.body) for event in recorder.events()} == wanted
 
 
-def test_an_arm_that_takes_over_in_the_air_has_picked_too() -> None:
-    env = TabletopEnv("handover_mic", head_size=(24, 32), wrist_size=(16, 16))
-    env.restart(100)
+def recorded(task: str, seed: int, within: int = 200, setting: str = "clean") -> tuple[TabletopEnv, ContactRecorder]:
+    """The expert's episode, solved within some control steps, and what was recorded of it."""
+    env = TabletopEnv(task, setting, head_size=(24, 32), wrist_size=(16, 16))
+    env.restart(seed)
     recorder = ContactRecorder(env.world)
     recorder.record()
-    while not env.control(env.expert_action()):
-        assert env.steps < 100
+    solved = False
+    while not solved:
+        assert env.steps < within
+        solved = env.control(env.expert_action())
         recorder.record()
-    recorder.record()
+    return env, recorder
+
+
+def test_an_arm_that_takes_over_in_the_air_has_picked_too() -> None:
+    env, recorder = recorded("handover_mic", 100, within=100)
     giver, taker = recorder.events()  # the episode ends when the giver lets go, before the taker moves it
     arms = [kin.ARMS[event.arm] for event in (giver, taker)]
     assert giver.kind == taker.kind == PICK and arms == [env.task.giver, env.task.taker]  # type: ignore[attr-defined]
 
 
 def test_a_bottle_that_rolls_in_the_dustbin_is_placed_there() -> None:
-    env = TabletopEnv("put_bottles_dustbin", head_size=(24, 32), wrist_size=(16, 16))
-    env.restart(9204)
-    recorder = ContactRecorder(env.world)
-    recorder.record()
-    while not env.control(env.expert_action()):
-        assert env.steps < 600
-        recorder.record()
+    _, recorder = recorded("put_bottles_dustbin", 9204, within=600)
     dropped = [event for event in recorder.events() if event.kind == PLACE and event.arm == 0]
     assert len(dropped) == 3
 
@@ -112,14 +106,7 @@ def test_a_bottle_that_rolls_in_the_dustbin_is_placed_there() -> None:
 # In the last two a ball lies on others alone, off the bin itself, when an arm takes the bin.
 @pytest.mark.parametrize(("setting", "seed"), [("clean", 100), ("clean", 9207), ("randomized", 9201)])
 def test_a_pour_is_placed_where_the_first_litter_lands_when_it_leaves_the_bin(setting: str, seed: int) -> None:
-    env = TabletopEnv("dump_bin_bigbin", setting, head_size=(24, 32), wrist_size=(16, 16))
-    env.restart(seed)
-    recorder = ContactRecorder(env.world)
-    recorder.record()
-    while not env.control(env.expert_action()):
-        assert env.steps < 300
-        recorder.record()
-    recorder.record()
+    env, recorder = recorded("dump_bin_bigbin", seed, 300, setting)
     *before, pour = recorder.events()
     assert {event.body for event in before} <= {"bin", "table"}
     dustbin, tipped = env.world.bodies["dustbin"], recorder.poses["bin"][pour.frame]
