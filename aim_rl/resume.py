@@ -80,7 +80,8 @@ def _check_files(state: Path) -> None:
             for name, part in parts.items():
                 if isinstance(part, dict) and {"shape", "dtype"} <= part.keys():
                     dtype = getattr(torch, part["dtype"].removeprefix("torch."))
-                    if (file.parent / f"{name}.memmap").stat().st_size < math.prod(part["shape"]) * dtype.itemsize:
+                    size = math.prod(part["shape"]) * dtype.itemsize  # a tensor without elements has no file
+                    if size and (file.parent / f"{name}.memmap").stat().st_size < size:
                         raise ValueError(f"{name}.memmap is cut off")
 
 

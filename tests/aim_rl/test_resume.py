@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -149,6 +150,27 @@ def test_states_that_cannot_be_gone_on_from(tmp_path: Path) -> None:
     (tmp_path / "trainer" / "evil.pickle").write_bytes(b"")
     with pytest.raises(UserError, match="is a pickle"):
         RunState(tmp_path, layer=layer, counters=counters).restore()
+
+
+class Simulators:
+    """Stands in for worker processes: what each scene has been sent since its start, which may be nothing yet."""
+
+    def __init__(self, sent: list[np.ndarray]) -> None:
+        self.sent = sent
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"sent": self.sent, "success": torch.zeros(len(self.sent), 0)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.sent = state["sent"]
+
+
+def test_a_scene_that_has_just_begun_is_gone_on_with(tmp_path: Path) -> None:
+    saved = [np.zeros(0, np.float32), np.full((2, 14), 0.5, np.float32)]
+    RunState(tmp_path, simulators=Simulators(saved)).save(1)
+    again = Simulators([])
+    RunState(tmp_path, simulators=again).restore()
+    assert [sent.shape for sent in again.sent] == [(0,), (2, 14)] and (again.sent[1] == 0.5).all()
 
 
 def lose_contents(state: Path) -> None:
