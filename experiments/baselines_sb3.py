@@ -21,14 +21,24 @@ from stable_baselines3 import PPO
 import envs
 from aim_rl.backend import TABLETOP
 from aim_rl.evaluate import choose_checkpoint
-from aim_rl.finetune import FinetuneConfig, check
 from aim_rl.runs import check_writable
 from aim_rl.statistics import describe
-from envs.errors import exit_cleanly
+from envs.errors import UserError, exit_cleanly
 from envs.files import read_json, write_json
 from envs.tabletop.env import TabletopEnv
-from experiments.gym_env import Array, Curve, FlatEnv, FrozenModel, GymTask, chunk_env, decode, evaluate, vectorised
-from experiments.runs import write_csv, write_table
+from experiments.gym_env import (
+    Array,
+    Curve,
+    FlatEnv,
+    FrozenModel,
+    GymTask,
+    check_training,
+    chunk_env,
+    decode,
+    evaluate,
+    vectorised,
+)
+from experiments.runs import begin, write_csv, write_table
 from rewards import RewardConfig, Shaping
 
 REACH, TURN = 0.1, 0.5  # m and rad that a knot can be away from the pose commanded at the start of the chunk
@@ -98,14 +108,10 @@ def train(config: BaselineConfig, task: str, shaping: Shaping, seed: int, folder
     reward = RewardConfig(config.lambda_dense, config.lambda_sparse, shaping, GAMMA)
     checkpoint = choose_checkpoint(task, config.checkpoint)
     setup = GymTask(task, checkpoint, reward, config.step_limit, seed, config.wan)
-    pool, curve = vectorised(functools.partial(make, setup, config.workers), config.workers), Curve()
-    n = config.rollout
-    agent = PPO("MlpPolicy", pool, n_steps=n, batch_size=n, gamma=GAMMA, seed=seed, device="cpu")
-    try:
-        execute = pool.get_attr("execute", [0])[0]
-        agent.learn(config.steps // execute, callback=curve)
-    finally:
-        pool.close()
+    n, curve = config.rollout, Curve()
+    with vectorised(functools.partial(make, setup, config.workers), config.workers) as pool:
+        agent = PPO("MlpPolicy", pool, n_steps=n, batch_size=n, gamma=GAMMA, seed=seed, device="cpu")
+        agent.learn(config.steps // pool.get_attr("execute", [0])[0], callback=curve)
     test = make(GymTask(task, checkpoint, reward, None, seed, config.wan), 1, 0)
     rate = evaluate(test, lambda state: agent.predict(state, deterministic=True)[0], config.episodes)
     test.close()
@@ -117,8 +123,10 @@ def main() -> None:
     config = tyro.cli(BaselineConfig, description=__doc__)
     task = envs.resolve_task(config.task)
     TABLETOP.require(task, "clean")
-    for shaping in config.shapings:
-        check(FinetuneConfig(task, shaping=shaping), task)
+    check_training(task, config, config.shapings)
+    if config.rollout < 2:
+        raise UserError("--rollout must be at least 2")
+    begin(task, config.out, config, "shapings", "seeds")
     results, curves = [], []
     for seed in config.seeds:
         for shaping in config.shapings:

@@ -22,14 +22,24 @@ from stable_baselines3 import SAC
 import envs
 from aim_rl.backend import TABLETOP
 from aim_rl.evaluate import choose_checkpoint
-from aim_rl.finetune import FinetuneConfig, check
 from aim_rl.model import sample_chain
 from aim_rl.runs import check_writable
 from aim_rl.statistics import describe
 from envs.errors import exit_cleanly
 from envs.files import read_json, write_json
-from experiments.gym_env import Array, Curve, FlatEnv, FrozenModel, GymTask, chunk_env, decode, evaluate, vectorised
-from experiments.runs import write_csv, write_table
+from experiments.gym_env import (
+    Array,
+    Curve,
+    FlatEnv,
+    FrozenModel,
+    GymTask,
+    check_training,
+    chunk_env,
+    decode,
+    evaluate,
+    vectorised,
+)
+from experiments.runs import begin, write_csv, write_table
 from rewards import RewardConfig, Shaping
 
 BOUND = 1.5  # of the noise, as in the paper
@@ -98,21 +108,19 @@ def train(config: DsrlConfig, task: str, seed: int, folder: Path) -> None:
     reward = RewardConfig(config.lambda_dense, config.lambda_sparse, config.shaping, GAMMA)
     checkpoint = choose_checkpoint(task, config.checkpoint)
     setup = GymTask(task, checkpoint, reward, config.step_limit, seed, config.wan)
-    pool, curve = vectorised(functools.partial(make, setup, config.workers), config.workers), Curve()
-    agent = SAC(
-        "MlpPolicy",
-        pool,
-        buffer_size=100_000,
-        learning_starts=WARM_UP,
-        gradient_steps=UPDATES * config.workers,
-        gamma=GAMMA,
-        seed=seed,
-        device="cpu",
-    )
-    try:
+    curve = Curve()
+    with vectorised(functools.partial(make, setup, config.workers), config.workers) as pool:
+        agent = SAC(
+            "MlpPolicy",
+            pool,
+            buffer_size=100_000,
+            learning_starts=WARM_UP,
+            gradient_steps=UPDATES * config.workers,
+            gamma=GAMMA,
+            seed=seed,
+            device="cpu",
+        )
         agent.learn(config.steps // pool.get_attr("execute", [0])[0], callback=curve)
-    finally:
-        pool.close()
     test = make(GymTask(task, checkpoint, reward, None, seed, config.wan), 1, 0)
     rate = evaluate(test, lambda features: agent.predict(features, deterministic=True)[0], config.episodes)
     middle = np.zeros(test.action_space.shape or (), np.float32)
@@ -126,7 +134,8 @@ def main() -> None:
     config = tyro.cli(DsrlConfig, description=__doc__)
     task = envs.resolve_task(config.task)
     TABLETOP.require(task, "clean")
-    check(FinetuneConfig(task, shaping=config.shaping), task)
+    check_training(task, config, [config.shaping])
+    begin(task, config.out, config, "seeds")
     results, curves = [], []
     for seed in config.seeds:
         folder = config.out / f"seed-{seed}"

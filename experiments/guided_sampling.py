@@ -22,11 +22,11 @@ from aim_rl.data.knots import decode_knots
 from aim_rl.evaluate import choose_checkpoint, run_episodes
 from aim_rl.model import AIM
 from aim_rl.policy import AimPolicy
-from aim_rl.runs import check_writable, gpu_or_cpu
+from aim_rl.runs import gpu_or_cpu
 from aim_rl.statistics import describe, success_rate
 from envs.errors import UserError, exit_cleanly
 from envs.files import read_json, write_json
-from experiments.runs import write_csv, write_table
+from experiments.runs import begin, write_csv, write_table
 from rewards import landing_response
 
 CAMERA = ("intrinsic", "extrinsic")
@@ -97,10 +97,10 @@ def main() -> None:
     config = tyro.cli(GuidedConfig, description=__doc__)
     task = envs.resolve_task(config.task)
     TABLETOP.require(task, "clean")
-    if min(config.candidates) < 1:
-        raise UserError("--candidates must be at least 1")
+    if min(*config.candidates, config.episodes, config.workers) < 1:
+        raise UserError("--candidates, --episodes and --workers must be at least 1")
     model = load_checkpoint(choose_checkpoint(task, config.checkpoint), task, config.wan)[0].to(gpu_or_cpu())
-    check_writable(config.out / "table.md")
+    begin(task, config.out, config, "candidates", "workers")
     results = []
     for candidates in config.candidates:
         file = config.out / f"best_of_{candidates}.json"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import itertools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,14 +24,17 @@ from aim_rl import seeds
 from aim_rl.backend import TABLETOP
 from aim_rl.checkpoint import load_checkpoint
 from aim_rl.data.knots import decode_knots
+from aim_rl.evaluate import choose_checkpoint
+from aim_rl.finetune import FinetuneConfig, check
 from aim_rl.model import AIM, WorldContext, proprio
 from aim_rl.policy import OBSERVATION
 from aim_rl.rollout import InstructionTokens
 from aim_rl.statistics import SuccessRate, success_rate
+from aim_rl.workers import children_ignore_ctrl_c
 from envs.tabletop.kinematics import tool_centre
 from envs.tabletop.robot import matrix_from_quat
 from envs.wrappers import Begun, ChunkEnv, SeedSchedule
-from rewards import RewardConfig
+from rewards import RewardConfig, Shaping
 from rewards.gym_wrapper import ValueMapReward
 
 Array = NDArray[np.float32]
@@ -137,9 +142,32 @@ def decode(observation: dict[str, Any], knots: Tensor, stride: int) -> Array:
     return actions.float().numpy()
 
 
-def vectorised(make: Callable[[int], gym.Env[Any, Any]], workers: int) -> SubprocVecEnv:
-    """`make(worker)` in processes of their own."""
-    return SubprocVecEnv([functools.partial(make, worker) for worker in range(workers)], start_method="spawn")
+class Pool(SubprocVecEnv):
+    """Leaves the scenes to each environment's schedule: an agent's seed would begin with scenes of Stage I's data."""
+
+    def seed(self, seed: int | None = None) -> Sequence[int | None]:
+        return [None] * self.num_envs
+
+
+def check_training(task: str, config: Any, shapings: Sequence[Shaping]) -> None:
+    """Raises UserError, before hours are spent, unless an agent can be trained and evaluated by these flags."""
+    limits = {"step_limit": config.step_limit, "evaluation_episodes": config.episodes, "workers": config.workers}
+    for shaping, seed in itertools.product(shapings, config.seeds):
+        check(dataclasses.replace(FinetuneConfig(task, shaping=shaping, seed=seed), **limits), task)
+    load_checkpoint(choose_checkpoint(task, config.checkpoint), task, config.wan)
+
+
+@contextmanager
+def vectorised(make: Callable[[int], gym.Env[Any, Any]], workers: int) -> Iterator[Pool]:
+    """`make(worker)` in processes of their own, which end with the context, Ctrl-C amid an answer included."""
+    with children_ignore_ctrl_c():
+        pool = Pool([functools.partial(make, worker) for worker in range(workers)], start_method="spawn")
+    try:
+        yield pool
+    finally:
+        for process in pool.processes:
+            process.kill()
+            process.join()
 
 
 class Curve(BaseCallback):

@@ -23,12 +23,21 @@ import envs
 from aim_rl.evaluate import choose_checkpoint
 from aim_rl.finetune import FinetuneConfig, check
 from aim_rl.resume import parse, says_how_to_resume
-from aim_rl.runs import new_run
 from aim_rl.statistics import describe, success_rate
 from envs.errors import UserError, exit_cleanly
 from envs.files import complete_or_untouched, read_json
 from envs.tabletop.task import Task, task_class
-from experiments.runs import band, own_and_passed_on, run, run_or_go_on, scalars, steps_to, write_csv, write_table
+from experiments.runs import (
+    band,
+    begin,
+    own_and_passed_on,
+    run,
+    run_or_go_on,
+    scalars,
+    steps_to,
+    write_csv,
+    write_table,
+)
 from rewards import Shaping
 
 EARNED: dict[Shaping, float] = {
@@ -111,7 +120,8 @@ class ShapingConfig:
 
 def measure(config: ShapingConfig, arguments: list[str]) -> None:
     """Runs what is missing and reports after every run."""
-    new_run(config.task, config.out, config)
+    task = envs.resolve_task(config.task)
+    begin(task, config.out, config, "variants", "lambdas", "seeds", "thresholds", passed_on=arguments)
     stage1 = config.out / "stage1.json"
     if not stage1.exists():
         checkpoint = [] if config.stage1 is None else ["--checkpoint", config.stage1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import ctypes
+import dataclasses
 import json
 import signal
 import subprocess
@@ -18,8 +19,10 @@ from numpy.typing import NDArray
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from aim_rl.resume import refuse_links
+from aim_rl.runs import new_run
+from envs import resolve_task
 from envs.errors import UserError
-from envs.files import complete_or_untouched
+from envs.files import complete_or_untouched, read_json
 
 Array = NDArray[np.float64]
 WINDOW = 5  # iterations that a curve is averaged over
@@ -55,6 +58,29 @@ def _arguments_of(out: Path | None = None, *others: Path) -> list[str]:
     for at in reversed(elsewhere):  # the folder may have been moved
         del own[at : at + 1 + ("=" not in own[at])]
     return [*own, "--out", str(out), *arguments[split:]]
+
+
+def begin(task: str, out: Path, config: Any, *free: str, passed_on: Sequence[str] = ()) -> None:
+    """`new_run` in a folder that may hold results: of the same settings but for `free` ones, which tell them apart.
+
+    Raises:
+        UserError: they are of other settings, so one table would show both as one command's.
+    """
+    file = out / "config.json"
+    if file.exists():
+        before = read_json(file)
+        try:
+            words, before["task"] = before["command"], resolve_task(before["task"])
+            now = json.loads(json.dumps(dataclasses.asdict(config), default=str)) | {"task": task}
+            other = [name for name in now if name not in ("out", *free) and before[name] != now[name]]
+            arguments = words[words.index("--") + 1 :] if "--" in words else []
+        except (KeyError, TypeError) as error:
+            raise UserError(f"{file} is not of this experiment ({error!r}); choose another --out") from error
+        flags = [f"--{name.replace('_', '-')} {before[name]}" for name in other]
+        flags += [" ".join(["--", *arguments])] if arguments != list(passed_on) else []
+        if flags:
+            raise UserError(f"{out} holds results of {', '.join(flags)}; repeat with that, or choose another --out")
+    new_run(task, out, config)
 
 
 def run(module: str, *options: object) -> None:

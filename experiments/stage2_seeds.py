@@ -15,12 +15,11 @@ import matplotlib.pyplot as plt
 import tyro
 
 from aim_rl.resume import says_how_to_resume
-from aim_rl.runs import new_run
 from aim_rl.statistics import describe, success_rate
 from envs import resolve_task
 from envs.errors import UserError, exit_cleanly
 from envs.files import complete_or_untouched, read_json
-from experiments.runs import own_and_passed_on, run_or_go_on, scalars, smooth, write_csv, write_table
+from experiments.runs import begin, own_and_passed_on, run_or_go_on, scalars, smooth, write_csv, write_table
 
 
 @dataclass
@@ -71,7 +70,9 @@ def main() -> None:
     config = tyro.cli(SeedsConfig, args=own, description=__doc__)
     if config.seeds < 1:
         raise UserError("--seeds must be at least 1")
-    new_run(resolve_task(config.task), config.out, config)
+    if "--no-measure-stage1" in arguments:
+        raise UserError("leave --no-measure-stage1 out: the table compares with Stage I, which is measured once")
+    begin(resolve_task(config.task), config.out, config, "seeds", passed_on=arguments)
     with says_how_to_resume(config.out):
         results = [run_seed(config, seed, arguments) for seed in range(config.seeds)]
     rows = [("Stage I", results[0]["stage1"], "", "")]

@@ -18,11 +18,11 @@ import tyro
 
 from aim_rl.model.visibility import TABLES
 from aim_rl.resume import says_how_to_resume
-from aim_rl.runs import new_run
 from aim_rl.statistics import describe, success_rate
+from envs import resolve_task
 from envs.errors import exit_cleanly
 from envs.files import read_json
-from experiments.runs import own_and_passed_on, run, run_or_go_on, write_csv, write_table
+from experiments.runs import begin, own_and_passed_on, run, run_or_go_on, write_csv, write_table
 
 
 @dataclass
@@ -56,7 +56,7 @@ def train(config: VisibilityConfig, table: str, seed: int, arguments: list[str])
 def main() -> None:
     own, arguments = own_and_passed_on()
     config = tyro.cli(VisibilityConfig, args=own, description=__doc__)
-    new_run(config.task, config.out, config)
+    begin(resolve_task(config.task), config.out, config, "seeds", passed_on=arguments)
     results: dict[str, list[dict[str, Any]]] = {table: [] for table in TABLES}
     with says_how_to_resume(config.out):
         for seed in range(config.seeds):

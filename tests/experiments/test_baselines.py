@@ -8,10 +8,13 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from stable_baselines3 import PPO
 from tensordict import TensorDict
 
 from aim_rl.checkpoint import save_checkpoint
@@ -20,7 +23,8 @@ from aim_rl.policy import AimPolicy
 from envs.errors import UserError, exit_cleanly
 from experiments import baselines_sb3, dsrl, guided_sampling
 from experiments.guided_sampling import BestOfN
-from experiments.gym_env import FrozenModel, GymTask
+from experiments.gym_env import FrozenModel, GymTask, vectorised
+from experiments.runs import begin
 from rewards import RewardConfig, landing_response
 
 from ..aim_rl.pretend_gpu import CUDA, PretendedGpu
@@ -93,6 +97,64 @@ def test_the_noise_of_zero_is_the_policy_as_it_is_evaluated(checkpoint: Path, se
     assert landing.shape == (TINY.horizon, 2, 3)
     np.testing.assert_allclose(landing[: TINY.execute], plain["landing"][0, : TINY.execute], atol=1e-4)
     np.testing.assert_allclose(frozen.maps(observation), plain["value_map"][0], atol=1e-5)
+
+
+class SeedShown(gym.Env[Any, Any]):
+    """Its observation is the seed of its reset, -1 for none."""
+
+    observation_space = gym.spaces.Box(-np.inf, np.inf, (1,), np.float32)
+    action_space = gym.spaces.Box(-1, 1, (1,), np.float32)
+
+    def __init__(self, worker: int) -> None:
+        self.worker = worker
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        return np.array([-1 if seed is None else seed], np.float32), {}
+
+
+def test_an_agents_seed_chooses_no_scenes_and_ctrl_c_ends_its_processes() -> None:
+    """Scenes come from the schedule: seeds 0, 1, 2 are those of Stage I's demonstrations."""
+    processes = []
+    with pytest.raises(KeyboardInterrupt), vectorised(SeedShown, 2) as pool:
+        PPO("MlpPolicy", pool, seed=0, device="cpu")
+        assert pool.reset().tolist() == [[-1], [-1]]
+        processes = pool.processes
+        pool.remotes[0].send(("step", None))  # whose answer nobody takes
+        pool.waiting = True
+        raise KeyboardInterrupt
+    assert len(processes) == 2 and not any(process.is_alive() for process in processes)
+
+
+def test_results_of_other_settings_share_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def again(task: str = "click_bell", iterations: str = "4", **settings: Any) -> None:
+        passed_on = ["--iterations", iterations]
+        monkeypatch.setattr(sys, "argv", ["dsrl", "--", *passed_on])
+        begin(task, tmp_path, dsrl.DsrlConfig(task, tmp_path, **settings), "seeds", passed_on=passed_on)
+
+    again(lambda_dense=0.3, seeds=(0,))
+    again(lambda_dense=0.3, seeds=(0, 1))
+    with pytest.raises(UserError, match=r"holds results of --lambda-dense 0\.3; repeat with that"):
+        again()
+    with pytest.raises(UserError, match="holds results of -- --iterations 4; repeat"):
+        again(iterations="6", lambda_dense=0.3)
+    with pytest.raises(UserError, match="holds results of --task click_bell"):
+        again("stack_blocks_two", lambda_dense=0.3)
+    (tmp_path / "config.json").write_text("[]")
+    with pytest.raises(UserError, match="is not of this experiment"):
+        again()
+
+
+@pytest.mark.parametrize("module", [baselines_sb3, dsrl])
+def test_a_checkpoint_that_is_not_there_is_a_sentence(
+    module: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ["--task", "click_bell", "--out", str(tmp_path / "o"), "--checkpoint", str(tmp_path / "none")]
+    monkeypatch.setattr(sys, "argv", [module.__name__, *arguments])
+    with pytest.raises(UserError, match="none"):
+        module.main()
+    monkeypatch.setattr(sys, "argv", [module.__name__, "--task", "stack_blocks_two", "--out", "o", "--episodes", "0"])
+    with pytest.raises(UserError, match="at least 1"):
+        module.main()
 
 
 @pytest.mark.parametrize(
