@@ -41,6 +41,7 @@ KICK_STEPS = 2  # control steps that a disturbance lasts
 KICK_SIZE = 0.06  # rad per joint and step, standard deviation: 3 to 4 cm at the gripper
 RELEASE_SHARE = 0.15  # of the disturbances open a gripper instead
 EXPERT_LIMIT = 400  # control steps; a disturbed expert that needs longer is dropped
+OTHERS = f"demonstrations take seeds below {seeds.REINFORCEMENT}, those above belong to Stage II and to evaluation"
 
 
 @dataclass
@@ -252,6 +253,10 @@ def collect(config: CollectConfig) -> int:
                 seed, episode = recorders.next(next_seed + 2 * config.workers)
                 pending[seed] = episode
                 while next_seed in pending and written < config.episodes:
+                    if next_seed >= seeds.REINFORCEMENT:  # those that the expert fails have pushed it there
+                        raise UserError(
+                            f"{written} episodes are all that the seeds from {config.seed} on give; {OTHERS}"
+                        )
                     episode = pending.pop(next_seed)
                     next_seed += 1
                     if episode is None:
@@ -297,9 +302,7 @@ def main() -> None:
     if config.episodes < 1 or config.workers < 1 or config.seed < 0:
         raise UserError("--episodes and --workers must be at least 1, and --seed at least 0")
     if config.seed + config.episodes > seeds.REINFORCEMENT:
-        raise UserError(
-            f"demonstrations take seeds below {seeds.REINFORCEMENT}; those above belong to Stage II and to evaluation"
-        )
+        raise UserError(f"that is more scenes than the seeds from {config.seed} on have; {OTHERS}")
     config.simulator.require(task, config.setting)
     check_writable(episode_path(config.out, 0))
     with says_how_to_resume(config.out):

@@ -46,6 +46,7 @@ from rewards import MapSource, RewardConfig, Shaping
 from rewards.torchrl_transform import ValueMapRewardTransform
 
 SAVE_EVERY = 10  # iterations that a killed run may lose
+COUNTED = ("iterations", "episodes", "environment_steps", "decisions")
 
 
 @dataclass
@@ -113,8 +114,7 @@ def reinforce(config: FinetuneConfig, task: str, model: AIM, run: Path) -> dict[
     average = AveragedModel(policy.trained)
     reward = ValueMapRewardTransform(reward_config(config), preset.head_size)
     simulators = Simulators(rollout_config(config, task, model), policy, config.seed, learner.observed)
-    ready, counted = Ready(), ("iterations", "seconds", "episodes", "environment_steps", "decisions", "restarts")
-    totals = Counters(dict.fromkeys(counted, 0.0))
+    ready, totals = Ready(), Counters(dict.fromkeys((*COUNTED, "seconds", "restarts"), 0.0))
     judged = Counters(success=0.0, best=-1.0)
     parts = {"learner": learner, "watch": watch, "average": average, "simulators": simulators, "ready": ready}
     state = RunState(run, **parts, totals=totals, judged=judged)
@@ -146,7 +146,8 @@ def reinforce(config: FinetuneConfig, task: str, model: AIM, run: Path) -> dict[
                 metrics["noise_level"] = policy.noise_level
                 metrics["skipped_updates"] = learner.counters["skipped_updates"]
                 restarts = simulators.restarts - totals["restarts"]  # also while the last state was saved
-                metrics["simulator_restarts"] = float(rollouts["next", "restarts"].amax(1).sum()) + restarts
+                within = rollouts["next", "restarts"][..., 0] * rollouts["collector", "mask"]
+                metrics["simulator_restarts"] = float(within.amax(1).sum()) + restarts
                 counts |= {"iterations": 1, "seconds": seconds, "restarts": restarts}
                 totals.update({key: totals[key] + counts[key] for key in totals})
                 for name, value in metrics.items():
@@ -172,9 +173,21 @@ def reinforce(config: FinetuneConfig, task: str, model: AIM, run: Path) -> dict[
     finally:
         simulators.shutdown()
     policy.trained.load_state_dict(average.module.state_dict())
-    save_checkpoint(run / "checkpoint", model, card(config, task, totals, learner))
+    end = card(config, task, totals, learner) | {"minutes": totals["seconds"] / 60}
+    save_checkpoint(run / "checkpoint", model, end)
     writer.close()
-    return {**card(config, task, totals, learner), "minutes": totals["seconds"] / 60}
+    return end
+
+
+def trained_before(config: FinetuneConfig, task: str, model: AIM, run: Path) -> dict[str, Any] | None:
+    """Of a run that has lost nothing but its result: what `reinforce` did and returned. None of any other run."""
+    if config.resume is None or (run / "trainer").exists() or not (run / "checkpoint").exists():
+        return None
+    trained, found = load_checkpoint(run / "checkpoint", task, config.wan)
+    if "minutes" not in found:  # which the last checkpoint alone says
+        return None
+    model.load_state_dict(trained.state_dict())
+    return {name: found[name] for name in (*("task", "stage", "setting"), *COUNTED, "skipped_updates", "minutes")}
 
 
 def rollout_config(config: FinetuneConfig, task: str, model: AIM) -> RolloutConfig:
@@ -202,7 +215,7 @@ def reward_config(config: FinetuneConfig) -> RewardConfig:
 
 def card(config: FinetuneConfig, task: str, totals: Counters, learner: Grpo) -> dict[str, Any]:
     """What a checkpoint's card says of the run so far."""
-    counts = {key: int(totals[key]) for key in ("iterations", "episodes", "environment_steps", "decisions")}
+    counts = {key: int(totals[key]) for key in COUNTED}
     skipped = int(learner.counters["skipped_updates"])
     return {"task": task, "stage": 2, "setting": config.setting, **counts, "skipped_updates": skipped}
 
@@ -300,7 +313,7 @@ def finetune(config: FinetuneConfig, task: str, run: Path) -> dict[str, Any]:
         way_out = "give --grpo.advantage group --group 8 --groups 8"
         raise UserError(f"the critic sees the world by keypoints, and this Stage I model's preset has none; {way_out}")
     stage1 = measure_stage1(config, task, model, run)
-    totals = reinforce(config, task, model, run)
+    totals = trained_before(config, task, model, run) or reinforce(config, task, model, run)
     return {"stage1": stage1, "stage2": measure(config, task, model, "Stage II"), **totals}
 
 
@@ -321,8 +334,8 @@ def check(config: FinetuneConfig, task: str) -> None:
             f"--iterations times --groups must be at most {room}: the scenes after those are for evaluation"
         )
     check_update(config.grpo)
-    if config.grpo.dense_weight is not None and config.grpo.advantage == "gae":
-        raise UserError("--grpo.dense-weight goes with --grpo.advantage group or trajectory")
+    if config.grpo.dense_weight is not None and (config.grpo.advantage == "gae" or config.anneal):
+        raise UserError("--grpo.dense-weight goes with --grpo.advantage group or trajectory, and without --anneal")
     if config.maps == "other_scene" and config.groups < 2:
         raise UserError("--maps other_scene needs at least two scenes in an iteration: --groups 2 or more")
     measured = config.simulator.backend == "tabletop" and task_class(task).progress is not Task.progress
@@ -345,7 +358,7 @@ def check_update(config: GrpoConfig) -> None:
 
 
 def main() -> None:
-    config = parse(FinetuneConfig, __doc__)
+    config = parse(FinetuneConfig, __doc__, fixed=("iterations", "group"))
     task = envs.resolve_task(config.task)
     check(config, task)
     use_all_cores()

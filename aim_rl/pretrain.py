@@ -331,7 +331,7 @@ def check(config: PretrainConfig, here: Processes) -> None:
 
 
 def main() -> None:
-    config = parse(PretrainConfig, __doc__)
+    config = parse(PretrainConfig, __doc__, fixed=("steps",))
     with processes() as here:
         if here.count == 1:
             use_all_cores()

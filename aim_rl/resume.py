@@ -183,10 +183,16 @@ class RunState:
         raise next(iter(torn.values()))
 
 
-def parse(config_class: type[Config], description: str | None, arguments: Sequence[str] | None = None) -> Config:
+def parse(
+    config_class: type[Config],
+    description: str | None,
+    arguments: Sequence[str] | None = None,
+    fixed: Sequence[str] = (),
+) -> Config:
     """The command line's configuration; with `--resume RUN` that of the run, which other flags may still change.
 
-    `arguments` stand in for the command line.
+    `arguments` stand in for the command line. Raises UserError if one of the `fixed` fields is changed: what has been
+    trained, its learning rates and the means of its weights, depends on them.
     """
     first_look = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     first_look.add_argument("--resume", type=Path)
@@ -197,6 +203,9 @@ def parse(config_class: type[Config], description: str | None, arguments: Sequen
         check_values(config)
     except ValueError as error:
         raise UserError(f"--{str(error).replace('_', '-')}; give another value") from error
+    for name in fixed if run is not None else ():
+        if getattr(config, name) != (before := getattr(default, name)):
+            raise UserError(f"{run} was begun with --{name} {before} and can only go on with that; leave it out")
     return config
 
 

@@ -152,8 +152,9 @@ class Pool(SubprocVecEnv):
 def check_training(task: str, config: Any, shapings: Sequence[Shaping]) -> None:
     """Raises UserError, before hours are spent, unless an agent can be trained and evaluated by these flags."""
     limits = {"step_limit": config.step_limit, "evaluation_episodes": config.episodes, "workers": config.workers}
-    for shaping, seed in itertools.product(shapings, config.seeds):
-        check(dataclasses.replace(FinetuneConfig(task, shaping=shaping, seed=seed), **limits), task)
+    for shaping in shapings:
+        for seed in config.seeds:
+            check(dataclasses.replace(FinetuneConfig(task, shaping=shaping, seed=seed), **limits), task)
     load_checkpoint(choose_checkpoint(task, config.checkpoint), task, config.wan)
 
 

@@ -108,7 +108,7 @@ def main() -> None:
     task = envs.resolve_task(config.task)
     if config.iterations < 1:
         raise UserError("--iterations must be at least 1")
-    check(FinetuneConfig(task, config.stage1), task)
+    check(FinetuneConfig(task, config.stage1, config.wan), task)
     check_writable(config.out / "table.md")
     use_all_cores()
     sums, success = earned(config, task)

@@ -30,6 +30,7 @@ from envs.tabletop.task import Task, task_class
 from experiments.runs import (
     band,
     begin,
+    of_each,
     own_and_passed_on,
     run,
     run_or_go_on,
@@ -244,12 +245,13 @@ def report(config: ShapingConfig, stage1: dict[str, Any], runs: list[dict[str, A
     for (name, weight), seeds in cells(runs).items():
         own_lines = [line for line in lines if (line["variant"], line["lambda"]) == (name, weight)]
         rate = success_rate(*(sum(line[key] for line in own_lines) for key in ("successes", "episodes")))
-        each = ", ".join(str(line["successes"]) for line in own_lines)
         reached = [compare_steps([line[key] for line in own_lines], [line[key] for line in sparse]) for key in keys]
         alarm = max(line["alarm_share"] for line in own_lines)
         hovering = sum(line["hovering_last"] for line in own_lines) / len(seeds)
-        rows.append([name, f"{weight:g}", describe(rate), each, *reached, f"{alarm:.0%}", f"{hovering:.0%}"])
-    columns = ["reward", "λ", "success (Wilson 95 %)", "of each seed"]
+        rows.append(
+            [name, f"{weight:g}", describe(rate), of_each(own_lines), *reached, f"{alarm:.0%}", f"{hovering:.0%}"]
+        )
+    columns = ["reward", "λ", "success, seeds pooled (Wilson 95 %)", "of each seed, % (s.d.)"]
     columns += [f"environment steps to {share:.0%} (exploring)" for share in config.thresholds]
     columns += ["iterations with alarm, at most", "hovering"]
     write_table(config.out / "table.md", columns, rows)

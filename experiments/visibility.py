@@ -22,7 +22,7 @@ from aim_rl.statistics import describe, success_rate
 from envs import resolve_task
 from envs.errors import exit_cleanly
 from envs.files import read_json
-from experiments.runs import begin, own_and_passed_on, run, run_or_go_on, write_csv, write_table
+from experiments.runs import begin, of_each, own_and_passed_on, run, run_or_go_on, write_csv, write_table
 
 
 @dataclass
@@ -76,11 +76,11 @@ def main() -> None:
     rows = []
     for table, runs in results.items():
         rate = success_rate(sum(one["successes"] for one in runs), sum(one["episodes"] for one in runs))
-        each = ", ".join(str(one["successes"]) for one in runs)
         peaks = ", ".join(f"{one['held_out']['map_peak_error_px']:.2f}" for one in runs)
         minutes = ", ".join(f"{one['minutes']:.1f}" for one in runs)
-        rows.append([table, describe(rate), each, peaks, minutes])
-    columns = ["visibility", "success (Wilson 95 %)", "of each seed", "map's peak error (canvas px)", "minutes each"]
+        rows.append([table, describe(rate), of_each(runs), peaks, minutes])
+    columns = ["visibility", "success, seeds pooled (Wilson 95 %)", "of each seed, % (s.d.)"]
+    columns += ["map's peak error (canvas px)", "minutes each"]
     write_table(config.out / "table.md", columns, rows)
 
 

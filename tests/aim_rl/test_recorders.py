@@ -60,6 +60,17 @@ def test_a_lost_process_costs_its_episode_a_second_try(tmp_path: Path) -> None:
     assert failed == 1 and Recorder.asked.count(3) == 2
 
 
+def test_seeds_of_other_uses_are_not_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seed 2 fails, so five episodes reach one seed further than five."""
+    monkeypatch.setattr(collect.seeds, "REINFORCEMENT", 5)
+    with (
+        pytest.warns(UserWarning, match="seed 3 anew"),
+        pytest.raises(UserError, match="4 episodes are all that the seeds from 0 on give"),
+    ):
+        collect.collect(CollectConfig("stack_blocks_two", tmp_path, episodes=5, workers=2))
+    assert [read_episode(path).seed for path in episode_paths(tmp_path)] == [0, 1, 3, 4]
+
+
 @pytest.mark.parametrize("frame", [0, 5])
 def test_a_simulation_gone_wrong_is_no_demonstration(frame: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither a recorded nor a dropped one: the process fails, and another one tries."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import json
 import os
+import shutil
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -23,7 +25,7 @@ from aim_rl.finetune import FinetuneConfig, reinforce
 from aim_rl.grpo import GrpoConfig
 from aim_rl.model import AIM, PRESETS
 from aim_rl.policy import AimPolicy
-from aim_rl.runs import one_thread
+from aim_rl.runs import new_run, one_thread
 from envs.errors import UserError
 
 from .pretend_gpu import CUDA, PretendedGpu
@@ -182,7 +184,31 @@ def test_stage2_resumed_equals_stage2_in_one_go(
     assert len(curves(tmp_path / "whole")["stage2/success"]) == 7
     for name in ("checkpoint", "best"):
         cards = [json.loads((tmp_path / run / name / "config.json").read_text()) for run in ("whole", "stopped")]
-        assert cards[0] == cards[1]
+        assert [{**card, "minutes": 0} for card in cards] == [{**cards[0], "minutes": 0}] * 2
+
+
+def test_a_run_that_lost_its_result_is_measured_and_not_trained_again(tmp_path: Path, train: Train) -> None:
+    whole, totals = train(tmp_path)
+    shutil.rmtree(tmp_path / "trainer")  # as `main` does at the end
+    begun = FinetuneConfig("click_bell", resume=tmp_path, iterations=7, groups=1)
+    other = AIM(TINY)
+    assert finetune.trained_before(begun, "click_bell", other, tmp_path) == totals
+    for (name, tensor), found in zip(whole.state_dict().items(), other.state_dict().values(), strict=True):
+        assert torch.equal(tensor, found), name
+    assert finetune.trained_before(replace(begun, resume=None), "click_bell", other, tmp_path) is None
+    card = tmp_path / "checkpoint" / "config.json"
+    card.write_text(json.dumps({key: value for key, value in json.loads(card.read_text()).items() if key != "minutes"}))
+    assert finetune.trained_before(begun, "click_bell", other, tmp_path) is None  # killed before its first state
+
+
+def test_iterations_and_groups_of_a_run_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half-way a mean over the second half of fewer iterations would be Stage I."""
+    run = tmp_path / "run"
+    new_run("click_bell", run, FinetuneConfig("click_bell", iterations=80))
+    for flags, named in ([("--iterations", "40"), "80"], [("--group", "4"), "2"]):
+        monkeypatch.setattr(sys, "argv", ["finetune", "--resume", str(run), *flags])
+        with pytest.raises(UserError, match=f"was begun with {flags[0]} {named} and can only go on with that"):
+            finetune.main()
 
 
 def test_stage2_on_a_gpu_takes_the_cpus_steps_and_resumes(tmp_path: Path, train: Train) -> None:

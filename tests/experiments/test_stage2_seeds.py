@@ -12,6 +12,7 @@ import pytest
 
 from aim_rl.runs import tensorboard
 from aim_rl.statistics import success_rate
+from envs.errors import UserError
 from experiments import stage2_seeds
 
 
@@ -63,3 +64,6 @@ def test_stage1_is_measured_once_for_all_seeds(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(sys, "argv", ["stage2_seeds", "--task", "stack_blocks", "--out", str(tmp_path)])
     stage2_seeds.main()
     assert asked == [False, True, True]
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--", "--no-measure-stage1"])
+    with pytest.raises(UserError, match="the table compares with Stage I"):
+        stage2_seeds.main()

@@ -61,4 +61,4 @@ def test_finished_runs_become_a_table_and_a_missing_one_is_trained(
     assert rows[("intent_causal", "1")] == 62 and rows[("no_map", "1")] == 20 and len(rows) == 6
     table = (tmp_path / "table.md").read_text()
     assert "61.0 %" in table
-    assert "| 60, 62 | 1.50, 1.50 | 5.0, 5.0 |" in table
+    assert "| 60, 62 (1.4) | 1.50, 1.50 | 5.0, 5.0 |" in table
