@@ -3,7 +3,8 @@
 Diffusion steering (DSRL, Wagenmaker et al. 2025, arXiv 2506.15799): the action head is frozen too, and an agent chooses
 the initial noise w of its denoising, |w| <= 1.5, where it would draw w from N(0, 1). The agent is Stable-Baselines3's
 SAC; it sees the stem's keypoints and the proprioception. The reward is the composed one, through `rewards.gym_wrapper`.
-A seed whose result is there is not run again. Writes results.csv, curves.csv and table.md into DIR.
+Where the time limit cuts an episode, SAC bootstraps; Stage II's episodes end there. A seed whose result is there is not
+run again. Writes results.csv, curves.csv and table.md into DIR.
 """
 
 from __future__ import annotations
