@@ -106,6 +106,8 @@ class ShapingConfig:
     """Folder of the runs, the tables and the plot."""
     stage1: Path | None = None
     """Stage I run or checkpoint that every run starts from; the shipped one by default."""
+    wan: Path | None = None
+    """Folder of Wan-AI/Wan2.2-TI2V-5B-Diffusers, if not the one that --stage1 names."""
     variants: tuple[str, ...] = DEFAULT
     """Rows of `VARIANTS` in experiments/reward_shaping.py."""
     lambdas: tuple[float, ...] = (0.2,)
@@ -125,8 +127,9 @@ def measure(config: ShapingConfig, arguments: list[str]) -> None:
     begin(task, config.out, config, "variants", "lambdas", "seeds", "thresholds", passed_on=arguments)
     stage1 = config.out / "stage1.json"
     if not stage1.exists():
-        checkpoint = [] if config.stage1 is None else ["--checkpoint", config.stage1]
-        run("aim_rl.evaluate", "--task", config.task, *checkpoint, "--episodes", config.episodes, "--json", stage1)
+        start = [] if config.stage1 is None else ["--checkpoint", config.stage1]
+        start += [] if config.wan is None else ["--wan", config.wan]
+        run("aim_rl.evaluate", "--task", config.task, *start, "--episodes", config.episodes, "--json", stage1)
     for seed in config.seeds:  # seed by seed: a grid that is stopped early still compares
         for name in config.variants:
             variant = VARIANTS[name]
@@ -143,6 +146,7 @@ def options(config: ShapingConfig, name: str, weight: float, seed: int) -> list[
     variant = VARIANTS[name]
     words = ["--task", config.task, "--seed", seed, *variant.flags, variant.weight, f"{variant.scale * weight:g}"]
     words += [] if config.stage1 is None else ["--stage1", config.stage1]
+    words += [] if config.wan is None else ["--wan", config.wan]
     return [str(word) for word in [*words, "--no-measure-stage1", "--evaluation-episodes", config.episodes]]
 
 

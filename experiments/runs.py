@@ -73,7 +73,7 @@ def begin(task: str, out: Path, config: Any, *free: str, passed_on: Sequence[str
         try:
             words, before["task"] = before["command"], resolve_task(before["task"])
             now = json.loads(json.dumps(dataclasses.asdict(config), default=str)) | {"task": task}
-            other = [name for name in now if name not in ("out", *free) and before[name] != now[name]]
+            other = [name for name in now if name not in ("out", *free) and before.get(name) != now[name]]
             arguments = words[words.index("--") + 1 :] if "--" in words else []
         except (KeyError, TypeError) as error:
             raise UserError(f"{file} is not of this experiment ({error!r}); choose another --out") from error
