@@ -25,7 +25,7 @@ from aim_rl.data.episode import Contacts, Episode
 from aim_rl.data.files import episode_path, read_episode, write_episode
 from aim_rl.model.presets import PRESETS
 from aim_rl.progress import progress
-from aim_rl.resume import ctrl_c_finishes_the_step, parse, says_how_to_resume
+from aim_rl.resume import ctrl_c_finishes_the_step, load_config, parse, says_how_to_resume
 from aim_rl.runs import check_writable, new_run
 from aim_rl.workers import ATTEMPTS, PATIENCE, Worker, WorkerLost, ready, send_answer
 from envs.errors import UserError, exit_cleanly
@@ -40,7 +40,7 @@ KICK_RATE = 0.02  # disturbances per control step
 KICK_STEPS = 2  # control steps that a disturbance lasts
 KICK_SIZE = 0.06  # rad per joint and step, standard deviation: 3 to 4 cm at the gripper
 RELEASE_SHARE = 0.15  # of the disturbances open a gripper instead
-EXPERT_LIMIT = 400  # control steps; a disturbed expert that needs longer is dropped
+EXPERT_LIMIT = 400  # control steps, or half the task's limit; a disturbed expert that needs longer is dropped
 OTHERS = f"demonstrations take seeds below {seeds.REINFORCEMENT}, those above belong to Stage II and to evaluation"
 
 
@@ -74,7 +74,8 @@ def demonstrate(env: TabletopEnv, seed: int) -> Episode | None:
     recorder = ContactRecorder(env.world)
     frames: list[dict[str, NDArray[np.generic]]] = []
     kick, remaining, solved = np.zeros(14), 0, False
-    while not solved and env.steps < EXPERT_LIMIT:
+    limit = max(EXPERT_LIMIT, env.step_limit // 2)
+    while not solved and env.steps < limit:
         recorder.record()
         action = env.expert_action()
         if remaining == 0 and rng.random() < KICK_RATE:
@@ -239,7 +240,7 @@ def collect(config: CollectConfig) -> int:
     Episodes are written in the order of their seeds, so the dataset depends neither on the number of workers nor on
     interruptions.
     """
-    written, next_seed = resume(config)
+    written, number, next_seed = resume(config)
     new_run(config.task, config.out, config)
     recorders, pending = Recorders(config, next_seed), {}
     try:
@@ -261,25 +262,38 @@ def collect(config: CollectConfig) -> int:
                     next_seed += 1
                     if episode is None:
                         continue
-                    write_episode(episode_path(config.out, written), episode)
-                    written += 1
+                    write_episode(episode_path(config.out, number), episode)
+                    written, number = written + 1, number + 1
                     bar.update(written, f"{next_seed - config.seed - written} failed seeds dropped")
     finally:
         recorders.close()
     return next_seed - config.seed - written
 
 
-def resume(config: CollectConfig) -> tuple[int, int]:
-    """How many episodes an earlier run has left in `config.out`, and the seed to go on with.
+def resume(config: CollectConfig) -> tuple[int, int, int]:
+    """How many episodes an earlier run has left in `config.out`, the next one's number, and the seed to go on with.
+
+    Episodes that were deleted leave a gap.
 
     Raises:
-        UserError: they are of another task, setting or of lower seeds, or the last one is damaged.
+        UserError: they were recorded otherwise, are more than are asked for, or the last one is damaged.
     """
     for leftover in Path(config.out).glob("data/.episode_*.tmp"):  # of a process that was killed while it wrote
         leftover.unlink()
     done = sorted(Path(config.out).glob("data/episode_*.hdf5"))
     if not done:
-        return 0, config.seed
+        return 0, 0, config.seed
+    if (config.out / "config.json").exists():
+        before = load_config(CollectConfig, config.out)
+        settings = (("seed", before.seed, config.seed), ("full-size", before.full_size, config.full_size))
+        for flag, then, now in (*settings, ("backend", before.simulator.backend, config.simulator.backend)):
+            if then != now:
+                raise UserError(
+                    f"{config.out} holds episodes of --{flag} {then}, not {now}; go on with that, or choose another "
+                    "folder with --out"
+                )
+    if config.episodes < len(done):
+        raise UserError(f"{config.out} holds {len(done)} episodes already; ask for more by --episodes")
     last = read_episode(done[-1])
     if (last.task, last.setting) != (envs.resolve_task(config.task), config.setting):
         raise UserError(
@@ -290,7 +304,7 @@ def resume(config: CollectConfig) -> tuple[int, int]:
             f"{config.out} holds episodes of seeds up to {last.seed}; go on with the --seed that it began with, or "
             "choose another folder with --out"
         )
-    return len(done), last.seed + 1
+    return len(done), int(done[-1].stem.removeprefix("episode_")) + 1, last.seed + 1
 
 
 def main() -> None:

@@ -127,8 +127,8 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
         raise UserError(f"unknown setting {config.setting!r}; choose one of {', '.join(SETTINGS)}")
     if config.episodes < 1 or config.workers < 1 or config.seed < 0:
         raise UserError("--episodes and --workers must be at least 1, and --seed at least 0")
-    if seeds.TEST + config.seed + config.episodes > 2**32:
-        raise UserError(f"--seed plus --episodes must be at most {2**32 - seeds.TEST}: a scene's seed has 32 bits")
+    if seeds.TEST + config.seed + config.episodes > 2**31:
+        raise UserError(f"--seed plus --episodes must be at most {2**31 - seeds.TEST}: a scene's seed has 31 bits")
     checkpoint = choose_checkpoint(task, config.checkpoint)
     model = load_checkpoint(checkpoint, task, config.wan)[0].to(gpu_or_cpu())
     for path in (config.json, config.video and config.video / f"{task}.mp4"):

@@ -35,6 +35,7 @@ from envs.errors import UserError, exit_cleanly
 
 ALL_TASKS = "all"
 SAVE_EVERY = 100  # steps that a killed run may lose
+UNREAD = 1e6  # std of a number that is not to be read
 PROPRIO_FLOOR = 0.02  # smallest std of a proprioception number (m, rad or gripper command)
 
 
@@ -181,7 +182,8 @@ def accumulate_gradients(
 ) -> dict[str, float]:
     """The gradient of one step's batch, this process's share of its micro-batches one by one; the batch's mean losses.
 
-    A micro-batch's draws follow from its number alone, so a run takes the same steps on any number of processes.
+    A micro-batch's draws follow from its number alone, so with --micro-batch given a run takes the same steps on any
+    number of processes; by default each process's share is one.
     """
     size = config.micro_batch or config.batch_size // here.count
     count = config.batch_size // size
@@ -238,11 +240,17 @@ def stage1_card(config: PretrainConfig, data: DemonstrationSet) -> dict[str, Any
 
 
 def fit_normalisers(model: AIM, data: DemonstrationSet, frames: int = 1024) -> None:
-    """Sets the knot statistics of the data and the proprioception statistics of a sample of its frames."""
+    """Sets the knot statistics of the data and the proprioception statistics of a sample of its frames.
+
+    What never varies there reads as 0 ever after: RoboTwin's files hold no measured joints, and what a policy learned
+    from them makes of a tracking error is chance.
+    """
     model.knots.mean.copy_(data.knot_mean)
     model.knots.std.copy_(data.knot_std)
     sample = data.train[:: max(1, len(data.train) // frames)]
-    model.proprio_stats.fit(proprio(data.joints(sample)), PROPRIO_FLOOR)
+    values = proprio(data.joints(sample))
+    model.proprio_stats.fit(values, PROPRIO_FLOOR)
+    model.proprio_stats.std[values.amax(0) == values.amin(0)] = UNREAD
 
 
 @torch.no_grad()

@@ -86,8 +86,9 @@ class ContactRecorder:
                     seen.setdefault(key, set()).add(a)
                     before = fingers[key][1] if key in fingers else np.zeros((0, 3))
                     fingers[key] = (len(seen[key]), np.concatenate([before, contact.points]))
-                elif a in self.poses:
-                    touches[a, b] = contact.points
+                elif a in self.poses:  # there is a contact for each pair of their shapes
+                    before = touches.get((a, b), np.zeros((0, 3)))
+                    touches[a, b] = np.concatenate([before, contact.points])
         for name, poses in self.poses.items():
             pose = self._world.bodies[name].pose
             poses.append(np.concatenate([pose.p, pose.q]))

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from aim_rl import collect
+from aim_rl.backend import BackendOptions
 from aim_rl.collect import CollectConfig
-from aim_rl.data.files import episode_paths, read_episode
+from aim_rl.data.files import episode_path, episode_paths, read_episode
 from aim_rl.workers import WorkerLost
 from envs.errors import UserError
 from envs.tabletop.env import TabletopEnv
@@ -69,6 +70,25 @@ def test_seeds_of_other_uses_are_not_recorded(tmp_path: Path, monkeypatch: pytes
     ):
         collect.collect(CollectConfig("stack_blocks_two", tmp_path, episodes=5, workers=2))
     assert [read_episode(path).seed for path in episode_paths(tmp_path)] == [0, 1, 3, 4]
+
+
+@pytest.mark.filterwarnings("ignore:a recording process")
+def test_a_dataset_is_gone_on_with_as_it_began(tmp_path: Path) -> None:
+    def record(episodes: int, **settings: Any) -> None:
+        collect.collect(CollectConfig("stack_blocks_two", tmp_path, episodes=episodes, workers=2, **settings))
+
+    record(3)
+    episode_path(tmp_path, 1).unlink()
+    record(4)  # what is there stays, whatever is missing before it
+    files = [(path.stem, read_episode(path).seed) for path in episode_paths(tmp_path)]
+    numbers, seeds = zip(*files, strict=True)
+    assert numbers == tuple(f"episode_{number:07d}" for number in (0, 2, 3, 4)) and seeds == (0, 3, 4, 5)
+    with pytest.raises(UserError, match="holds 4 episodes already"):
+        record(3)
+    with pytest.raises(UserError, match="holds episodes of --full-size False, not True"):
+        record(5, full_size=True)
+    with pytest.raises(UserError, match="holds episodes of --backend tabletop, not robotwin"):
+        record(5, simulator=BackendOptions("robotwin"))
 
 
 @pytest.mark.parametrize("frame", [0, 5])

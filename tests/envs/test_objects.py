@@ -97,6 +97,13 @@ def test_an_arm_that_takes_over_in_the_air_has_picked_too() -> None:
     assert giver.kind == taker.kind == PICK and arms == [env.task.giver, env.task.taker]  # type: ignore[attr-defined]
 
 
+def test_a_cup_of_many_shapes_is_placed_where_all_of_its_foot_stands() -> None:
+    _, recorder = recorded("place_empty_cup", 100, within=600)
+    (placed,) = [event for event in recorder.events() if event.kind == PLACE]
+    assert np.linalg.norm(placed.points.mean(0)[:2]) < 0.01  # of the coaster's middle
+    assert (np.ptp(placed.points, 0)[:2] > 0.05).all()
+
+
 def test_a_bottle_that_rolls_in_the_dustbin_is_placed_there() -> None:
     _, recorder = recorded("put_bottles_dustbin", 9204, within=600)
     dropped = [event for event in recorder.events() if event.kind == PLACE and event.arm == 0]

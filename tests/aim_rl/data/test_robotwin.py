@@ -24,7 +24,7 @@ from aim_rl.data.files import episode_path, episode_paths, read_episode, read_he
 from aim_rl.data.knots import matrix_to_quaternion
 from aim_rl.data.robotwin import gripper_contacts
 from aim_rl.data.value_map import canvas_maps
-from aim_rl.model import AIM
+from aim_rl.model import AIM, proprio
 from aim_rl.model.presets import PRESETS
 from aim_rl.model.text import tokenize
 from envs.errors import UserError
@@ -307,6 +307,19 @@ def test_every_chunk_gets_an_instruction_of_its_own_episode(three_tasks: Path) -
             assert first == texts == own * 40
         else:
             assert set(first) == {SEEN[0]} and set(texts) == set(SEEN)  # never an unseen one
+
+
+def test_joints_that_were_never_measured_are_not_read_when_they_are(tmp_path: Path) -> None:
+    """RoboTwin's files do not say how far a hand lags behind its command; its simulator does, when a policy acts."""
+    for index in range(2):
+        write_main(tmp_path, index, "hanging_mug")
+    data, model = DemonstrationSet(tmp_path, TINY), AIM(TINY)
+    pretrain.fit_normalisers(model, data)
+    seen = data.joints(data.train)
+    held = {**seen, "qpos_measured": seen["qpos"] + 0.5}
+    values = model.proprio_stats.normalise(proprio(held))
+    assert values[:, 32:].abs().max() < 1e-3
+    assert values[:, [18, 24]].std(0).min() > 0.5  # a commanded joint and the gripper are
 
 
 def test_validation_has_an_episode_of_every_task(three_tasks: Path) -> None:
