@@ -87,8 +87,8 @@ class ContactRecorder:
                     before = fingers[key][1] if key in fingers else np.zeros((0, 3))
                     fingers[key] = (len(seen[key]), np.concatenate([before, contact.points]))
                 elif a in self.poses:  # there is a contact for each pair of their shapes
-                    before = touches.get((a, b), np.zeros((0, 3)))
-                    touches[a, b] = np.concatenate([before, contact.points])
+                    before = [touches[a, b]] if (a, b) in touches else []
+                    touches[a, b] = np.concatenate([*before, contact.points])
         for name, poses in self.poses.items():
             pose = self._world.bodies[name].pose
             poses.append(np.concatenate([pose.p, pose.q]))
