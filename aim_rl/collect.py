@@ -283,6 +283,11 @@ def resume(config: CollectConfig) -> tuple[int, int, int]:
     done = sorted(Path(config.out).glob("data/episode_*.hdf5"))
     if not done:
         return 0, 0, config.seed
+    last = read_episode(done[-1])
+    if (last.task, last.setting) != (envs.resolve_task(config.task), config.setting):
+        raise UserError(
+            f"{config.out} holds episodes of {last.task} ({last.setting}); choose another folder with --out"
+        )
     if (config.out / "config.json").exists():
         before = load_config(CollectConfig, config.out)
         settings = (("seed", before.seed, config.seed), ("full-size", before.full_size, config.full_size))
@@ -294,11 +299,6 @@ def resume(config: CollectConfig) -> tuple[int, int, int]:
                 )
     if config.episodes < len(done):
         raise UserError(f"{config.out} holds {len(done)} episodes already; ask for more by --episodes")
-    last = read_episode(done[-1])
-    if (last.task, last.setting) != (envs.resolve_task(config.task), config.setting):
-        raise UserError(
-            f"{config.out} holds episodes of {last.task} ({last.setting}); choose another folder with --out"
-        )
     if last.seed < config.seed:
         raise UserError(
             f"{config.out} holds episodes of seeds up to {last.seed}; go on with the --seed that it began with, or "

@@ -32,6 +32,7 @@ from aim_rl.resume import Counters, FiniteUpdates, ctrl_c_finishes_the_step, par
 from aim_rl.runs import new_run, tensorboard, use_all_cores
 from aim_rl.seeds import torch_seed
 from envs.errors import UserError, exit_cleanly
+from envs.files import read_json
 
 ALL_TASKS = "all"
 SAVE_EVERY = 100  # steps that a killed run may lose
@@ -115,6 +116,8 @@ def train(config: PretrainConfig, data: DemonstrationSet, run: Path, here: Proce
     if config.resume is not None:
         state.restore()
     first = int(counters["step"])
+    if first >= config.steps and _checkpoint_steps(run) != first:
+        raise UserError(f"{run} has made {first} steps and has no checkpoint of them; give more than that by --steps")
     started = time.monotonic() - counters["seconds"]
     log = Log(run, first) if here.is_first else None
     with (
@@ -161,6 +164,12 @@ def train(config: PretrainConfig, data: DemonstrationSet, run: Path, here: Proce
     if log is not None:
         log.close()
     return averaged
+
+
+def _checkpoint_steps(run: Path) -> int | None:
+    """The length of the training that a run's checkpoint comes from."""
+    card = run / "checkpoint" / "config.json"
+    return read_json(card).get("steps") if card.exists() else None
 
 
 def new_model(config: PretrainConfig, here: Processes) -> AIM:
@@ -339,7 +348,7 @@ def check(config: PretrainConfig, here: Processes) -> None:
 
 
 def main() -> None:
-    config = parse(PretrainConfig, __doc__, fixed=("steps",))
+    config = parse(PretrainConfig, __doc__)
     with processes() as here:
         if here.count == 1:
             use_all_cores()

@@ -22,6 +22,7 @@ from stable_baselines3 import PPO
 import envs
 from aim_rl.backend import TABLETOP
 from aim_rl.evaluate import choose_checkpoint
+from aim_rl.progress import progress
 from aim_rl.runs import check_writable
 from aim_rl.statistics import describe
 from envs.errors import UserError, exit_cleanly
@@ -109,8 +110,12 @@ def train(config: BaselineConfig, task: str, shaping: Shaping, seed: int, folder
     reward = RewardConfig(config.lambda_dense, config.lambda_sparse, shaping, GAMMA)
     checkpoint = choose_checkpoint(task, config.checkpoint)
     setup = GymTask(task, checkpoint, reward, config.step_limit, seed, config.wan)
-    n, curve = config.rollout, Curve()
-    with vectorised(functools.partial(make, setup, config.workers), config.workers) as pool:
+    n = config.rollout
+    with (
+        vectorised(functools.partial(make, setup, config.workers), config.workers) as pool,
+        progress(f"PPO {task} {shaping} {seed}", config.steps, "steps") as bar,
+    ):
+        curve = Curve(bar)
         agent = PPO("MlpPolicy", pool, n_steps=n, batch_size=n, gamma=GAMMA, seed=seed, device="cpu")
         agent.learn(config.steps // pool.get_attr("execute", [0])[0], callback=curve)
     test = make(GymTask(task, checkpoint, reward, None, seed, config.wan), 1, 0)

@@ -24,6 +24,7 @@ import envs
 from aim_rl.backend import TABLETOP
 from aim_rl.evaluate import choose_checkpoint
 from aim_rl.model import sample_chain
+from aim_rl.progress import progress
 from aim_rl.runs import check_writable
 from aim_rl.statistics import describe
 from envs.errors import exit_cleanly
@@ -109,8 +110,11 @@ def train(config: DsrlConfig, task: str, seed: int, folder: Path) -> None:
     reward = RewardConfig(config.lambda_dense, config.lambda_sparse, config.shaping, GAMMA)
     checkpoint = choose_checkpoint(task, config.checkpoint)
     setup = GymTask(task, checkpoint, reward, config.step_limit, seed, config.wan)
-    curve = Curve()
-    with vectorised(functools.partial(make, setup, config.workers), config.workers) as pool:
+    with (
+        vectorised(functools.partial(make, setup, config.workers), config.workers) as pool,
+        progress(f"DSRL {task} {seed}", config.steps, "steps") as bar,
+    ):
+        curve = Curve(bar)
         agent = SAC(
             "MlpPolicy",
             pool,

@@ -28,6 +28,7 @@ from aim_rl.evaluate import choose_checkpoint
 from aim_rl.finetune import FinetuneConfig, check
 from aim_rl.model import AIM, WorldContext, proprio
 from aim_rl.policy import OBSERVATION
+from aim_rl.progress import Bar, progress
 from aim_rl.rollout import InstructionTokens
 from aim_rl.statistics import SuccessRate, success_rate
 from aim_rl.workers import children_ignore_ctrl_c
@@ -172,29 +173,38 @@ def vectorised(make: Callable[[int], gym.Env[Any, Any]], workers: int) -> Iterat
 
 
 class Curve(BaseCallback):
-    """Every finished episode: environment (control) steps so far, of all environments, and whether it succeeded."""
+    """Every finished episode: environment (control) steps so far, of all environments, and whether it succeeded.
 
-    def __init__(self) -> None:
+    Args:
+        bar: shows the steps.
+    """
+
+    def __init__(self, bar: Bar) -> None:
         super().__init__()
         self.steps = 0
         self.episodes: list[dict[str, int]] = []
+        self._bar = bar
 
     def _on_step(self) -> bool:
         for info, done in zip(self.locals["infos"], self.locals["dones"], strict=True):
             self.steps += info["control_steps"]
             if done:
                 self.episodes.append({"environment_steps": self.steps, "success": int(info["is_success"])})
+                latest = [episode["success"] for episode in self.episodes[-100:]]
+                self._bar.update(self.steps, f"success {sum(latest) / len(latest):.2f} in the last {len(latest)}")
         return True
 
 
 def evaluate(env: gym.Env[Any, Any], act: Callable[[Array], Array], episodes: int) -> SuccessRate:
     """Success on the held-out seeds."""
     successes = 0
-    for seed in range(seeds.TEST, seeds.TEST + episodes):
-        observation, _ = env.reset(seed=seed)
-        ended, info = False, {}
-        while not ended:
-            observation, _, terminated, truncated, info = env.step(act(observation))
-            ended = terminated or truncated
-        successes += bool(info["is_success"])
+    with progress("evaluate", episodes, "episodes") as bar:
+        for number in range(episodes):
+            observation, _ = env.reset(seed=seeds.TEST + number)
+            ended, info = False, {}
+            while not ended:
+                observation, _, terminated, truncated, info = env.step(act(observation))
+                ended = terminated or truncated
+            successes += bool(info["is_success"])
+            bar.update(number + 1, f"{successes} solved")
     return success_rate(successes, episodes)
