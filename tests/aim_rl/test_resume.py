@@ -47,9 +47,9 @@ def short_and_repeatable(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
-def train(run: Path, data: DemonstrationSet, resume: bool = False) -> AIM:
+def train(run: Path, data: DemonstrationSet, resume: bool = False, steps: int = STEPS) -> AIM:
     config = pretrain.PretrainConfig(
-        "click_bell", Path("D"), run, run if resume else None, STEPS, batch_size=2, preset="tiny"
+        "click_bell", Path("D"), run, run if resume else None, steps, batch_size=2, preset="tiny"
     )
     run.mkdir(exist_ok=True)
     if resume:
@@ -93,6 +93,9 @@ def test_stage1_resumed_equals_stage1_in_one_go(tmp_path: Path, data: Demonstrat
     stopped: Any = StopAt(data, 7, what)
     with pytest.raises(raises, match=r"killed|stopped after 7 steps; go on with --resume"):
         train(tmp_path / "stopped", stopped)
+    if what is press_ctrl_c:  # its weights after 7 steps are in its state alone
+        with pytest.raises(UserError, match="has made 7 steps and has no checkpoint of them"):
+            train(tmp_path / "stopped", data, resume=True, steps=7)
     torch.manual_seed(123)  # another process would have drawn other numbers
     resumed = train(tmp_path / "stopped", data, resume=True)
     for (name, tensor), other in zip(whole.state_dict().items(), resumed.state_dict().values(), strict=True):
