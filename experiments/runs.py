@@ -77,7 +77,7 @@ def begin(task: str, out: Path, config: Any, *free: str, passed_on: Sequence[str
             arguments = words[words.index("--") + 1 :] if "--" in words else []
         except (KeyError, TypeError) as error:
             raise UserError(f"{file} is not of this experiment ({error!r}); choose another --out") from error
-        flags = [f"--{name.replace('_', '-')} {before[name]}" for name in other]
+        flags = [f"--{name.replace('_', '-')} {before.get(name)}" for name in other]
         flags += [" ".join(["--", *arguments])] if arguments != list(passed_on) else []
         if flags:
             raise UserError(f"{out} holds results of {', '.join(flags)}; repeat with that, or choose another --out")

@@ -139,6 +139,11 @@ def test_results_of_other_settings_share_no_folder(tmp_path: Path, monkeypatch: 
         again(iterations="6", lambda_dense=0.3)
     with pytest.raises(UserError, match="holds results of --task click_bell"):
         again("stack_blocks_two", lambda_dense=0.3)
+    settings = json.loads((tmp_path / "config.json").read_text())
+    del settings["wan"]  # of a version that had no such flag
+    (tmp_path / "config.json").write_text(json.dumps(settings))
+    with pytest.raises(UserError, match="holds results of --wan None"):
+        again(lambda_dense=0.3, wan=Path("W"))
     (tmp_path / "config.json").write_text("[]")
     with pytest.raises(UserError, match="is not of this experiment"):
         again()
