@@ -211,6 +211,7 @@ def test_a_seed_that_no_scene_has(refused: Refused) -> None:
     ("task", "arguments", "expected"),
     [
         ("click_bell", ["--grpo.dense-weight", "0.5"], "--grpo.advantage"),
+        ("click_bell", ["--anneal", "--grpo.dense-weight", "0.5", "--grpo.advantage", "group"], "without --anneal"),
         ("beat_block_hammer", ["--shaping", "privileged"], "beat_block_hammer measures no progress"),
         ("click_bell", ["--maps", "other_scene", "--groups", "1"], "--groups 2"),
     ],

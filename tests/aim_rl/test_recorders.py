@@ -107,6 +107,17 @@ def test_a_simulation_gone_wrong_is_no_demonstration(frame: int, monkeypatch: py
     env.close()
 
 
+def test_a_long_task_gives_its_expert_half_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`EXPERT_LIMIT`, or half of the task's limit if that is more: an expert that stands still is watched so long."""
+    monkeypatch.setattr(collect, "EXPERT_LIMIT", 6)
+    env = TabletopEnv("click_bell", head_size=(16, 16), wrist_size=(16, 16))
+    monkeypatch.setattr(env, "expert_action", lambda: env.observe()["qpos"].copy())
+    for limit, waited in ((8, 6), (20, 10)):
+        env.step_limit = limit
+        assert collect.demonstrate(env, 0) is None and env.steps == waited
+    env.close()
+
+
 @pytest.mark.filterwarnings("ignore:a recording process")
 def test_a_seed_that_kills_three_processes_ends_the_recording(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"was killed by SIGKILL, the third at seed 9; .*fewer --workers"):

@@ -118,6 +118,29 @@ def test_the_ablation_and_the_controls_run_through_the_loop(
     assert second[0] == pytest.approx(0.5 * second[1] + second[2], abs=1e-4)  # half way, half the weight
 
 
+class Restarted(MadeUp):
+    """First every rollout loses a process amid its last decision; then one of each batch ends before that decision."""
+
+    @property
+    def restarts(self) -> int:
+        return 0  # between episodes
+
+    def __iter__(self) -> Iterator[list[TensorDictBase]]:
+        for number, (first, second) in enumerate(super().__iter__()):
+            for rollout in (first, second):
+                rollout["next", "restarts"][-1] = int(number < 2)
+            yield [first if number < 2 else first[:-1], second]
+
+
+def test_a_lost_process_is_counted_once(
+    tmp_path: Path, tiny_model: AIM, observations: Callable[..., TensorDict], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(finetune, "Simulators", lambda _, policy, *__: Restarted(policy, observations))
+    reinforce(FinetuneConfig("click_bell", iterations=2, groups=2, group=2), "click_bell", tiny_model, tmp_path)
+    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert [event.value for event in events.Scalars("stage2/simulator_restarts")] == [4, 0]
+
+
 def test_a_critic_that_sees_nothing_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     blind = SimpleNamespace(preset=replace(TINY, keypoints=0))
     monkeypatch.setattr(finetune, "stage1_model", lambda *_: blind)
