@@ -8,7 +8,7 @@ result is there is not run again. Writes results.csv, curves.csv and table.md in
 
 from __future__ import annotations
 
-import functools
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,25 +20,23 @@ import tyro
 from stable_baselines3 import PPO
 
 import envs
-from aim_rl.backend import TABLETOP
 from aim_rl.evaluate import choose_checkpoint
-from aim_rl.progress import progress
-from aim_rl.runs import check_writable
 from aim_rl.statistics import describe
 from envs.errors import UserError, exit_cleanly
 from envs.files import read_json, write_json
 from envs.tabletop.env import TabletopEnv
 from experiments.gym_env import (
+    AgentConfig,
     Array,
-    Curve,
     FlatEnv,
     FrozenModel,
     GymTask,
+    Pool,
     check_training,
     chunk_env,
     decode,
     evaluate,
-    vectorised,
+    learn,
 )
 from experiments.runs import begin, write_csv, write_table
 from rewards import RewardConfig, Shaping
@@ -49,32 +47,15 @@ FURNITURE = ("table", "wall")
 
 
 @dataclass
-class BaselineConfig:
+class BaselineConfig(AgentConfig):
     """SB3's PPO on state observations."""
 
-    task: str
-    """RoboTwin's task name."""
-    out: Path
-    """Folder of the results."""
-    checkpoint: Path | None = None
-    """Stage I run or checkpoint whose value maps are the reward; the shipped one by default."""
-    wan: Path | None = None
-    """Folder of Wan-AI/Wan2.2-TI2V-5B-Diffusers, if not the one that the checkpoint names."""
     shapings: tuple[Shaping, ...] = ("sparse", "settled")
     """Dense rewards to compare (rewards/shaping.py)."""
-    lambda_dense: float = 0.2
-    lambda_sparse: float = 1.0
     steps: int = 1_000_000
     """Environment (control) steps of each run."""
-    seeds: tuple[int, ...] = (0, 1, 2)
-    step_limit: int = 144
-    """Control steps per training episode; evaluation has RoboTwin's limit."""
     rollout: int = 128
     """Decisions per process between two updates."""
-    episodes: int = 100
-    """Held-out episodes."""
-    workers: int = 2
-    """Processes."""
 
 
 class StateAndKnots(FlatEnv):
@@ -106,29 +87,25 @@ def make(setup: GymTask, workers: int, worker: int) -> StateAndKnots:
 
 def train(config: BaselineConfig, task: str, shaping: Shaping, seed: int, folder: Path) -> None:
     """One run; leaves result.json and curve.json in `folder`."""
-    check_writable(folder / "result.json")
     reward = RewardConfig(config.lambda_dense, config.lambda_sparse, shaping, GAMMA)
     checkpoint = choose_checkpoint(task, config.checkpoint)
     setup = GymTask(task, checkpoint, reward, config.step_limit, seed, config.wan)
-    n = config.rollout
-    with (
-        vectorised(functools.partial(make, setup, config.workers), config.workers) as pool,
-        progress(f"PPO {task} {shaping} {seed}", config.steps, "steps") as bar,
-    ):
-        curve = Curve(bar)
-        agent = PPO("MlpPolicy", pool, n_steps=n, batch_size=n, gamma=GAMMA, seed=seed, device="cpu")
-        agent.learn(config.steps // pool.get_attr("execute", [0])[0], callback=curve)
-    test = make(GymTask(task, checkpoint, reward, None, seed, config.wan), 1, 0)
+
+    def ppo(pool: Pool) -> PPO:
+        return PPO(
+            "MlpPolicy", pool, n_steps=config.rollout, batch_size=config.rollout, gamma=GAMMA, seed=seed, device="cpu"
+        )
+
+    agent, steps = learn(config, setup, f"PPO {task} {shaping} {seed}", make, ppo, folder)
+    test = make(dataclasses.replace(setup, step_limit=None), 1, 0)
     rate = evaluate(test, lambda state: agent.predict(state, deterministic=True)[0], config.episodes)
     test.close()
-    write_json(folder / "curve.json", {"episodes": curve.episodes})
-    write_json(folder / "result.json", {**rate, "environment_steps": curve.steps})
+    write_json(folder / "result.json", {**rate, "environment_steps": steps})
 
 
 def main() -> None:
     config = tyro.cli(BaselineConfig, description=__doc__)
     task = envs.resolve_task(config.task)
-    TABLETOP.require(task, "clean")
     check_training(task, config, config.shapings)
     if config.rollout < 2:
         raise UserError("--rollout must be at least 2")

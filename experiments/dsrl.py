@@ -1,15 +1,18 @@
 """Steering the flow, not training it: `python -m experiments.dsrl --task T --out DIR`.
 
 Diffusion steering (DSRL, Wagenmaker et al. 2025, arXiv 2506.15799): the action head is frozen too, and an agent chooses
-the initial noise w of its denoising, |w| <= 1.5, where it would draw w from N(0, 1). The agent is Stable-Baselines3's
-SAC; it sees the stem's keypoints and the proprioception. The reward is the composed one, through `rewards.gym_wrapper`.
-Where the time limit cuts an episode, SAC bootstraps; Stage II's episodes end there. A seed whose result is there is not
-run again. Writes results.csv, curves.csv and table.md into DIR.
+the initial noise w of its denoising. The agent is Stable-Baselines3's PPO, where the authors take SAC (docs/rewards.md
+says why); it begins with w from N(0, 1), as Stage I has it, and sees the stem's keypoints and the proprioception. The
+reward is the composed one, through `rewards.gym_wrapper`. Where the time limit cuts an episode, PPO bootstraps; Stage
+II's episodes end there. A seed whose result is there is not run again. Writes results.csv, curves.csv and table.md into
+DIR.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,20 +21,18 @@ import gymnasium as gym
 import numpy as np
 import torch
 import tyro
-from stable_baselines3 import SAC
+from stable_baselines3 import PPO
+from stable_baselines3.common.vec_env import VecEnv
 
 import envs
-from aim_rl.backend import TABLETOP
 from aim_rl.evaluate import choose_checkpoint
 from aim_rl.model import sample_chain
-from aim_rl.progress import progress
-from aim_rl.runs import check_writable
 from aim_rl.statistics import describe
 from envs.errors import exit_cleanly
 from envs.files import read_json, write_json
 from experiments.gym_env import (
+    AgentConfig,
     Array,
-    Curve,
     FlatEnv,
     FrozenModel,
     GymTask,
@@ -39,42 +40,22 @@ from experiments.gym_env import (
     chunk_env,
     decode,
     evaluate,
-    vectorised,
+    learn,
 )
 from experiments.runs import begin, write_csv, write_table
 from rewards import RewardConfig, Shaping
 
-BOUND = 1.5  # of the noise, as in the paper
+BOUND = 3.0  # of the noise
 GAMMA = 0.97  # per decision of half a second
-UPDATES = 4  # of the critic and the agent per decision
-WARM_UP = 500  # decisions with uniform noise
+ROLLOUT = 128  # decisions per process between two updates
 
 
 @dataclass
-class DsrlConfig:
+class DsrlConfig(AgentConfig):
     """Reinforcement learning on the initial noise of a frozen policy."""
 
-    task: str
-    """RoboTwin's task name."""
-    out: Path
-    """Folder of the results."""
-    checkpoint: Path | None = None
-    """Stage I run or checkpoint; the shipped one by default."""
-    wan: Path | None = None
-    """Folder of Wan-AI/Wan2.2-TI2V-5B-Diffusers, if not the one that the checkpoint names."""
     shaping: Shaping = "settled"
     """The dense reward (rewards/shaping.py)."""
-    lambda_dense: float = 0.2
-    lambda_sparse: float = 1.0
-    steps: int = 250_000
-    """Environment (control) steps of each run."""
-    seeds: tuple[int, ...] = (0, 1, 2)
-    step_limit: int = 144
-    """Control steps per training episode; evaluation has RoboTwin's limit."""
-    episodes: int = 100
-    """Held-out episodes."""
-    workers: int = 2
-    """Processes."""
 
 
 class NoiseActions(FlatEnv):
@@ -104,41 +85,39 @@ def make(setup: GymTask, workers: int, worker: int) -> NoiseActions:
     return NoiseActions(chunk_env(setup, frozen, worker, workers), frozen)
 
 
+def steering(pool: VecEnv, seed: int) -> PPO:
+    """An agent whose noise is N(0, 1) to begin with."""
+    policy = {"log_std_init": -math.log(BOUND)}
+    return PPO(
+        "MlpPolicy",
+        pool,
+        n_steps=ROLLOUT,
+        batch_size=ROLLOUT,
+        gamma=GAMMA,
+        policy_kwargs=policy,
+        seed=seed,
+        device="cpu",
+    )
+
+
 def train(config: DsrlConfig, task: str, seed: int, folder: Path) -> None:
     """One run; leaves result.json and curve.json in `folder`."""
-    check_writable(folder / "result.json")
     reward = RewardConfig(config.lambda_dense, config.lambda_sparse, config.shaping, GAMMA)
     checkpoint = choose_checkpoint(task, config.checkpoint)
     setup = GymTask(task, checkpoint, reward, config.step_limit, seed, config.wan)
-    with (
-        vectorised(functools.partial(make, setup, config.workers), config.workers) as pool,
-        progress(f"DSRL {task} {seed}", config.steps, "steps") as bar,
-    ):
-        curve = Curve(bar)
-        agent = SAC(
-            "MlpPolicy",
-            pool,
-            buffer_size=100_000,
-            learning_starts=WARM_UP,
-            gradient_steps=UPDATES * config.workers,
-            gamma=GAMMA,
-            seed=seed,
-            device="cpu",
-        )
-        agent.learn(config.steps // pool.get_attr("execute", [0])[0], callback=curve)
-    test = make(GymTask(task, checkpoint, reward, None, seed, config.wan), 1, 0)
+
+    agent, steps = learn(config, setup, f"DSRL {task} {seed}", make, functools.partial(steering, seed=seed), folder)
+    test = make(dataclasses.replace(setup, step_limit=None), 1, 0)
     rate = evaluate(test, lambda features: agent.predict(features, deterministic=True)[0], config.episodes)
     middle = np.zeros(test.action_space.shape or (), np.float32)
     unsteered = evaluate(test, lambda _: middle, config.episodes)
     test.close()
-    write_json(folder / "curve.json", {"episodes": curve.episodes})
-    write_json(folder / "result.json", {"steered": rate, "unsteered": unsteered, "environment_steps": curve.steps})
+    write_json(folder / "result.json", {"steered": rate, "unsteered": unsteered, "environment_steps": steps})
 
 
 def main() -> None:
     config = tyro.cli(DsrlConfig, description=__doc__)
     task = envs.resolve_task(config.task)
-    TABLETOP.require(task, "clean")
     check_training(task, config, [config.shaping])
     begin(task, config.out, config, "seeds")
     results, curves = [], []

@@ -16,6 +16,7 @@ import gymnasium as gym
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import SubprocVecEnv
 from torch import Tensor
@@ -30,8 +31,10 @@ from aim_rl.model import AIM, WorldContext, proprio
 from aim_rl.policy import OBSERVATION
 from aim_rl.progress import Bar, progress
 from aim_rl.rollout import InstructionTokens
+from aim_rl.runs import check_writable
 from aim_rl.statistics import SuccessRate, success_rate
 from aim_rl.workers import children_ignore_ctrl_c
+from envs.files import write_json
 from envs.tabletop.kinematics import tool_centre
 from envs.tabletop.robot import matrix_from_quat
 from envs.wrappers import Begun, ChunkEnv, SeedSchedule
@@ -51,6 +54,9 @@ class GymTask:
     step_limit: int | None  # control steps per episode; None: RoboTwin's
     seed: int  # of the training: which scenes it sees
     wan: Path | None = None  # as `load_checkpoint`
+
+
+Make = Callable[[GymTask, int, int], gym.Env[Any, Any]]
 
 
 class FrozenModel:
@@ -150,8 +156,34 @@ class Pool(SubprocVecEnv):
         return [None] * self.num_envs
 
 
-def check_training(task: str, config: Any, shapings: Sequence[Shaping]) -> None:
+@dataclass
+class AgentConfig:
+    """Flags of an agent of Stable-Baselines3."""
+
+    task: str
+    """RoboTwin's task name."""
+    out: Path
+    """Folder of the results."""
+    checkpoint: Path | None = None
+    """Stage I run or checkpoint; the shipped one by default."""
+    wan: Path | None = None
+    """Folder of Wan-AI/Wan2.2-TI2V-5B-Diffusers, if not the one that the checkpoint names."""
+    lambda_dense: float = 0.2
+    lambda_sparse: float = 1.0
+    steps: int = 250_000
+    """Environment (control) steps of each run."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    step_limit: int = 144
+    """Control steps per training episode; evaluation has RoboTwin's limit."""
+    episodes: int = 100
+    """Held-out episodes."""
+    workers: int = 2
+    """Processes."""
+
+
+def check_training(task: str, config: AgentConfig, shapings: Sequence[Shaping]) -> None:
     """Raises UserError, before hours are spent, unless an agent can be trained and evaluated by these flags."""
+    TABLETOP.require(task, "clean")
     limits = {"step_limit": config.step_limit, "evaluation_episodes": config.episodes, "workers": config.workers}
     for shaping in shapings:
         for seed in config.seeds:
@@ -193,6 +225,34 @@ class Curve(BaseCallback):
                 latest = [episode["success"] for episode in self.episodes[-100:]]
                 self._bar.update(self.steps, f"success {sum(latest) / len(latest):.2f} in the last {len(latest)}")
         return True
+
+
+def learn(
+    config: AgentConfig, setup: GymTask, title: str, make: Make, agent: Callable[[Pool], BaseAlgorithm], folder: Path
+) -> tuple[BaseAlgorithm, int]:
+    """Trains an agent and leaves its curve.json in `folder`, which must take a result.
+
+    Args:
+        config: flags.
+        setup: what it is trained on.
+        title: of the progress.
+        make: its environment of a `GymTask`, for one of so many workers.
+        agent: of the vectorised environment.
+        folder: of this run.
+
+    Returns:
+        The agent and the environment (control) steps it took.
+    """
+    check_writable(folder / "result.json")
+    with (
+        vectorised(functools.partial(make, setup, config.workers), config.workers) as pool,
+        progress(title, config.steps, "steps") as bar,
+    ):
+        curve = Curve(bar)
+        learner = agent(pool)
+        learner.learn(config.steps // pool.get_attr("execute", [0])[0], callback=curve)
+    write_json(folder / "curve.json", {"episodes": curve.episodes})
+    return learner, curve.steps
 
 
 def evaluate(env: gym.Env[Any, Any], act: Callable[[Array], Array], episodes: int) -> SuccessRate:
