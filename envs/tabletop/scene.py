@@ -29,6 +29,7 @@ CAMERAS = ("head_camera", "left_camera", "right_camera")
 HEAD_POSITION, HEAD_FORWARD, HEAD_LEFT = (-0.032, -0.45, 1.35), (0.0, 0.6, -0.8), (-1.0, 0.0, 0.0)
 CLUTTER = 10  # objects, `randomized`
 CLUTTER_HEIGHT = (0.01, 0.045)  # m; lower than anything is carried, so that clutter never blocks a task
+ASLEEP_GAP = 1e-4  # m, between sleeping bodies that touch
 JOINT_DAMPING = {"revolute": 0.05, "prismatic": 5.0}  # N m s/rad, N s/m: stops soon, moves at a finger's push
 Rectangle = tuple[float, float, float, float]  # x0, y0, x1, y1 (m)
 
@@ -112,7 +113,7 @@ class Articulated(Body):
 
 @dataclass(frozen=True)
 class Contact:
-    """One contact between two bodies named `a` and `b`: points [n, 3] (m, world) that carry an impulse."""
+    """One contact between two bodies named `a` and `b`: points [n, 3] (m, world)."""
 
     a: str
     b: str
@@ -309,18 +310,27 @@ class Tabletop:
         return {name: to_rgb(camera.get_picture("Color")) for name, camera in self.cameras.items()}
 
     def contacts(self) -> list[Contact]:
-        """Contacts that carry an impulse; fingers are called left_finger7, left_finger8, right_finger7, ..."""
+        """Contacts that carry an impulse; fingers are called left_finger7, left_finger8, right_finger7, ...
+
+        PhysX also puts bodies to sleep that rock, in a step without an impulse between them, and wakes them for nothing
+        else: where no point of two such bodies carries one, those count that are less than `ASLEEP_GAP` apart.
+        """
         if self._contacts is None:
             self._contacts = self._read_contacts()
         return self._contacts
 
     def _read_contacts(self) -> list[Contact]:
-        found = []
+        found, asleep = [], []
         for contact in self.scene.get_contacts():
+            a, b = sorted(component.entity.name for component in contact.bodies)
             points = [tuple(p.position) for p in contact.points if np.dot(p.impulse, p.impulse) > 1e-12]
             if points:
-                a, b = sorted(component.entity.name for component in contact.bodies)
                 found.append(Contact(a, b, np.array(sorted(points))))
+            elif all(_asleep(component) for component in contact.bodies):
+                near = [tuple(p.position) for p in contact.points if p.separation < ASLEEP_GAP]
+                asleep += [Contact(a, b, np.array(sorted(near)))] if near else []
+        carried = {(contact.a, contact.b) for contact in found}
+        found += [contact for contact in asleep if (contact.a, contact.b) not in carried]
         # PhysX lists them as they lie in memory, which differs from process to process.
         return sorted(found, key=lambda contact: (contact.a, contact.b, contact.points.tolist()))
 
@@ -381,6 +391,13 @@ def add_cylinder(
 def upright(position: Array | list[float], yaw: float = 0.0) -> sapien.Pose:
     """Pose of an object that stands on the table: position (m), yaw about z (rad)."""
     return make_pose(position, [np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)])
+
+
+def _asleep(component: Any) -> bool:
+    """Whether PhysX no longer moves a body: static, or a rigid one that sleeps."""
+    return isinstance(component, sapien.physx.PhysxRigidStaticComponent) or (
+        isinstance(component, sapien.physx.PhysxRigidDynamicComponent) and component.is_sleeping
+    )
 
 
 def to_rgb(picture: Array) -> NDArray[np.uint8]:
