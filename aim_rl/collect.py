@@ -19,15 +19,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 import envs
-from aim_rl import seeds
-from aim_rl.backend import TABLETOP, BackendOptions
 from aim_rl.data.episode import Contacts, Episode
 from aim_rl.data.files import episode_path, read_episode, write_episode
 from aim_rl.model.presets import PRESETS
-from aim_rl.progress import progress
-from aim_rl.resume import ctrl_c_finishes_the_step, load_config, parse, says_how_to_resume
-from aim_rl.runs import check_writable, new_run
-from aim_rl.workers import ATTEMPTS, PATIENCE, Worker, WorkerLost, ready, send_answer
+from aim_rl.rollout import seeds
+from aim_rl.rollout.worker import ATTEMPTS, PATIENCE, Worker, WorkerLost, ready, send_answer
+from aim_rl.runs.folder import check_writable, new_run
+from aim_rl.runs.progress import progress
+from aim_rl.runs.state import ctrl_c_finishes_the_step, load_config, parse, says_how_to_resume
+from envs.backend import TABLETOP, BackendOptions
 from envs.errors import UserError, exit_cleanly
 from envs.robotwin.client import TaskFailed
 from envs.robotwin.contacts import watch

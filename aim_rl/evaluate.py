@@ -14,16 +14,16 @@ import torch
 import tyro
 
 import envs
-from aim_rl import seeds
-from aim_rl.backend import TABLETOP, Backend, BackendOptions
-from aim_rl.checkpoint import load_checkpoint, shipped_checkpoint
 from aim_rl.model import AIM
-from aim_rl.policy import AimPolicy
-from aim_rl.progress import progress
-from aim_rl.rollout import RolloutConfig, Scenes
-from aim_rl.runs import check_writable, gpu_or_cpu, one_thread
-from aim_rl.statistics import SuccessRate, describe, success_rate
-from aim_rl.videos import record_episode
+from aim_rl.model.checkpoint import load_checkpoint, shipped_checkpoint
+from aim_rl.rl.policy import AimPolicy
+from aim_rl.rollout import seeds
+from aim_rl.rollout.environments import RolloutConfig, Scenes
+from aim_rl.rollout.videos import record_episode
+from aim_rl.runs.folder import check_writable, gpu_or_cpu, one_thread
+from aim_rl.runs.progress import progress
+from aim_rl.runs.statistics import SuccessRate, describe, success_rate
+from envs.backend import TABLETOP, Backend, BackendOptions
 from envs.errors import UserError, exit_cleanly
 from envs.files import write_json
 from envs.tabletop.env import SETTINGS

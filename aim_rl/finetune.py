@@ -21,23 +21,24 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.tensorboard.writer import SummaryWriter
 
 import envs
-from aim_rl import collect, pretrain, seeds
-from aim_rl.backend import TABLETOP, BackendOptions
-from aim_rl.checkpoint import load_checkpoint, save_checkpoint, shipped_checkpoint
+from aim_rl import collect, pretrain
 from aim_rl.evaluate import run_episodes
-from aim_rl.groups import Ready, training_batches
-from aim_rl.grpo import Grpo, GrpoConfig, learning_rate_share
 from aim_rl.model import AIM
-from aim_rl.parallel import processes
-from aim_rl.policy import AimPolicy
-from aim_rl.progress import progress
-from aim_rl.resume import Counters, RunState, ctrl_c_finishes_the_step, parse, says_how_to_resume
-from aim_rl.rollout import RolloutConfig
-from aim_rl.runs import gpu_or_cpu, new_run, tensorboard, use_all_cores
-from aim_rl.simulators import Simulators
-from aim_rl.statistics import SuccessRate, describe, success_rate
-from aim_rl.videos import draw_decision
-from aim_rl.watch import ALARM, HackingWatch
+from aim_rl.model.checkpoint import load_checkpoint, save_checkpoint, shipped_checkpoint
+from aim_rl.rl.hacking_watch import ALARM, HackingWatch
+from aim_rl.rl.policy import AimPolicy
+from aim_rl.rl.ppo import Grpo, GrpoConfig, learning_rate_share
+from aim_rl.rollout import seeds
+from aim_rl.rollout.environments import RolloutConfig
+from aim_rl.rollout.groups import Ready, training_batches
+from aim_rl.rollout.simulators import Simulators
+from aim_rl.rollout.videos import draw_decision
+from aim_rl.runs.folder import gpu_or_cpu, new_run, tensorboard, use_all_cores
+from aim_rl.runs.processes import processes
+from aim_rl.runs.progress import progress
+from aim_rl.runs.state import Counters, RunState, ctrl_c_finishes_the_step, parse, says_how_to_resume
+from aim_rl.runs.statistics import SuccessRate, describe, success_rate
+from envs.backend import TABLETOP, BackendOptions
 from envs.errors import UserError, exit_cleanly
 from envs.files import read_json, write_json
 from envs.tabletop.env import SETTINGS
@@ -73,7 +74,7 @@ class FinetuneConfig:
     step_limit: int = 144
     """Control steps per training episode; evaluation has RoboTwin's limit."""
     sampler: Literal["initial_noise", "flow_sde", "cps", "flow_noise"] = "initial_noise"
-    """How Stage II explores (aim_rl/model/sampler.py, aim_rl/policy.py)."""
+    """How Stage II explores (aim_rl/model/sampler.py, aim_rl/rl/policy.py)."""
     noise_level: float | None = None
     """The exploring sampler's `a`: 0.5 by default, 0.16 of flow_noise."""
     shaping: Shaping = "settled"

@@ -19,8 +19,8 @@ from aim_rl.collect import gather_contacts
 from aim_rl.data.episode import Episode
 from aim_rl.data.files import add_contacts, episode_paths, read_episode, read_header
 from aim_rl.data.robotwin import seed_of
-from aim_rl.progress import progress
-from aim_rl.runs import check_writable
+from aim_rl.runs.folder import check_writable
+from aim_rl.runs.progress import progress
 from envs.errors import UserError, exit_cleanly
 from envs.robotwin.contacts import watch
 from envs.robotwin.env import RoboTwinEnv

@@ -19,18 +19,18 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 
 import envs
-from aim_rl import seeds
-from aim_rl.checkpoint import save_checkpoint
 from aim_rl.data.dataset import DemonstrationSet
 from aim_rl.model import AIM, instruction_tokenizer, load_frozen, load_wan, map_peak_error, proprio, sample_chain
+from aim_rl.model.checkpoint import save_checkpoint
 from aim_rl.model.compiling import check_compiler, compile_blocks
 from aim_rl.model.presets import preset_named
-from aim_rl.parallel import ALONE, Processes, SharedState, Whole, place, processes, release
-from aim_rl.pictures import Image, stage1_picture
-from aim_rl.progress import progress
-from aim_rl.resume import Counters, FiniteUpdates, ctrl_c_finishes_the_step, parse, says_how_to_resume
-from aim_rl.runs import new_run, tensorboard, use_all_cores
-from aim_rl.seeds import torch_seed
+from aim_rl.rollout import seeds
+from aim_rl.rollout.seeds import torch_seed
+from aim_rl.runs.folder import new_run, tensorboard, use_all_cores
+from aim_rl.runs.pictures import Image, stage1_picture
+from aim_rl.runs.processes import ALONE, Processes, SharedState, Whole, place, processes, release
+from aim_rl.runs.progress import progress
+from aim_rl.runs.state import Counters, FiniteUpdates, ctrl_c_finishes_the_step, parse, says_how_to_resume
 from envs.errors import UserError, exit_cleanly
 from envs.files import read_json
 

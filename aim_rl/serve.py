@@ -25,11 +25,10 @@ from tensordict import TensorDict
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
-from aim_rl.checkpoint import load_checkpoint, tasks_of
 from aim_rl.model import AIM
-from aim_rl.policy import AimPolicy
-from aim_rl.runs import gpu_or_cpu, one_thread
-from aim_rl.xpolicylab import (
+from aim_rl.model.checkpoint import load_checkpoint, tasks_of
+from aim_rl.rl.policy import AimPolicy
+from aim_rl.rollout.xpolicylab import (
     ACTION_TYPES,
     Message,
     ProtocolError,
@@ -39,6 +38,7 @@ from aim_rl.xpolicylab import (
     write_error,
     write_reply,
 )
+from aim_rl.runs.folder import gpu_or_cpu, one_thread
 from envs.errors import UserError, exit_cleanly
 from envs.tabletop.robot import joint_targets
 

@@ -25,7 +25,7 @@ Image = NDArray[np.uint8]
 
 GOALS = {"clean": 0.95, "randomized": 0.9}  # success that every expert should reach
 PICTURE, THUMBNAIL = (180, 240), (90, 120)  # px, rendered and shown: shrinking smooths the edges
-ARM_COLOURS = ((255, 115, 0), (0, 140, 255))  # left orange, right blue, as in aim_rl.pictures
+ARM_COLOURS = ((255, 115, 0), (0, 140, 255))  # left orange, right blue, as in aim_rl.runs.pictures
 TITLE, GAP, ACROSS = 16, 8, 2  # px; tasks side by side
 
 

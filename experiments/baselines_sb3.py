@@ -21,7 +21,7 @@ from stable_baselines3 import PPO
 
 import envs
 from aim_rl.evaluate import choose_checkpoint
-from aim_rl.statistics import describe
+from aim_rl.runs.statistics import describe
 from envs.errors import UserError, exit_cleanly
 from envs.files import read_json, write_json
 from envs.tabletop.env import TabletopEnv

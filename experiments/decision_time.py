@@ -24,7 +24,7 @@ from aim_rl.model.compiling import check_compiler, compile_blocks
 from aim_rl.model.history import History, empty_history
 from aim_rl.model.presets import preset_named
 from aim_rl.model.visibility import READS_TEXT
-from aim_rl.runs import gpu_or_cpu
+from aim_rl.runs.folder import gpu_or_cpu
 from envs.errors import exit_cleanly
 
 

@@ -27,7 +27,7 @@ from stable_baselines3.common.vec_env import VecEnv
 import envs
 from aim_rl.evaluate import choose_checkpoint
 from aim_rl.model import sample_chain
-from aim_rl.statistics import describe
+from aim_rl.runs.statistics import describe
 from envs.errors import exit_cleanly
 from envs.files import read_json, write_json
 from experiments.gym_env import (

@@ -15,15 +15,15 @@ import tyro
 from tensordict import TensorDictBase
 
 import envs
-from aim_rl import seeds
-from aim_rl.backend import TABLETOP
-from aim_rl.checkpoint import load_checkpoint
-from aim_rl.data.knots import decode_knots
 from aim_rl.evaluate import choose_checkpoint, run_episodes
 from aim_rl.model import AIM
-from aim_rl.policy import AimPolicy
-from aim_rl.runs import gpu_or_cpu
-from aim_rl.statistics import describe, success_rate
+from aim_rl.model.checkpoint import load_checkpoint
+from aim_rl.model.waypoints import decode_knots
+from aim_rl.rl.policy import AimPolicy
+from aim_rl.rollout import seeds
+from aim_rl.runs.folder import gpu_or_cpu
+from aim_rl.runs.statistics import describe, success_rate
+from envs.backend import TABLETOP
 from envs.errors import UserError, exit_cleanly
 from envs.files import read_json, write_json
 from experiments.runs import begin, write_csv, write_table

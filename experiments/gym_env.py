@@ -21,19 +21,19 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import SubprocVecEnv
 from torch import Tensor
 
-from aim_rl import seeds
-from aim_rl.backend import TABLETOP
-from aim_rl.checkpoint import load_checkpoint
-from aim_rl.data.knots import decode_knots
 from aim_rl.evaluate import choose_checkpoint
 from aim_rl.finetune import FinetuneConfig, check
 from aim_rl.model import AIM, WorldContext, proprio
-from aim_rl.policy import OBSERVATION
-from aim_rl.progress import Bar, progress
-from aim_rl.rollout import InstructionTokens
-from aim_rl.runs import check_writable
-from aim_rl.statistics import SuccessRate, success_rate
-from aim_rl.workers import children_ignore_ctrl_c
+from aim_rl.model.checkpoint import load_checkpoint
+from aim_rl.model.waypoints import decode_knots
+from aim_rl.rl.policy import OBSERVATION
+from aim_rl.rollout import seeds
+from aim_rl.rollout.environments import InstructionTokens
+from aim_rl.rollout.worker import children_ignore_ctrl_c
+from aim_rl.runs.folder import check_writable
+from aim_rl.runs.progress import Bar, progress
+from aim_rl.runs.statistics import SuccessRate, success_rate
+from envs.backend import TABLETOP
 from envs.files import write_json
 from envs.tabletop.kinematics import tool_centre
 from envs.tabletop.robot import matrix_from_quat

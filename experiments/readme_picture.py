@@ -10,10 +10,10 @@ from pathlib import Path
 import imageio.v3 as iio
 import numpy as np
 
-from aim_rl import seeds
-from aim_rl.checkpoint import load_checkpoint
 from aim_rl.evaluate import choose_checkpoint
-from aim_rl.videos import draw_episode
+from aim_rl.model.checkpoint import load_checkpoint
+from aim_rl.rollout import seeds
+from aim_rl.rollout.videos import draw_episode
 from envs.errors import exit_cleanly
 
 TASK, SEED, DECISIONS = "stack_blocks_two", seeds.TEST + 1, (0, 2, 4)

@@ -16,14 +16,14 @@ import tyro
 from torch import Tensor
 
 import envs
-from aim_rl.checkpoint import load_checkpoint
 from aim_rl.evaluate import choose_checkpoint
 from aim_rl.finetune import FinetuneConfig, check, rollout_config
-from aim_rl.groups import Ready, training_batches
-from aim_rl.policy import AimPolicy
-from aim_rl.progress import progress
-from aim_rl.runs import check_writable, gpu_or_cpu, use_all_cores
-from aim_rl.simulators import Simulators
+from aim_rl.model.checkpoint import load_checkpoint
+from aim_rl.rl.policy import AimPolicy
+from aim_rl.rollout.groups import Ready, training_batches
+from aim_rl.rollout.simulators import Simulators
+from aim_rl.runs.folder import check_writable, gpu_or_cpu, use_all_cores
+from aim_rl.runs.progress import progress
 from envs.errors import UserError, exit_cleanly
 from envs.tabletop.task import Task, task_class
 from experiments.runs import write_table

@@ -22,8 +22,8 @@ import tyro
 import envs
 from aim_rl.evaluate import choose_checkpoint
 from aim_rl.finetune import FinetuneConfig, check
-from aim_rl.resume import parse, says_how_to_resume
-from aim_rl.statistics import describe, success_rate
+from aim_rl.runs.state import parse, says_how_to_resume
+from aim_rl.runs.statistics import describe, success_rate
 from envs.errors import UserError, exit_cleanly
 from envs.files import complete_or_untouched, read_json
 from envs.tabletop.task import Task, task_class

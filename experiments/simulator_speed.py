@@ -22,7 +22,7 @@ import gymnasium as gym
 import tyro
 from rich.progress import track
 
-from aim_rl.runs import check_writable
+from aim_rl.runs.folder import check_writable
 from envs.errors import UserError, exit_cleanly
 from envs.tabletop.env import TabletopEnv
 from envs.tabletop.tasks import task_names

@@ -23,7 +23,7 @@ import tyro
 from tensorboard.backend.event_processing.directory_watcher import DirectoryDeletedError
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from aim_rl.runs import check_writable
+from aim_rl.runs.folder import check_writable
 from envs.errors import UserError, exit_cleanly
 from experiments.runs import own_and_passed_on, write_csv, write_table
 

@@ -14,8 +14,8 @@ from typing import Any
 import matplotlib.pyplot as plt
 import tyro
 
-from aim_rl.resume import says_how_to_resume
-from aim_rl.statistics import describe, success_rate
+from aim_rl.runs.state import says_how_to_resume
+from aim_rl.runs.statistics import describe, success_rate
 from envs import resolve_task
 from envs.errors import UserError, exit_cleanly
 from envs.files import complete_or_untouched, read_json

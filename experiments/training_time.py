@@ -23,8 +23,8 @@ from aim_rl.model import AIM, CAMERAS, Preset
 from aim_rl.model.compiling import check_compiler, compile_blocks
 from aim_rl.model.presets import preset_named
 from aim_rl.model.tokenizer import PixelTokenizer
-from aim_rl.parallel import Processes
 from aim_rl.pretrain import PretrainConfig, accumulate_gradients
+from aim_rl.runs.processes import Processes
 from envs.errors import exit_cleanly
 from experiments.decision_time import measure_machine, seconds
 

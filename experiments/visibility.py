@@ -17,8 +17,8 @@ from typing import Any
 import tyro
 
 from aim_rl.model.visibility import TABLES
-from aim_rl.resume import says_how_to_resume
-from aim_rl.statistics import describe, success_rate
+from aim_rl.runs.state import says_how_to_resume
+from aim_rl.runs.statistics import describe, success_rate
 from envs import resolve_task
 from envs.errors import exit_cleanly
 from envs.files import read_json

@@ -118,7 +118,7 @@ def settled(episode: Episode) -> Tensor:
     A_t shows a moment of decision t+1, so the windows of decisions overlap: an interaction is paid once to a tool that
     leaves at once, twice to one that stays for the next decision. What is undone is taken back only on decisions that
     send the tool there, as often as it stays. Hence two ways to farm it: linger while the map lets go, and undo where
-    the tool no longer is (a block that falls after the arm has left). `watch/alarm` (aim_rl/watch.py) looks for both.
+    the tool no longer is (a block that falls after the arm has left). `watch/alarm` (aim_rl/rl/hacking_watch.py) looks for both.
     """
     return episode.judged.settled
 

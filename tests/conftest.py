@@ -10,7 +10,7 @@ import torch
 from tensordict import TensorDict, TensorDictBase
 
 from aim_rl.model import AIM, PRESETS, tokenize
-from aim_rl.policy import AimPolicy
+from aim_rl.rl.policy import AimPolicy
 
 # A script's background job, as which CI may run, ignores Ctrl-C, and so would every process that a test starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -6,7 +6,7 @@ import time
 from multiprocessing.connection import Connection
 from typing import Any
 
-from aim_rl.workers import send_answer
+from aim_rl.rollout.worker import send_answer
 from envs.errors import UserError
 
 

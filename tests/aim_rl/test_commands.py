@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 
-from aim_rl import backend, checkpoint, collect, evaluate, finetune, pretrain
+from aim_rl import collect, evaluate, finetune, pretrain
 from aim_rl.data.files import episode_path
-from aim_rl.grpo import GrpoConfig
-from aim_rl.model import AIM
-from aim_rl.parallel import ALONE
+from aim_rl.model import AIM, checkpoint
+from aim_rl.rl.ppo import GrpoConfig
+from aim_rl.runs.processes import ALONE
+from envs import backend
 from envs.errors import UserError, exit_cleanly
 
 BAD_TASK = ["--task", "stack_bloks_two"]

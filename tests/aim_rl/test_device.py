@@ -14,13 +14,13 @@ import torch
 from tensordict import TensorDict, TensorDictBase
 
 from aim_rl import evaluate, finetune, serve
-from aim_rl.checkpoint import save_checkpoint
 from aim_rl.data.dataset import DemonstrationSet
 from aim_rl.data.files import episode_path, write_episode
 from aim_rl.model import AIM, PRESETS
-from aim_rl.parallel import Processes, place
-from aim_rl.policy import AimPolicy, Sampler
+from aim_rl.model.checkpoint import save_checkpoint
 from aim_rl.pretrain import PretrainConfig, accumulate_gradients, fit_normalisers, new_model
+from aim_rl.rl.policy import AimPolicy, Sampler
+from aim_rl.runs.processes import Processes, place
 
 from .data.conftest import episode_of
 from .pretend_gpu import CUDA, OnGpu, PretendedGpu

@@ -17,10 +17,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensordict import TensorDictBase
 
 from aim_rl import collect, evaluate, finetune, pretrain
-from aim_rl.checkpoint import load_checkpoint
 from aim_rl.data.files import read_episode
-from aim_rl.grpo import Grpo
-from aim_rl.seeds import TEST
+from aim_rl.model.checkpoint import load_checkpoint
+from aim_rl.rl.ppo import Grpo
+from aim_rl.rollout.seeds import TEST
 from envs.errors import exit_cleanly
 
 RATE = {"successes", "episodes", "success_rate", "ci_low", "ci_high"}

@@ -22,14 +22,14 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from aim_rl import finetune, pretrain
-from aim_rl.backend import Backend
-from aim_rl.checkpoint import load_checkpoint, save_checkpoint
 from aim_rl.data.files import _fill, episode_path, read_episode, read_header, write_episode
 from aim_rl.model import AIM
-from aim_rl.resume import load_config, parse
-from aim_rl.runs import new_run
+from aim_rl.model.checkpoint import load_checkpoint, save_checkpoint
+from aim_rl.rollout.xpolicylab import REPLIES
+from aim_rl.runs.folder import new_run
+from aim_rl.runs.state import load_config, parse
 from aim_rl.serve import PolicyServer
-from aim_rl.xpolicylab import REPLIES
+from envs.backend import Backend
 from envs.errors import UserError, exit_cleanly
 from envs.robotwin.env import RoboTwinEnv
 from envs.tabletop.env import TabletopEnv

@@ -25,10 +25,12 @@ import torch
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from aim_rl import backend, collect, critic, finetune, pretrain
-from aim_rl.checkpoint import save_checkpoint
+from aim_rl import collect, finetune, pretrain
 from aim_rl.data.files import episode_path, write_episode
 from aim_rl.model import AIM
+from aim_rl.model.checkpoint import save_checkpoint
+from aim_rl.rl import critic
+from envs import backend
 from envs.errors import exit_cleanly
 
 from .data.conftest import episode_of

@@ -19,10 +19,10 @@ from tensordict import TensorDict
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
-from aim_rl.checkpoint import save_checkpoint
 from aim_rl.model import AIM, PRESETS
-from aim_rl.policy import AimPolicy
-from aim_rl.runs import one_thread
+from aim_rl.model.checkpoint import save_checkpoint
+from aim_rl.rl.policy import AimPolicy
+from aim_rl.runs.folder import one_thread
 from envs.tabletop import kinematics as kin
 
 TINY = dataclasses.replace(PRESETS["tiny"], history=2)

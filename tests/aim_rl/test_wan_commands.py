@@ -13,11 +13,12 @@ import pytest
 import torch
 from tensordict import TensorDict
 
-from aim_rl import backend, evaluate, finetune, pretrain, serve
-from aim_rl.checkpoint import load_checkpoint, save_checkpoint
+from aim_rl import evaluate, finetune, pretrain, serve
 from aim_rl.data.files import episode_path, write_episode
 from aim_rl.model import PRESETS, load_wan
-from aim_rl.policy import OBSERVATION, AimPolicy
+from aim_rl.model.checkpoint import load_checkpoint, save_checkpoint
+from aim_rl.rl.policy import OBSERVATION, AimPolicy
+from envs import backend
 from envs.errors import UserError, exit_cleanly
 
 from .data.conftest import episode_of

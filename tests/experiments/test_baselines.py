@@ -18,9 +18,9 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import DummyVecEnv
 from tensordict import TensorDict
 
-from aim_rl.checkpoint import save_checkpoint
 from aim_rl.model import AIM, PRESETS
-from aim_rl.policy import AimPolicy
+from aim_rl.model.checkpoint import save_checkpoint
+from aim_rl.rl.policy import AimPolicy
 from envs.errors import UserError, exit_cleanly
 from experiments import baselines_sb3, dsrl, guided_sampling
 from experiments.guided_sampling import BestOfN

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aim_rl.runs import one_thread
+from aim_rl.runs.folder import one_thread
 from experiments.decision_time import DecisionTimeConfig, decision_time
 
 

@@ -17,11 +17,11 @@ import pytest
 import torch
 import tyro
 
-from aim_rl.checkpoint import load_checkpoint, save_checkpoint
 from aim_rl.finetune import FinetuneConfig
 from aim_rl.model import AIM
-from aim_rl.runs import tensorboard
-from aim_rl.statistics import success_rate
+from aim_rl.model.checkpoint import load_checkpoint, save_checkpoint
+from aim_rl.runs.folder import tensorboard
+from aim_rl.runs.statistics import success_rate
 from envs.errors import UserError, exit_cleanly
 from experiments import reward_shaping, runs
 from experiments.reward_shaping import VARIANTS

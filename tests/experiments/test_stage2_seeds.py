@@ -10,8 +10,8 @@ from pathlib import Path
 import imageio.v3 as iio
 import pytest
 
-from aim_rl.runs import tensorboard
-from aim_rl.statistics import success_rate
+from aim_rl.runs.folder import tensorboard
+from aim_rl.runs.statistics import success_rate
 from envs.errors import UserError
 from experiments import stage2_seeds
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from aim_rl.model import PRESETS
-from aim_rl.runs import one_thread
+from aim_rl.runs.folder import one_thread
 from experiments.training_time import TrainingTimeConfig, training_time
 
 NARROW = {

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from aim_rl.statistics import success_rate
+from aim_rl.runs.statistics import success_rate
 from experiments import runs, visibility
 
 

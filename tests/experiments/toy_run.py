@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch.utils.tensorboard.writer import SummaryWriter
 
-from aim_rl.workers import Worker, WorkerLost
+from aim_rl.rollout.worker import Worker, WorkerLost
 from tests.aim_rl.faulty_worker import answer
 
 

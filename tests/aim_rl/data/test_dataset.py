@@ -13,10 +13,10 @@ import torch
 from aim_rl.data.dataset import STD_FLOOR, DemonstrationSet, resize_episode
 from aim_rl.data.episode import Episode
 from aim_rl.data.files import episode_path, write_episode
-from aim_rl.data.knots import decode_knots
 from aim_rl.model.presets import PRESETS
 from aim_rl.model.text import tokenize
 from aim_rl.model.tokenizer import pack
+from aim_rl.model.waypoints import decode_knots
 from envs.errors import UserError
 from envs.tabletop.kinematics import endpose
 

@@ -17,16 +17,16 @@ import pytest
 import torch
 
 from aim_rl import pretrain
-from aim_rl.checkpoint import load_checkpoint, save_checkpoint
 from aim_rl.data.dataset import DemonstrationSet
 from aim_rl.data.episode import LEFT, PICK, PLACE, RIGHT, Episode
 from aim_rl.data.files import episode_path, episode_paths, read_episode, read_header, write_episode
-from aim_rl.data.knots import matrix_to_quaternion
 from aim_rl.data.robotwin import gripper_contacts
 from aim_rl.data.value_map import canvas_maps
 from aim_rl.model import AIM, proprio
+from aim_rl.model.checkpoint import load_checkpoint, save_checkpoint
 from aim_rl.model.presets import PRESETS
 from aim_rl.model.text import tokenize
+from aim_rl.model.waypoints import matrix_to_quaternion
 from envs.errors import UserError
 from envs.tabletop import kinematics as kin
 

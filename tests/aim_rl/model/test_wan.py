@@ -19,7 +19,7 @@ from aim_rl.model.rotary import chunk_positions, rotation
 from aim_rl.model.streams import Group, Stream, mixture
 from aim_rl.model.wan import WanText, WanTokenizer
 from aim_rl.model.wan_weights import FILE, narrow
-from aim_rl.policy import AimPolicy
+from aim_rl.rl.policy import AimPolicy
 from envs.errors import UserError
 
 from ..pretend_gpu import CUDA, PretendedGpu

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from aim_rl.statistics import describe, rank_correlation, success_rate
+from aim_rl.runs.statistics import describe, rank_correlation, success_rate
 
 
 @pytest.mark.parametrize(

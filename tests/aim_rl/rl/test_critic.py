@@ -9,12 +9,12 @@ import pytest
 import torch
 from tensordict import TensorDictBase
 
-from aim_rl import critic
-from aim_rl.critic import Critic
-from aim_rl.grpo import Grpo, GrpoConfig
 from aim_rl.model import AIM
-from aim_rl.policy import AimPolicy
-from aim_rl.resume import Counters, FiniteUpdates
+from aim_rl.rl import critic
+from aim_rl.rl.critic import Critic
+from aim_rl.rl.policy import AimPolicy
+from aim_rl.rl.ppo import Grpo, GrpoConfig
+from aim_rl.runs.state import Counters, FiniteUpdates
 from envs.errors import UserError
 
 

@@ -14,12 +14,12 @@ import torch
 from tensordict import TensorDictBase
 from torchrl.collectors import Collector
 
-from aim_rl.groups import Unfinished, whole_groups, whole_rollouts
 from aim_rl.model.history import History
-from aim_rl.policy import AimPolicy
-from aim_rl.rollout import RolloutConfig, make_worker, pack, unpack, whole_turns
-from aim_rl.seeds import torch_seed
-from aim_rl.workers import ATTEMPTS, PATIENCE, Worker, WorkerLost, send_answer
+from aim_rl.rl.policy import AimPolicy
+from aim_rl.rollout.environments import RolloutConfig, make_worker, pack, unpack, whole_turns
+from aim_rl.rollout.groups import Unfinished, whole_groups, whole_rollouts
+from aim_rl.rollout.seeds import torch_seed
+from aim_rl.rollout.worker import ATTEMPTS, PATIENCE, Worker, WorkerLost, send_answer
 from envs.errors import UserError
 from envs.wrappers import Begun
 

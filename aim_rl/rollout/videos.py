@@ -10,12 +10,12 @@ import torch
 from tensordict import TensorDict
 from torch import Tensor
 
-from aim_rl.backend import TABLETOP, Backend
 from aim_rl.model import AIM
-from aim_rl.pictures import Image, mark, overlay, to_image
-from aim_rl.policy import OBSERVATION, AimPolicy
-from aim_rl.rollout import InstructionTokens
-from aim_rl.runs import one_thread
+from aim_rl.rl.policy import OBSERVATION, AimPolicy
+from aim_rl.rollout.environments import InstructionTokens
+from aim_rl.runs.folder import one_thread
+from aim_rl.runs.pictures import Image, mark, overlay, to_image
+from envs.backend import TABLETOP, Backend
 from envs.tabletop.scene import CONTROL_STEP
 from envs.wrappers import ChunkEnv, SeedSchedule
 from rewards import project

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from aim_rl.advantage import gae_advantage, group_advantage, mixed_groups, returns_to_go, trajectory_advantage
+from aim_rl.rl.advantage import gae_advantage, group_advantage, mixed_groups, returns_to_go, trajectory_advantage
 
 # Two groups of two rollouts; seeds 7 and 9 take turns, as in a batch from several workers.
 GROUP = torch.tensor([7, 9, 7, 9])

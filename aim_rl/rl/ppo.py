@@ -15,11 +15,11 @@ from tensordict import TensorDictBase
 from torch import Tensor
 from torchrl.objectives import ClipPPOLoss
 
-from aim_rl.advantage import gae_advantage, group_advantage, mixed_groups, returns_to_go, trajectory_advantage
-from aim_rl.critic import Critic
-from aim_rl.policy import OBSERVATION, AimPolicy
-from aim_rl.resume import Counters, FiniteUpdates
-from aim_rl.statistics import rank_correlation
+from aim_rl.rl.advantage import gae_advantage, group_advantage, mixed_groups, returns_to_go, trajectory_advantage
+from aim_rl.rl.critic import Critic
+from aim_rl.rl.policy import OBSERVATION, AimPolicy
+from aim_rl.runs.state import Counters, FiniteUpdates
+from aim_rl.runs.statistics import rank_correlation
 
 REPLAYED = (
     "chain",
@@ -63,7 +63,7 @@ class GrpoConfig:
     """Returns compared within the group per decision or per rollout, or GAE with a critic on frozen features."""
     gae_lambda: float = 0.7
     std_floor: float = 0.1
-    """Smallest standard deviation a group's returns are divided by; GAE has its own (aim_rl/advantage.py)."""
+    """Smallest standard deviation a group's returns are divided by; GAE has its own (aim_rl/rl/advantage.py)."""
     dense_weight: float | None = None
     """Normalises the returns of success and of the dense reward apart and weighs the second so, 1 the first; only
     without GAE. By default their weighted sum is normalised."""

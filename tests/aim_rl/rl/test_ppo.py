@@ -13,10 +13,10 @@ import pytest
 import torch
 from tensordict import TensorDict, TensorDictBase
 
-from aim_rl.data.knots import decode_knots
-from aim_rl.grpo import Grpo, GrpoConfig, learning_rate_share
 from aim_rl.model import AIM, PRESETS, WorldContext, sample_chain
-from aim_rl.policy import AimPolicy, Sampler
+from aim_rl.model.waypoints import decode_knots
+from aim_rl.rl.policy import AimPolicy, Sampler
+from aim_rl.rl.ppo import Grpo, GrpoConfig, learning_rate_share
 
 Act = Callable[..., TensorDictBase]
 EXECUTE = 6  # control steps: one and a half knots

@@ -32,7 +32,7 @@ from torchrl.checkpoint import (
 )
 from typeguard import TypeCheckError, check_type
 
-from aim_rl.backend import Backend
+from envs.backend import Backend
 from envs.errors import UserError
 
 Config = TypeVar("Config")

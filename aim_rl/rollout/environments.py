@@ -19,10 +19,10 @@ from tensordict import TensorDict, TensorDictBase
 from torch import Tensor
 from torchrl.envs import GymWrapper, SerialEnv
 
-from aim_rl.backend import TABLETOP, Backend
 from aim_rl.model import Tokenize
 from aim_rl.model.presets import Preset
-from aim_rl.workers import ATTEMPTS, PATIENCE, Worker, WorkerLost, send_answer
+from aim_rl.rollout.worker import ATTEMPTS, PATIENCE, Worker, WorkerLost, send_answer
+from envs.backend import TABLETOP, Backend
 from envs.errors import UserError
 from envs.tabletop.env import Observation
 from envs.wrappers import Begun, ChunkEnv, FiniteObservations, SeedSchedule, extend_space

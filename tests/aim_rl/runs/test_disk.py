@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from aim_rl.checkpoint import load_checkpoint, save_checkpoint
 from aim_rl.data.files import episode_path, read_episode, write_episode
 from aim_rl.model import AIM
+from aim_rl.model.checkpoint import load_checkpoint, save_checkpoint
 from aim_rl.pretrain import PretrainConfig
-from aim_rl.resume import RunState
-from aim_rl.runs import check_writable, new_run, tensorboard
+from aim_rl.runs.folder import check_writable, new_run, tensorboard
+from aim_rl.runs.state import RunState
 from envs.errors import exit_cleanly
 from envs.files import write_json
 

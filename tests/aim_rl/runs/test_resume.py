@@ -22,9 +22,9 @@ from aim_rl import pretrain
 from aim_rl.data.dataset import DemonstrationSet
 from aim_rl.data.files import episode_path, write_episode
 from aim_rl.model import AIM, PRESETS
-from aim_rl.parallel import ALONE
-from aim_rl.resume import Counters, FiniteUpdates, RunState, ctrl_c_finishes_the_step, parse, says_how_to_resume
-from aim_rl.runs import new_run, one_thread
+from aim_rl.runs.folder import new_run, one_thread
+from aim_rl.runs.processes import ALONE
+from aim_rl.runs.state import Counters, FiniteUpdates, RunState, ctrl_c_finishes_the_step, parse, says_how_to_resume
 from envs.errors import UserError
 
 from .data.conftest import episode_of

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from aim_rl import collect
-from aim_rl.backend import BackendOptions
 from aim_rl.collect import CollectConfig
 from aim_rl.data.files import episode_path, episode_paths, read_episode
-from aim_rl.workers import WorkerLost
+from aim_rl.rollout.worker import WorkerLost
+from envs.backend import BackendOptions
 from envs.errors import UserError
 from envs.tabletop.env import TabletopEnv
 

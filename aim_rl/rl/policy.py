@@ -13,11 +13,11 @@ from tensordict.nn import TensorDictModuleBase
 from torch import Tensor, nn
 from torch.distributions import Independent, Normal
 
-from aim_rl.data.knots import decode_knots
 from aim_rl.model import AIM, PROPRIO_DIM, WorldContext, proprio, sample_chain, step_distribution
 from aim_rl.model.flow import draw, time_grid
 from aim_rl.model.history import History, empty_history
 from aim_rl.model.sampler import NoiseHead, StepSampler, random_steps
+from aim_rl.model.waypoints import decode_knots
 from envs.tabletop.scene import CAMERAS
 
 Sampler = StepSampler | Literal["initial_noise"]

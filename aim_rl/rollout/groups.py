@@ -10,7 +10,7 @@ from typing import cast
 import torch
 from tensordict import TensorDictBase
 
-from aim_rl.rollout import Packed, pack, unpack
+from aim_rl.rollout.environments import Packed, pack, unpack
 
 KEPT = (  # what the update and the pictures read
     *("chain", "sample", "sample_log_prob", "context_kv", "context_keypoints", "context_exists", "proprio"),

@@ -14,10 +14,10 @@ import torch
 from numpy.typing import NDArray
 from tensordict import TensorDict, TensorDictBase
 
-from aim_rl.groups import KEPT, Ready, Unfinished, training_batches, whole_groups
-from aim_rl.grpo import Grpo, GrpoConfig
 from aim_rl.model import AIM, PRESETS
-from aim_rl.policy import AimPolicy
+from aim_rl.rl.policy import AimPolicy
+from aim_rl.rl.ppo import Grpo, GrpoConfig
+from aim_rl.rollout.groups import KEPT, Ready, Unfinished, training_batches, whole_groups
 from rewards import SHAPINGS, RewardConfig, Shaping
 from rewards.torchrl_transform import ValueMapRewardTransform
 

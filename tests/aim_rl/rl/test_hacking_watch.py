@@ -7,7 +7,7 @@ import pytest
 import torch
 from tensordict import TensorDict
 
-from aim_rl.watch import LINGER, HackingWatch, hovering
+from aim_rl.rl.hacking_watch import LINGER, HackingWatch, hovering
 
 ITERATIONS = 60
 

@@ -11,7 +11,7 @@ from tensordict import TensorDictBase
 from torch import Tensor, nn
 
 from aim_rl.model import AIM, PROPRIO_DIM
-from aim_rl.resume import FiniteUpdates
+from aim_rl.runs.state import FiniteUpdates
 
 STEPS, BATCH = 300, 512  # of every fit
 MEMORY = 16  # batches of rollouts that a fit sees

@@ -10,12 +10,12 @@ from tensordict import TensorDict, TensorDictBase
 from torchrl.collectors import Collector
 from torchrl.envs import SerialEnv
 
-from aim_rl.groups import Ready, Unfinished, training_batches, whole_groups, whole_rollouts
 from aim_rl.model import AIM, PRESETS
 from aim_rl.model.text import word_tokenizer
-from aim_rl.policy import OBSERVATION, AimPolicy
-from aim_rl.rollout import RolloutConfig, make_scene, make_worker
-from aim_rl.runs import one_thread
+from aim_rl.rl.policy import OBSERVATION, AimPolicy
+from aim_rl.rollout.environments import RolloutConfig, make_scene, make_worker
+from aim_rl.rollout.groups import Ready, Unfinished, training_batches, whole_groups, whole_rollouts
+from aim_rl.runs.folder import one_thread
 from envs.tabletop.task import task_class
 from envs.wrappers import Begun
 from rewards import RewardConfig

@@ -16,8 +16,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import aim_rl
-from aim_rl.checkpoint import load_checkpoint, save_checkpoint
 from aim_rl.model import AIM, PRESETS
+from aim_rl.model.checkpoint import load_checkpoint, save_checkpoint
 from envs.errors import UserError
 
 CARD = {"task": "click_bell", "stage": 1, "minutes": 3.5}
@@ -154,7 +154,7 @@ def test_a_process_killed_between_the_two_moves_leaves_the_old_checkpoint(saved:
     killed = f"""
 import os
 from pathlib import Path
-from aim_rl.checkpoint import load_checkpoint, save_checkpoint
+from aim_rl.model.checkpoint import load_checkpoint, save_checkpoint
 saved, rename = Path({str(saved)!r}), Path.rename
 Path.rename = lambda path, target: os._exit(9) if path.suffix == ".tmp" else rename(path, target)
 save_checkpoint(saved, *load_checkpoint(saved))

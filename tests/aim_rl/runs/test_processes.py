@@ -20,7 +20,7 @@ from aim_rl import pretrain
 from aim_rl.data.dataset import DemonstrationSet
 from aim_rl.data.files import episode_path, write_episode
 from aim_rl.model import AIM, PRESETS, streams
-from aim_rl.runs import one_thread
+from aim_rl.runs.folder import one_thread
 from envs.errors import UserError
 
 from . import compiled_pretrain

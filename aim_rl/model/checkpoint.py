@@ -22,7 +22,7 @@ from envs.errors import UserError
 from envs.files import to_disk
 
 FORMAT = "aim_rl.checkpoint/1"
-SHIPPED = Path(__file__).parent / "checkpoints"
+SHIPPED = Path(__file__).parents[1] / "checkpoints"
 
 
 def save_checkpoint(directory: Path, model: AIM, card: dict[str, Any], half: bool = False, write: bool = True) -> None:

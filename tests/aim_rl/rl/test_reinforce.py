@@ -20,12 +20,13 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensordict import TensorDict, TensorDictBase
 
-from aim_rl import critic, finetune
+from aim_rl import finetune
 from aim_rl.finetune import FinetuneConfig, reinforce
-from aim_rl.grpo import GrpoConfig
 from aim_rl.model import AIM, PRESETS
-from aim_rl.policy import AimPolicy
-from aim_rl.runs import new_run, one_thread
+from aim_rl.rl import critic
+from aim_rl.rl.policy import AimPolicy
+from aim_rl.rl.ppo import GrpoConfig
+from aim_rl.runs.folder import new_run, one_thread
 from envs.errors import UserError
 
 from .pretend_gpu import CUDA, PretendedGpu

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from aim_rl.data.knots import decode_knots, encode_knots, exp_map, log_map, matrix_to_quaternion
+from aim_rl.model.waypoints import decode_knots, encode_knots, exp_map, log_map, matrix_to_quaternion
 from envs.tabletop.kinematics import endpose
 
 

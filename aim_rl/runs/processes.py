@@ -30,8 +30,8 @@ from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forwar
 
 from aim_rl.model import AIM
 from aim_rl.model.streams import Stream
-from aim_rl.resume import Counters, RunState
-from aim_rl.runs import gpu_or_cpu
+from aim_rl.runs.folder import gpu_or_cpu
+from aim_rl.runs.state import Counters, RunState
 
 WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
 BLOCK_METHODS = ("modulation", "queries_keys_values", "text_keys_values", "update")  # by which a block is entered

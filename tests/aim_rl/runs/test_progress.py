@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from aim_rl import progress as module
-from aim_rl.progress import progress
+from aim_rl.runs import progress as module
+from aim_rl.runs.progress import progress
 
 
 def test_a_log_gets_a_plain_line_every_half_minute_and_one_at_the_end(

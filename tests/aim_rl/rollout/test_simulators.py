@@ -22,15 +22,16 @@ import pytest
 import torch
 from tensordict import TensorDictBase
 
-from aim_rl import rollout, simulators
-from aim_rl.backend import Backend
 from aim_rl.model import AIM, PRESETS
 from aim_rl.model.text import word_tokenizer
-from aim_rl.policy import AimPolicy
-from aim_rl.rollout import RolloutConfig, unpack
-from aim_rl.runs import one_thread
-from aim_rl.simulators import Simulators
-from aim_rl.workers import Worker, WorkerLost
+from aim_rl.rl.policy import AimPolicy
+from aim_rl.rollout import environments as rollout
+from aim_rl.rollout import simulators
+from aim_rl.rollout.environments import RolloutConfig, unpack
+from aim_rl.rollout.simulators import Simulators
+from aim_rl.rollout.worker import Worker, WorkerLost
+from aim_rl.runs.folder import one_thread
+from envs.backend import Backend
 from envs.errors import UserError
 from envs.wrappers import FiniteObservations
 
@@ -261,7 +262,7 @@ def test_lost_workers_leave_nothing_behind(faults: int) -> None:
 
 MAIN = """
 import os, time
-from aim_rl.workers import Worker
+from aim_rl.rollout.worker import Worker
 from tests.aim_rl import faulty_worker
 worker = Worker(faulty_worker.answer)
 worker.ask(0)

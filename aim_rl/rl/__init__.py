@@ -1,0 +1,1 @@
+"""Stage II: the policy, the trainer and its algorithms, advantages, critic and reward-hacking watch."""

@@ -1,0 +1,1 @@
+"""Environments for TorchRL, worker processes, same-seed groups and seeds."""

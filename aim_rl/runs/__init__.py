@@ -1,0 +1,1 @@
+"""A run's folder, training state, configuration, interrupts, progress and statistics."""
