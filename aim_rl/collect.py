@@ -23,7 +23,7 @@ from aim_rl.data.episode import Contacts, Episode
 from aim_rl.data.files import episode_path, read_episode, write_episode
 from aim_rl.model.presets import PRESETS
 from aim_rl.rollout import seeds
-from aim_rl.rollout.worker import ATTEMPTS, PATIENCE, Worker, WorkerLost, ready, send_answer
+from aim_rl.rollout.worker import ANSWER_TIMEOUT, ATTEMPTS, Worker, WorkerLost, ready, send_answer
 from aim_rl.runs.folder import check_writable, new_run
 from aim_rl.runs.progress import progress
 from aim_rl.runs.state import ctrl_c_finishes_the_step, load_config, parse, says_how_to_resume
@@ -36,9 +36,9 @@ from envs.tabletop.contacts import ContactRecorder, Event
 from envs.tabletop.env import SETTINGS, TabletopEnv
 from envs.wrappers import finite
 
-KICK_RATE = 0.02  # disturbances per control step
-KICK_STEPS = 2  # control steps that a disturbance lasts
-KICK_SIZE = 0.06  # rad per joint and step, standard deviation: 3 to 4 cm at the gripper
+PERTURBATION_RATE = 0.02  # disturbances per control step
+PERTURBATION_STEPS = 2  # control steps that a disturbance lasts
+PERTURBATION_SIZE = 0.06  # rad per joint and step, standard deviation: 3 to 4 cm at the gripper
 RELEASE_SHARE = 0.15  # of the disturbances open a gripper instead
 EXPERT_LIMIT = 400  # control steps, or half the task's limit; a disturbed expert that needs longer is dropped
 OTHERS = f"demonstrations take seeds below {seeds.REINFORCEMENT}, those above belong to Stage II and to evaluation"
@@ -71,24 +71,24 @@ def demonstrate(env: TabletopEnv, seed: int) -> Episode | None:
     """One disturbed episode of the expert, or None if it did not succeed. FloatingPointError if it observes NaN."""
     rng = np.random.default_rng([seed, 1])
     env.restart(seed)
-    recorder = ContactRecorder(env.world)
+    recorder = ContactRecorder(env.scene)
     frames: list[dict[str, NDArray[np.generic]]] = []
-    kick, remaining, solved = np.zeros(14), 0, False
+    perturbation, remaining, solved = np.zeros(14), 0, False
     limit = max(EXPERT_LIMIT, env.step_limit // 2)
     while not solved and env.steps < limit:
         recorder.record()
         action = env.expert_action()
-        if remaining == 0 and rng.random() < KICK_RATE:
-            kick, remaining = _kick(rng), KICK_STEPS
+        if remaining == 0 and rng.random() < PERTURBATION_RATE:
+            perturbation, remaining = _action_perturbation(rng), PERTURBATION_STEPS
         if remaining:
-            action = action + kick
+            action = action + perturbation
             remaining -= 1
         action[[6, 13]] = action[[6, 13]].clip(0.0, 1.0)
-        command = {"action": action.astype(np.float32), "perturbed": np.bool_(kick.any())}
+        command = {"action": action.astype(np.float32), "perturbed": np.bool_(perturbation.any())}
         frames.append(finite(env.observe()) | command)
         solved = env.control(action)
         if not remaining:
-            kick = np.zeros(14)
+            perturbation = np.zeros(14)
     recorder.record()
     if not solved:
         return None
@@ -129,15 +129,15 @@ def demonstrate_robotwin(env: RoboTwinEnv, seed: int, setting: str) -> Episode |
     )
 
 
-def _kick(rng: np.random.Generator) -> NDArray[np.float64]:
+def _action_perturbation(rng: np.random.Generator) -> NDArray[np.float64]:
     """A disturbance of one arm, added to the joint targets [14] of a few control steps."""
-    kick = np.zeros(14)
+    perturbation = np.zeros(14)
     arm = slice(0, 7) if rng.random() < 0.5 else slice(7, 14)
     if rng.random() < RELEASE_SHARE:
-        kick[arm] = [0.0] * 6 + [1.0]
+        perturbation[arm] = [0.0] * 6 + [1.0]
     else:
-        kick[arm] = [*rng.normal(0.0, KICK_SIZE, 6), 0.0]
-    return kick
+        perturbation[arm] = [*rng.normal(0.0, PERTURBATION_SIZE, 6), 0.0]
+    return perturbation
 
 
 def gather_contacts(events: list[Event], recorder: ContactRecorder, frames: int) -> Contacts:
@@ -199,16 +199,16 @@ class Recorders:
             limit: seeds from here on are not begun.
 
         Raises:
-            UserError: three processes were lost at one seed, or one of them says what the user should mend.
+            UserError: three processes were lost at one seed, or one of them says what the user should fix.
         """
         while True:
             while self._idle and self._next < limit:
                 self._ask(self._idle.pop(), self._next)
                 self._next += 1
-            worker = ready(self._busy, PATIENCE)
+            worker = ready(self._busy, ANSWER_TIMEOUT)
             seed = self._busy[worker]
             try:
-                episode = worker.answer(PATIENCE)
+                episode = worker.answer(ANSWER_TIMEOUT)
             except WorkerLost as loss:
                 del self._busy[worker]
                 self._lost[seed] += 1

@@ -1,4 +1,4 @@
-"""`python -m aim_rl.doctor`: what this machine has, what is missing, and the exact line that mends it.
+"""`python -m aim_rl.doctor`: what this machine has, what is missing, and the exact line that fixes it.
 
 Imports nothing but the standard library until it knows that the packages are there. Exit code 0 when every
 command of the project can run here, else 2.
@@ -53,7 +53,7 @@ class Finding:
     name: str
     verdict: Literal["ok", "note", "missing"]
     words: str
-    mend: str = ""
+    fix: str = ""
 
 
 def check_python() -> Finding:
@@ -80,9 +80,9 @@ def check_imports() -> Finding:
     broken = next((name for name in _PACKAGES if name not in imported), None)
     if broken is not None:
         reason = (result.stderr.strip().splitlines() or [f"exit code {result.returncode}"])[-1]
-        # A missing system library is the rendering check's to mend; anything else is a broken installation.
-        mend = "" if "cannot open shared object file" in reason else "make clean setup"
-        return Finding("packages", "missing", f"cannot import {broken}: {reason}", mend)
+        # A missing system library is the rendering check's to fix; anything else is a broken installation.
+        fix = "" if "cannot open shared object file" in reason else "make clean setup"
+        return Finding("packages", "missing", f"cannot import {broken}: {reason}", fix)
     pinned = _pinned_versions()
     installed = {name: _installed_version(name) for name in _PACKAGES}
     other = [name for name, found in installed.items() if found.split("+")[0] != pinned.get(name, found)]
@@ -118,25 +118,25 @@ def check_gpu() -> Finding:
         return Finding("GPU", "ok", "no NVIDIA GPU; everything runs on the CPU")
     if _installed_version("torch").endswith("+cpu"):
         pip = f"{sys.executable} -m pip"
-        mend = f"{pip} uninstall -y torch && {pip} install torch=={_installed_version('torch').split('+')[0]}"
-        return Finding("GPU", "note", f"NVIDIA driver {driver}, but this torch is a CPU build", mend)
+        fix = f"{pip} uninstall -y torch && {pip} install torch=={_installed_version('torch').split('+')[0]}"
+        return Finding("GPU", "note", f"NVIDIA driver {driver}, but this torch is a CPU build", fix)
     return Finding("GPU", "ok", f"NVIDIA driver {driver}")
 
 
 def check_rendering(install: bool) -> Finding:
     """SAPIEN renders one picture; with `install`, a missing Vulkan driver is installed where possible."""
-    from envs.rendering import find_mend, probe_rendering, this_machine
+    from envs.rendering import find_fix, probe_rendering, this_machine
 
     rendering = probe_rendering()
     if rendering.problem and install:
-        mend = find_mend(rendering.problem, this_machine())
-        if mend.installs_packages and _may_install():
-            print(f"Installing a Vulkan driver (one or two minutes):\n  {mend.line}", flush=True)
-            _run_quietly(mend.line)
+        fix = find_fix(rendering.problem, this_machine())
+        if fix.installs_packages and _may_install():
+            print(f"Installing a Vulkan driver (one or two minutes):\n  {fix.line}", flush=True)
+            _run_quietly(fix.line)
             rendering = probe_rendering()
     if rendering.problem:
-        mend = find_mend(rendering.problem, this_machine())
-        return Finding("rendering", "missing", f"SAPIEN cannot render: {rendering.problem}", mend.line)
+        fix = find_fix(rendering.problem, this_machine())
+        return Finding("rendering", "missing", f"SAPIEN cannot render: {rendering.problem}", fix.line)
     return Finding("rendering", "ok", f"SAPIEN {version('sapien')} on {rendering.device}")
 
 
@@ -151,7 +151,7 @@ def examine(install: bool = False) -> list[Finding]:
 
 
 def require_rendering() -> None:
-    """Raise `envs.errors.UserError` with the line that mends it unless SAPIEN can render here."""
+    """Raise `envs.errors.UserError` with the line that fixes it unless SAPIEN can render here."""
     from envs.rendering import require_rendering as require
 
     require()
@@ -160,7 +160,7 @@ def require_rendering() -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m aim_rl.doctor",
-        description="Say what this machine has, what is missing, and the exact line that mends it.",
+        description="Say what this machine has, what is missing, and the exact line that fixes it.",
     )
     parser.add_argument("--install", action="store_true", help="install a missing Vulkan driver (root or sudo)")
     findings = examine(parser.parse_args().install)
@@ -168,9 +168,9 @@ def main() -> None:
         print(f"  {finding.verdict:8}{finding.name:11}{finding.words}")
     missing = [finding for finding in findings if finding.verdict == "missing"]
     for finding in findings:
-        if finding.mend:
-            print(f"\nTo mend {finding.name}, run:\n  {finding.mend}")
-    print("\nSomething is missing; mend it as said above and try again." if missing else "Ready.")
+        if finding.fix:
+            print(f"\nTo fix {finding.name}, run:\n  {finding.fix}")
+    print("\nSomething is missing; fix it as said above and try again." if missing else "Ready.")
     sys.exit(2 if missing else 0)
 
 

@@ -81,7 +81,7 @@ def run_episodes(
         policy: another one than the model's deterministic sampler.
     """
     workers = min(workers, episodes)
-    scenes = simulator.scenes(min(8, -(-episodes // workers)))
+    scenes = simulator.default_envs_per_worker(min(8, -(-episodes // workers)))
     limits = (model.preset.execute, None, workers, scenes, 1)
     told = (model.text.tokenize, simulator, True, instructions, first_seed + episodes - 1)
     config = RolloutConfig(task, setting, model.preset, *limits, first_seed, *told)

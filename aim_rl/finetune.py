@@ -1,8 +1,8 @@
 """Stage II, reinforcement learning: `python -m aim_rl.finetune --task T [--stage1 DIR] [--out RUN]`.
 
 Freezes the world and value streams and fine-tunes the action head with a clipped policy gradient on lambda_d * map
-response at the landing point + lambda_s * success (PAPER.md). Advantages are GAE with a critic on frozen features;
-`--grpo.advantage group --group 8 --groups 8` is GRPO. Ends with Stage I and Stage II on the same held-out seeds.
+response at the commanded TCP position + lambda_s * success (PAPER.md). Advantages are GAE with a critic on frozen features;
+`--rl.advantage group --group-size 8 --num-groups 8` is GRPO. Ends with Stage I and Stage II on the same held-out seeds.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from aim_rl.model import AIM
 from aim_rl.model.checkpoint import load_checkpoint, save_checkpoint, shipped_checkpoint
 from aim_rl.rl.hacking_watch import ALARM, HackingWatch
 from aim_rl.rl.policy import AimPolicy
-from aim_rl.rl.ppo import Grpo, GrpoConfig, learning_rate_share
+from aim_rl.rl.ppo import Ppo, PpoConfig, learning_rate_share
 from aim_rl.rollout import seeds
 from aim_rl.rollout.environments import RolloutConfig
-from aim_rl.rollout.groups import Ready, training_batches
+from aim_rl.rollout.groups import CompletedRollouts, training_batches
 from aim_rl.rollout.simulators import Simulators
 from aim_rl.rollout.videos import draw_decision
 from aim_rl.runs.folder import gpu_or_cpu, new_run, tensorboard, use_all_cores
@@ -67,9 +67,9 @@ class FinetuneConfig:
     setting: str = "clean"
     """clean or randomized."""
     iterations: int = 80
-    group: int = 2
+    group_size: int = 2
     """Rollouts per seed."""
-    groups: int = 32
+    num_groups: int = 32
     """Groups per iteration."""
     step_limit: int = 144
     """Control steps per training episode; evaluation has RoboTwin's limit."""
@@ -89,14 +89,14 @@ class FinetuneConfig:
     """Weight of success."""
     train_world: bool = False
     """An ablation: trains the world streams too, which the reward then depends on."""
-    grpo: GrpoConfig = field(default_factory=GrpoConfig)
+    rl: PpoConfig = field(default_factory=PpoConfig)
     evaluation_episodes: int = 100
     measure_stage1: bool = True
     """Measures Stage I too; several runs from one Stage I need it once."""
     seed: int = 0
     workers: int = 2
     """Processes."""
-    scenes: int | None = None
+    envs_per_worker: int | None = None
     """Scenes per process; 16 by default, with RoboTwin 1."""
     simulator: BackendOptions = TABLETOP
 
@@ -111,11 +111,11 @@ def reinforce(config: FinetuneConfig, task: str, model: AIM, run: Path) -> dict[
     torch.manual_seed(config.seed)
     preset = model.preset
     policy = AimPolicy(model, preset.execute, config.sampler, config.noise_level, config.train_world)
-    learner, watch = Grpo(policy, config.grpo), HackingWatch()
+    learner, watch = Ppo(policy, config.rl), HackingWatch()
     average = AveragedModel(policy.trained)
     reward = ValueMapRewardTransform(reward_config(config), preset.head_size)
     simulators = Simulators(rollout_config(config, task, model), policy, config.seed, learner.observed)
-    ready, totals = Ready(), Counters(dict.fromkeys((*COUNTED, "seconds", "restarts"), 0.0))
+    ready, totals = CompletedRollouts(), Counters(dict.fromkeys((*COUNTED, "seconds", "restarts"), 0.0))
     judged = Counters(success=0.0, best=-1.0)
     parts = {"learner": learner, "watch": watch, "average": average, "simulators": simulators, "ready": ready}
     state = RunState(run, **parts, totals=totals, judged=judged)
@@ -128,7 +128,7 @@ def reinforce(config: FinetuneConfig, task: str, model: AIM, run: Path) -> dict[
             progress(f"Stage II {task}", config.iterations, "iterations", first) as bar,
             ctrl_c_finishes_the_step() as interrupt,
         ):
-            batches = training_batches(simulators, ready, config.group * config.groups)
+            batches = training_batches(simulators, ready, config.group_size * config.num_groups)
             for iteration, rollouts in zip(range(first, config.iterations), batches, strict=False):
                 done = iteration + 1
                 reward.trained = iteration / config.iterations
@@ -164,9 +164,9 @@ def reinforce(config: FinetuneConfig, task: str, model: AIM, run: Path) -> dict[
                 )
                 judged["success"] += metrics["success"] / SAVE_EVERY
                 if done % SAVE_EVERY == 0:
-                    keep_best(run, model, card(config, task, totals, learner), judged)
+                    keep_best(run, model, metadata(config, task, totals, learner), judged)
                 if done % SAVE_EVERY == 0 or done == config.iterations or interrupt.pressed:
-                    save_checkpoint(run / "checkpoint", model, card(config, task, totals, learner))
+                    save_checkpoint(run / "checkpoint", model, metadata(config, task, totals, learner))
                     writer.flush()  # else a killed run's curves would end before its state
                     state.save(done)
                 if interrupt.pressed:
@@ -174,7 +174,7 @@ def reinforce(config: FinetuneConfig, task: str, model: AIM, run: Path) -> dict[
     finally:
         simulators.shutdown()
     policy.trained.load_state_dict(average.module.state_dict())
-    end = card(config, task, totals, learner) | {"minutes": totals["seconds"] / 60}
+    end = metadata(config, task, totals, learner) | {"minutes": totals["seconds"] / 60}
     save_checkpoint(run / "checkpoint", model, end)
     writer.close()
     return end
@@ -200,8 +200,8 @@ def rollout_config(config: FinetuneConfig, task: str, model: AIM) -> RolloutConf
         model.preset.execute,
         config.step_limit,
         config.workers,
-        config.scenes or config.simulator.scenes(16),
-        config.group,
+        config.envs_per_worker or config.simulator.default_envs_per_worker(16),
+        config.group_size,
         seeds.reinforcement(config.seed),
         model.text.tokenize,
         config.simulator,
@@ -211,23 +211,23 @@ def rollout_config(config: FinetuneConfig, task: str, model: AIM) -> RolloutConf
 def reward_config(config: FinetuneConfig) -> RewardConfig:
     """The composed reward."""
     lambdas = config.lambda_dense, config.lambda_sparse
-    return RewardConfig(*lambdas, config.shaping, config.grpo.gamma, config.maps, config.anneal)
+    return RewardConfig(*lambdas, config.shaping, config.rl.gamma, config.maps, config.anneal)
 
 
-def card(config: FinetuneConfig, task: str, totals: Counters, learner: Grpo) -> dict[str, Any]:
-    """What a checkpoint's card says of the run so far."""
+def metadata(config: FinetuneConfig, task: str, totals: Counters, learner: Ppo) -> dict[str, Any]:
+    """What a checkpoint's metadata says of the run so far."""
     counts = {key: int(totals[key]) for key in COUNTED}
     skipped = int(learner.counters["skipped_updates"])
     return {"task": task, "stage": 2, "setting": config.setting, **counts, "skipped_updates": skipped}
 
 
-def keep_best(run: Path, model: AIM, card: dict[str, Any], judged: Counters) -> None:
+def keep_best(run: Path, model: AIM, metadata: dict[str, Any], judged: Counters) -> None:
     """Saves the weights as `<run>/best` if no iterations before were as successful as the last ones."""
     success, judged["success"] = judged["success"], 0.0
     if success > judged["best"]:
         judged["best"] = success
         best_by = f"success of the exploring policy in {SAVE_EVERY} iterations"
-        save_checkpoint(run / "best", model, card | {"best_by": best_by, "exploring_success": success})
+        save_checkpoint(run / "best", model, metadata | {"best_by": best_by, "exploring_success": success})
 
 
 def count(rollouts: TensorDictBase) -> dict[str, int]:
@@ -238,13 +238,13 @@ def count(rollouts: TensorDictBase) -> dict[str, int]:
 
 
 def log_pictures(writer: SummaryWriter, rollouts: TensorDictBase, step: int) -> None:
-    """The first rollout's first decisions: frame, predicted map, projected landing points."""
+    """The first rollout's first decisions: frame, predicted map, projected commanded TCP positions."""
     for index in range(min(4, int(rollouts["collector", "mask"][0].sum()))):
         decision = cast(TensorDictBase, rollouts[0, index])
         picture = draw_decision(
             decision["head_camera"],
             decision["value_map"][0],
-            decision["landing"][: decision["next", "executed"].shape[-1]],
+            decision["commanded_tcp"][: decision["next", "executed"].shape[-1]],
             decision["head_camera_intrinsic"],
             decision["head_camera_extrinsic"],
         )
@@ -310,8 +310,8 @@ def finetune(config: FinetuneConfig, task: str, run: Path) -> dict[str, Any]:
     model = stage1_model(config, task, run)
     if config.train_world and model.preset.history:
         raise UserError("--train-world is for presets without history; leave it out, or train Stage I with another one")
-    if config.grpo.advantage == "gae" and not model.preset.keypoints:
-        way_out = "give --grpo.advantage group --group 8 --groups 8"
+    if config.rl.advantage == "gae" and not model.preset.keypoints:
+        way_out = "give --rl.advantage group --group-size 8 --num-groups 8"
         raise UserError(f"the critic sees the world by keypoints, and this Stage I model's preset has none; {way_out}")
     stage1 = measure_stage1(config, task, model, run)
     totals = trained_before(config, task, model, run) or reinforce(config, task, model, run)
@@ -322,23 +322,23 @@ def check(config: FinetuneConfig, task: str) -> None:
     """Raises UserError unless the settings fit each other and the task."""
     if config.setting not in SETTINGS:
         raise UserError(f"unknown setting {config.setting!r}; choose one of {', '.join(SETTINGS)}")
-    counts = [config.iterations, config.groups, config.step_limit, config.evaluation_episodes]
-    counts += [config.workers, 1 if config.scenes is None else config.scenes]
-    if min(counts) < 1 or config.group < 2 or min(config.grpo.epochs, config.grpo.minibatch) < 1:
-        raise UserError("--group must be at least 2, and every other count at least 1")
+    counts = [config.iterations, config.num_groups, config.step_limit, config.evaluation_episodes]
+    counts += [config.workers, 1 if config.envs_per_worker is None else config.envs_per_worker]
+    if min(counts) < 1 or config.group_size < 2 or min(config.rl.epochs, config.rl.minibatch) < 1:
+        raise UserError("--group-size must be at least 2, and every other count at least 1")
     if config.noise_level is not None and config.noise_level <= 0:
         raise UserError("--noise-level must be above 0")
     if not 0 <= config.seed < seeds.TRAININGS:
         raise UserError(f"--seed must be at least 0 and below {seeds.TRAININGS}")
-    if config.iterations * config.groups > (room := seeds.VALIDATION - seeds.reinforcement(config.seed)):
+    if config.iterations * config.num_groups > (room := seeds.VALIDATION - seeds.reinforcement(config.seed)):
         raise UserError(
-            f"--iterations times --groups must be at most {room}: the scenes after those are for evaluation"
+            f"--iterations times --num-groups must be at most {room}: the scenes after those are for evaluation"
         )
-    check_update(config.grpo)
-    if config.grpo.dense_weight is not None and (config.grpo.advantage == "gae" or config.anneal):
-        raise UserError("--grpo.dense-weight goes with --grpo.advantage group or trajectory, and without --anneal")
-    if config.maps == "other_scene" and config.groups < 2:
-        raise UserError("--maps other_scene needs at least two scenes in an iteration: --groups 2 or more")
+    check_update(config.rl)
+    if config.rl.dense_weight is not None and (config.rl.advantage == "gae" or config.anneal):
+        raise UserError("--rl.dense-weight goes with --rl.advantage group or trajectory, and without --anneal")
+    if config.maps == "other_scene" and config.num_groups < 2:
+        raise UserError("--maps other_scene needs at least two scenes in an iteration: --num-groups 2 or more")
     measured = config.simulator.backend == "tabletop" and task_class(task).progress is not Task.progress
     if config.shaping == "privileged" and not measured:
         raise UserError(f"{task} measures no progress (`Task.progress` in its file); choose another --shaping")
@@ -348,18 +348,18 @@ def check(config: FinetuneConfig, task: str) -> None:
         raise UserError("--wan goes with --stage1, a checkpoint of the preset wan2.2-5b")
 
 
-def check_update(config: GrpoConfig) -> None:
+def check_update(config: PpoConfig) -> None:
     """Raises UserError unless every number is one that an update can be made with."""
     if min(config.learning_rate, config.std_floor, config.max_gradient) <= 0:
-        raise UserError("--grpo.learning-rate, --grpo.std-floor and --grpo.max-gradient must be above 0")
+        raise UserError("--rl.learning-rate, --rl.std-floor and --rl.max-gradient must be above 0")
     if not 0 < config.clip_low < 1 or config.clip_high <= 0:
-        raise UserError("--grpo.clip-low must lie between 0 and 1, and --grpo.clip-high above 0")
+        raise UserError("--rl.clip-low must lie between 0 and 1, and --rl.clip-high above 0")
     if not (0 <= config.gamma <= 1 and 0 <= config.gae_lambda <= 1):
-        raise UserError("--grpo.gamma and --grpo.gae-lambda must lie in 0 .. 1")
+        raise UserError("--rl.gamma and --rl.gae-lambda must lie in 0 .. 1")
 
 
 def main() -> None:
-    config = parse(FinetuneConfig, __doc__, fixed=("iterations", "group"))
+    config = parse(FinetuneConfig, __doc__, fixed=("iterations", "group_size"))
     task = envs.resolve_task(config.task)
     check(config, task)
     use_all_cores()

@@ -147,13 +147,13 @@ def train(config: PretrainConfig, data: DemonstrationSet, run: Path, here: Proce
                 release(averaged)
                 if log is not None:
                     log.held_out(metrics, picture, step)
-                card = stage1_card(config, data) | {"held_out": metrics, "minutes": counters["seconds"] / 60}
-                card |= {"skipped_updates": int(counters["skipped_updates"])}
-                save_checkpoint(run / "checkpoint", averaged, card, write=here.is_first)
+                metadata = stage1_metadata(config, data) | {"held_out": metrics, "minutes": counters["seconds"] / 60}
+                metadata |= {"skipped_updates": int(counters["skipped_updates"])}
+                save_checkpoint(run / "checkpoint", averaged, metadata, write=here.is_first)
                 if metrics["loss"] < counters["best"]:
                     counters["best"] = metrics["loss"]
                     best = {"steps": done, "best_by": "the lowest held-out loss"}
-                    save_checkpoint(run / "best", averaged, card | best, write=here.is_first)
+                    save_checkpoint(run / "best", averaged, metadata | best, write=here.is_first)
             stopped = here.any(interrupt.pressed)
             if done % SAVE_EVERY == 0 or is_last or stopped:
                 if log is not None:
@@ -168,8 +168,8 @@ def train(config: PretrainConfig, data: DemonstrationSet, run: Path, here: Proce
 
 def _checkpoint_steps(run: Path) -> int | None:
     """The length of the training that a run's checkpoint comes from."""
-    card = run / "checkpoint" / "config.json"
-    return read_json(card).get("steps") if card.exists() else None
+    metadata = run / "checkpoint" / "config.json"
+    return read_json(metadata).get("steps") if metadata.exists() else None
 
 
 def new_model(config: PretrainConfig, here: Processes) -> AIM:
@@ -237,8 +237,8 @@ class Log:
         self._writer.close()
 
 
-def stage1_card(config: PretrainConfig, data: DemonstrationSet) -> dict[str, Any]:
-    """What the checkpoint's card says of this run; `load_checkpoint` accepts it for each of `tasks`."""
+def stage1_metadata(config: PretrainConfig, data: DemonstrationSet) -> dict[str, Any]:
+    """What the checkpoint's metadata says of this run; `load_checkpoint` accepts it for each of `tasks`."""
     return {
         "task": config.task if config.task == ALL_TASKS else envs.resolve_task(config.task),
         "tasks": sorted(data.tasks),
@@ -249,13 +249,13 @@ def stage1_card(config: PretrainConfig, data: DemonstrationSet) -> dict[str, Any
 
 
 def fit_normalisers(model: AIM, data: DemonstrationSet, frames: int = 1024) -> None:
-    """Sets the knot statistics of the data and the proprioception statistics of a sample of its frames.
+    """Sets the waypoint statistics of the data and the proprioception statistics of a sample of its frames.
 
     What never varies there reads as 0 ever after: RoboTwin's files hold no measured joints, and what a policy learned
     from them makes of a tracking error is chance.
     """
-    model.knots.mean.copy_(data.knot_mean)
-    model.knots.std.copy_(data.knot_std)
+    model.waypoints.mean.copy_(data.waypoint_mean)
+    model.waypoints.std.copy_(data.waypoint_std)
     sample = data.train[:: max(1, len(data.train) // frames)]
     values = proprio(data.joints(sample))
     model.proprio_stats.fit(values, PROPRIO_FLOOR)
@@ -266,7 +266,7 @@ def fit_normalisers(model: AIM, data: DemonstrationSet, frames: int = 1024) -> N
 def validate(
     model: AIM, data: DemonstrationSet, config: PretrainConfig, here: Processes = ALONE, size: int = 128
 ) -> tuple[dict[str, float], Image]:
-    """Held-out losses, the action chunk's error (m, at the last knot), the head map's peak error (canvas px), and a
+    """Held-out losses, the action chunk's error (m, at the last waypoint), the head map's peak error (canvas px), and a
     picture. All processes compute the same.
     """
     model.eval()
@@ -280,8 +280,8 @@ def validate(
         with torch.autocast(here.device.type, torch.bfloat16, enabled=config.bf16):
             for name, value in model.loss(batch, generator).items():
                 found[name].append(share * value)
-            predicted, error = _last_knot_error(model, batch, generator)
-        found["last_knot_error_m"].append(share * error)
+            predicted, error = _last_waypoint_error(model, batch, generator)
+        found["last_waypoint_error_m"].append(share * error)
         maps.append((predicted.cpu(), batch["future_maps"].cpu()))
     guess, truth = (torch.cat(z) for z in zip(*maps, strict=True))
     metrics = {name: torch.stack(values).sum().item() for name, values in found.items()}
@@ -292,19 +292,21 @@ def validate(
     return metrics, picture
 
 
-def _last_knot_error(model: AIM, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """The predicted maps [B, F, 3, H, W] and the mean distance (m) of a sampled chunk's last knot to the true one."""
+def _last_waypoint_error(model: AIM, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """The predicted maps [B, F, 3, H, W] and the mean distance (m) of a sampled chunk's last waypoint to the true one."""
     _, imagined, context = model.imagine(batch, batch["text"], generator, model.history_of(batch, generator))
     state = proprio(batch)
-    noise = torch.randn(batch["knots"].shape, generator=generator, device=state.device)
+    noise = torch.randn(batch["waypoints"].shape, generator=generator, device=state.device)
     chain = sample_chain(
-        lambda knots, t: model.action_velocity(context, state, knots, t),
+        lambda waypoints, t: model.action_velocity(context, state, waypoints, t),
         noise,
         model.preset.action_steps,
         shift=model.preset.shift_action,
     )
-    knots = model.knots.denormalise(chain[:, -1])
-    return model.decode_maps(imagined), (knots - batch["knots"]).unflatten(-1, (2, 7))[:, -1, :, :3].norm(dim=-1).mean()
+    waypoints = model.waypoints.denormalise(chain[:, -1])
+    return model.decode_maps(imagined), (waypoints - batch["waypoints"]).unflatten(-1, (2, 7))[:, -1, :, :3].norm(
+        dim=-1
+    ).mean()
 
 
 def pretrain(config: PretrainConfig, here: Processes = ALONE) -> Path:

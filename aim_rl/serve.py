@@ -42,8 +42,8 @@ from aim_rl.runs.folder import gpu_or_cpu, one_thread
 from envs.errors import UserError, exit_cleanly
 from envs.tabletop.robot import joint_targets
 
-LARGEST = 16 * 2**20  # bytes of a message; an observation of four 480x640 cameras is 4 MB
-MOST_TRIALS = 64  # that are under way at the same time
+MAX_MESSAGE_BYTES = 16 * 2**20  # bytes of a message; an observation of four 480x640 cameras is 4 MB
+MAX_TRIALS = 64  # that are under way at the same time
 
 
 @dataclass
@@ -126,7 +126,7 @@ class PolicyServer:
 
     def _begin(self, name: Any, action_type: str) -> Trial:
         self._trials.pop(name, None)
-        if len(self._trials) == MOST_TRIALS:
+        if len(self._trials) == MAX_TRIALS:
             self._trials.pop(next(iter(self._trials)))  # the oldest: its evaluation died, and never ends it
         self._trials[name] = Trial(AimPolicy(self.model, self.model.preset.execute), action_type)
         return self._trials[name]
@@ -167,7 +167,7 @@ async def run_server(model: AIM, tasks: list[str], host: str, port: int) -> None
 
         try:
             # No pings: XPolicyLab's client answers none while RoboTwin simulates.
-            server = await serve(handle, host, port, max_size=LARGEST, compression=None, ping_interval=None)
+            server = await serve(handle, host, port, max_size=MAX_MESSAGE_BYTES, compression=None, ping_interval=None)
         except OSError as error:
             raise UserError(f"cannot listen on {host}:{port} ({error}); choose another --port or --host") from error
         async with server:
@@ -180,8 +180,8 @@ def main() -> None:
     config = tyro.cli(ServeConfig, description=__doc__)
     if not 0 <= config.port < 2**16:
         raise UserError("--port must be in 0 .. 65535")
-    model, card = load_checkpoint(config.checkpoint, wan=config.wan)
-    asyncio.run(run_server(model.to(gpu_or_cpu()), tasks_of(card), config.host, config.port))
+    model, metadata = load_checkpoint(config.checkpoint, wan=config.wan)
+    asyncio.run(run_server(model.to(gpu_or_cpu()), tasks_of(metadata), config.host, config.port))
 
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from aim_rl.doctor import require_rendering
 from envs.errors import UserError
+from envs.rendering import require_rendering
 from envs.tabletop.env import TabletopEnv
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class Backend:
             "config": env.setting,
         }
 
-    def scenes(self, tabletop: int) -> int:
+    def default_envs_per_worker(self, tabletop: int) -> int:
         """How many scenes a worker process has where the user does not say: so many of the tabletop, which it simulates
         itself; one of RoboTwin, which is a process of 2 GB, and of which those of one worker would take turns.
         """

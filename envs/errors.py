@@ -12,7 +12,7 @@ DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errn
 
 
 class UserError(Exception):
-    """Something the user can mend; its message is one clear sentence that says how."""
+    """Something the user can fix; its message is one clear sentence that says how."""
 
 
 def exit_cleanly(main: Callable[[], None]) -> None:

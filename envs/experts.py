@@ -106,5 +106,5 @@ def run_episode(env: TabletopEnv, seed: int, writer: Any) -> bool:
 
 def frame(env: TabletopEnv) -> NDArray[np.uint8]:
     """Head and wrist pictures side by side: u8 [240, 960, 3]."""
-    pictures = env.world.render()
+    pictures = env.scene.render()
     return np.concatenate([pictures[camera] for camera in ("head_camera", "left_camera", "right_camera")], axis=1)

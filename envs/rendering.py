@@ -1,8 +1,8 @@
-"""Can SAPIEN render on this machine, and if not, which line mends it?
+"""Can SAPIEN render on this machine, and if not, which line fixes it?
 
 "failed to find a rendering device" is SAPIEN's most reported installation failure. Its causes are few: no
 Vulkan driver, one that is too old (Debian 12's own Mesa), a missing system library, or an NVIDIA driver whose
-graphics half is not visible (containers). Each has a line that mends it, and this module knows them.
+graphics half is not visible (containers). Each has a line that fixes it, and this module knows them.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _BACKPORTS = "deb http://deb.debian.org/debian bookworm-backports main"
 
 @dataclass(frozen=True)
 class Machine:
-    """What decides which line mends rendering."""
+    """What decides which line fixes rendering."""
 
     distribution: str  # os-release's ID, e.g. "debian"
     release: str  # os-release's VERSION_ID, e.g. "12"
@@ -63,8 +63,8 @@ class Machine:
 
 
 @dataclass(frozen=True)
-class Mend:
-    """What mends rendering: a shell line, or a sentence where no line can."""
+class Fix:
+    """What fixes rendering: a shell line, or a sentence where no line can."""
 
     line: str
     installs_packages: bool = False  # the line only installs Debian packages, so that set-up may run it
@@ -96,7 +96,7 @@ def probe_rendering() -> Rendering:
 
 
 def require_rendering() -> None:
-    """Raise `UserError` with the line that mends it unless SAPIEN can render here.
+    """Raise `UserError` with the line that fixes it unless SAPIEN can render here.
 
     A success is remembered until the machine's Vulkan set-up changes, so this costs no picture each time.
     """
@@ -104,12 +104,12 @@ def require_rendering() -> None:
         return
     rendering = probe_rendering()
     if rendering.problem:
-        mend = find_mend(rendering.problem, this_machine())
-        raise UserError(f"SAPIEN cannot render on this machine ({rendering.problem}); to mend it: {mend.line}")
+        fix = find_fix(rendering.problem, this_machine())
+        raise UserError(f"SAPIEN cannot render on this machine ({rendering.problem}); to fix it: {fix.line}")
 
 
 def this_machine() -> Machine:
-    """Read what `find_mend` needs to know from this machine."""
+    """Read what `find_fix` needs to know from this machine."""
     try:
         release = platform.freedesktop_os_release()
     except OSError:
@@ -127,49 +127,49 @@ def this_machine() -> Machine:
     )
 
 
-def find_mend(problem: str, machine: Machine) -> Mend:
-    """The line that mends `problem` (SAPIEN's or the loader's words) on `machine`."""
+def find_fix(problem: str, machine: Machine) -> Fix:
+    """The line that fixes `problem` (SAPIEN's or the loader's words) on `machine`."""
     named = [name for name in _ICD_VARIABLES if os.environ.get(name)]
     if any(not os.path.exists(path) for name in named for path in os.environ[name].split(os.pathsep)):
-        return Mend(f"unset {' '.join(named)}   # they name driver files that do not exist")
+        return Fix(f"unset {' '.join(named)}   # they name driver files that do not exist")
     if "cannot open shared object file" in problem and machine.nvidia_driver:
-        return Mend(_as_root("apt-get update && apt-get install -y libgl1 libglib2.0-0", machine))
-    return _mend_nvidia(machine) if machine.nvidia_driver else _mend_mesa(machine)
+        return Fix(_as_root("apt-get update && apt-get install -y libgl1 libglib2.0-0", machine))
+    return _fix_nvidia(machine) if machine.nvidia_driver else _fix_mesa(machine)
 
 
-def _mend_mesa(machine: Machine) -> Mend:
+def _fix_mesa(machine: Machine) -> Fix:
     """Without an NVIDIA GPU: Mesa's drivers, among them lavapipe for the CPU, from 23.1 on."""
     install = "apt-get update && apt-get install -y --no-install-recommends"
     release = (machine.distribution, machine.release)
     if not machine.has_apt or release in {("debian", "11"), ("ubuntu", "20.04")}:
-        return Mend("install Mesa 23.1 or newer with its Vulkan drivers (lavapipe), or use Debian 12 or Ubuntu 22.04")
+        return Fix("install Mesa 23.1 or newer with its Vulkan drivers (lavapipe), or use Debian 12 or Ubuntu 22.04")
     if release == ("debian", "12"):
         suite = f'echo "{_BACKPORTS}" > /etc/apt/sources.list.d/bookworm-backports.list'
         line = f"{suite} && {install} -t bookworm-backports {_PACKAGES}"
     else:
         line = f"{install} {_PACKAGES}"
-    return Mend(_as_root(line, machine), installs_packages=True)
+    return Fix(_as_root(line, machine), installs_packages=True)
 
 
-def _mend_nvidia(machine: Machine) -> Mend:
+def _fix_nvidia(machine: Machine) -> Fix:
     """With an NVIDIA GPU: the usual cause is a driver whose graphics half is not installed or not visible."""
     if not machine.nvidia_graphics:
         if machine.in_container:
-            return Mend("start the container with: docker run --gpus all -e NVIDIA_DRIVER_CAPABILITIES=all ...")
+            return Fix("start the container with: docker run --gpus all -e NVIDIA_DRIVER_CAPABILITIES=all ...")
         major = machine.nvidia_driver.split(".")[0]
         if machine.distribution == "ubuntu" and major.isdigit():
-            return Mend(_as_root(f"apt-get update && apt-get install -y libnvidia-gl-{major}", machine))
-        return Mend(f"install the Vulkan library (libGLX_nvidia.so.0) of NVIDIA driver {machine.nvidia_driver}")
+            return Fix(_as_root(f"apt-get update && apt-get install -y libnvidia-gl-{major}", machine))
+        return Fix(f"install the Vulkan library (libGLX_nvidia.so.0) of NVIDIA driver {machine.nvidia_driver}")
     if any((directory / "nvidia_icd.json").exists() for directory in _ICD_DIRECTORIES):
-        return Mend("nvidia-smi && vulkaninfo --summary   # if one fails, reboot or reinstall the NVIDIA driver")
+        return Fix("nvidia-smi && vulkaninfo --summary   # if one fails, reboot or reinstall the NVIDIA driver")
     if _NVIDIA_ELSEWHERE.exists():
-        return Mend(f"export VK_ICD_FILENAMES={_NVIDIA_ELSEWHERE}")
+        return Fix(f"export VK_ICD_FILENAMES={_NVIDIA_ELSEWHERE}")
     icd = {
         "file_format_version": "1.0.0",
         "ICD": {"library_path": "libGLX_nvidia.so.0", "api_version": "1.3.0"},
     }
     write = f"echo {shlex.quote(json.dumps(icd))} > /etc/vulkan/icd.d/nvidia_icd.json"
-    return Mend(_as_root(f"mkdir -p /etc/vulkan/icd.d && {write}", machine))
+    return Fix(_as_root(f"mkdir -p /etc/vulkan/icd.d && {write}", machine))
 
 
 def _as_root(line: str, machine: Machine) -> str:
@@ -201,7 +201,7 @@ def _marker() -> Path:
 
 
 def _fingerprint() -> str:
-    """Everything whose change may break or mend rendering: SAPIEN, the drivers, the variables naming them."""
+    """Everything whose change may break or fix rendering: SAPIEN, the drivers, the variables naming them."""
     files = [file for directory in _ICD_DIRECTORIES for file in sorted(directory.glob("*.json"))]
     seen = {
         "sapien": version("sapien"),

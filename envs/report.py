@@ -108,7 +108,7 @@ def episode_pictures(task: str, seed: int) -> Image:
     """
     env = TabletopEnv(task, head_size=PICTURE, wrist_size=(8, 8))
     env.restart(seed)
-    recorder = ContactRecorder(env.world)
+    recorder = ContactRecorder(env.scene)
     recorder.record()
     solved = False
     while not solved and env.steps < env.step_limit:

@@ -38,7 +38,7 @@ class ChunkEnv(gym.Wrapper[Observation, NDArray[np.float32], Observation, NDArra
 
     def __init__(self, env: TabletopEnv | RoboTwinEnv, execute: int, step_limit: int | None = None) -> None:
         super().__init__(env)
-        self.scene = env
+        self.task_env = env
         self.execute = execute
         self.step_limit = env.step_limit if step_limit is None else min(step_limit, env.step_limit)
         base = env.action_space
@@ -63,18 +63,18 @@ class ChunkEnv(gym.Wrapper[Observation, NDArray[np.float32], Observation, NDArra
         success, executed = np.zeros(self.execute, dtype=bool), np.zeros(self.execute, dtype=bool)
         progress = np.zeros(self.execute, np.float32)
         for j, row in enumerate(action):
-            success[j] = self.scene.control(row)
+            success[j] = self.task_env.control(row)
             executed[j] = True
             progress[j:] = self._progress()
-            if success[j] or self.scene.steps >= self.step_limit:
+            if success[j] or self.task_env.steps >= self.step_limit:
                 break
         solved = bool(success.any())
-        truncated = not solved and self.scene.steps >= self.step_limit
-        observation = self.scene.observe() | {"step_success": success, "executed": executed, "progress": progress}
-        return observation, float(solved), solved, truncated, self.scene.info(solved)
+        truncated = not solved and self.task_env.steps >= self.step_limit
+        observation = self.task_env.observe() | {"step_success": success, "executed": executed, "progress": progress}
+        return observation, float(solved), solved, truncated, self.task_env.info(solved)
 
     def _progress(self) -> float:
-        return self.scene.progress() if isinstance(self.scene, TabletopEnv) else 0.0
+        return self.task_env.progress() if isinstance(self.task_env, TabletopEnv) else 0.0
 
 
 def finite(observation: Observation) -> Observation:
@@ -95,7 +95,7 @@ class FiniteObservations(gym.ObservationWrapper[Observation, NDArray[np.float32]
         return finite(observation)
 
 
-class Begun(NamedTuple):
+class EpisodePrefix(NamedTuple):
     """An episode as far as it has come. Physics cannot be saved, but it repeats itself."""
 
     seed: int
@@ -114,10 +114,10 @@ class SeedSchedule(gym.Wrapper[Observation, NDArray[np.float32], Observation, ND
         begun: the episode under way.
     """
 
-    def __init__(self, env: gym.Env[Observation, NDArray[np.float32]], episodes: Iterator[Begun]) -> None:
+    def __init__(self, env: gym.Env[Observation, NDArray[np.float32]], episodes: Iterator[EpisodePrefix]) -> None:
         super().__init__(env)
         self._episodes = episodes
-        self.begun: Begun
+        self.begun: EpisodePrefix
         self._lost_before = 0
         count = gym.spaces.Box(np.iinfo(np.int64).min, np.iinfo(np.int64).max, (1,), np.int64)
         keys = {key: count for key in ("seed", "decision", "restarts")}
@@ -126,7 +126,7 @@ class SeedSchedule(gym.Wrapper[Observation, NDArray[np.float32], Observation, ND
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
-        self.begun = next(self._episodes) if seed is None else Begun(seed)
+        self.begun = next(self._episodes) if seed is None else EpisodePrefix(seed)
         self._lost_before = self._lost()
         observation, info = self.env.reset(seed=self.begun.seed, options=options)
         for action in self.begun.actions:
@@ -135,7 +135,7 @@ class SeedSchedule(gym.Wrapper[Observation, NDArray[np.float32], Observation, ND
 
     def step(self, action: NDArray[np.float32]) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         observation, reward, terminated, truncated, info = self.env.step(action)
-        self.begun = Begun(self.begun.seed, (*self.begun.actions, np.array(action)))
+        self.begun = EpisodePrefix(self.begun.seed, (*self.begun.actions, np.array(action)))
         return observation | self._keys(), float(reward), terminated, truncated, info
 
     def _lost(self) -> int:

@@ -2,7 +2,7 @@
 
 Stable-Baselines3's PPO from scratch on the same environment and the same reward, through `rewards.gym_wrapper`. It sees
 the simulator's state (joints, endposes, poses of the task's bodies) where AIM sees pictures, and acts by the same
-end-effector knots. Where the time limit cuts an episode, PPO bootstraps; Stage II's episodes end there. A seed whose
+end-effector waypoints. Where the time limit cuts an episode, PPO bootstraps; Stage II's episodes end there. A seed whose
 result is there is not run again. Writes results.csv, curves.csv and table.md into DIR.
 """
 
@@ -41,7 +41,7 @@ from experiments.gym_env import (
 from experiments.runs import begin, write_csv, write_table
 from rewards import RewardConfig, Shaping
 
-REACH, TURN = 0.1, 0.5  # m and rad that a knot can be away from the pose commanded at the start of the chunk
+REACH, TURN = 0.1, 0.5  # m and rad that a waypoint can be away from the pose commanded at the start of the chunk
 GAMMA = 0.97  # per decision of half a second
 FURNITURE = ("table", "wall")
 
@@ -58,31 +58,31 @@ class BaselineConfig(AgentConfig):
     """Decisions per process between two updates."""
 
 
-class StateAndKnots(FlatEnv):
-    """State observations; actions in [-1, 1] are the executed knots, relative to the commanded pose."""
+class StateAndWaypoints(FlatEnv):
+    """State observations; actions in [-1, 1] are the executed waypoints, relative to the commanded pose."""
 
     def __init__(self, env: gym.Env[Any, Any], frozen: FrozenModel) -> None:
         preset = frozen.model.preset
-        self._knots, self._stride = -(-preset.execute // preset.stride), preset.stride
-        super().__init__(env, self._state, self._knots * preset.action_dim)
+        self._waypoints, self._stride = -(-preset.execute // preset.stride), preset.stride
+        super().__init__(env, self._state, self._waypoints * preset.action_dim)
 
     def _state(self, observation: dict[str, Any]) -> Array:
         scene = self.env.unwrapped
         assert isinstance(scene, TabletopEnv)
-        bodies = [body.entity.pose for name, body in scene.world.bodies.items() if name not in FURNITURE]
+        bodies = [body.entity.pose for name, body in scene.scene.bodies.items() if name not in FURNITURE]
         parts = [observation[key] for key in ("qpos", "qpos_measured", "left_endpose", "right_endpose")]
         return np.concatenate([*parts, *(part for pose in bodies for part in (pose.p, pose.q))], dtype=np.float32)
 
     def chunk(self, observation: dict[str, Any], action: Array) -> Array:
         scale = torch.tensor(([REACH] * 3 + [TURN] * 3 + [0.5]) * 2)
         middle = torch.tensor(([0.0] * 6 + [0.5]) * 2)
-        knots = torch.as_tensor(action).reshape(self._knots, -1) * scale + middle
-        return decode(observation, knots, self._stride)[: self.env.get_wrapper_attr("execute")]
+        waypoints = torch.as_tensor(action).reshape(self._waypoints, -1) * scale + middle
+        return decode(observation, waypoints, self._stride)[: self.env.get_wrapper_attr("execute")]
 
 
-def make(setup: GymTask, workers: int, worker: int) -> StateAndKnots:
+def make(setup: GymTask, workers: int, worker: int) -> StateAndWaypoints:
     frozen = FrozenModel(setup.checkpoint, setup.task, setup.wan)
-    return StateAndKnots(chunk_env(setup, frozen, worker, workers), frozen)
+    return StateAndWaypoints(chunk_env(setup, frozen, worker, workers), frozen)
 
 
 def train(config: BaselineConfig, task: str, shaping: Shaping, seed: int, folder: Path) -> None:

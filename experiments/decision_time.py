@@ -90,7 +90,7 @@ class Decision:
         self.tokens = normal(preset.n_obs, preset.width_x)
         self.keypoints, self.still = normal(9 * preset.keypoints), torch.zeros_like(normal(1, 1))
         self.x, self.m = normal(preset.n_future, preset.token_dim), normal(preset.n_future, preset.token_dim)
-        self.proprio, self.knots = normal(PROPRIO_DIM), normal(preset.n_knots, preset.action_dim)
+        self.proprio, self.waypoints = normal(PROPRIO_DIM), normal(preset.n_waypoints, preset.action_dim)
         self.history: History | None = None
         if preset.history:
             empty = empty_history(preset, 1, self.x)
@@ -104,8 +104,8 @@ class Decision:
     def action(self, context: WorldContext) -> Tensor:
         preset = self.model.preset
         return sample_chain(
-            lambda knots, t: self.model.action_velocity(context, self.proprio, knots, t),
-            self.knots,
+            lambda waypoints, t: self.model.action_velocity(context, self.proprio, waypoints, t),
+            self.waypoints,
             preset.action_steps,
             shift=preset.shift_action,
         )

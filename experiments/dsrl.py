@@ -63,7 +63,7 @@ class NoiseActions(FlatEnv):
 
     def __init__(self, env: gym.Env[Any, Any], frozen: FrozenModel) -> None:
         self._frozen, preset = frozen, frozen.model.preset
-        super().__init__(env, self._features, preset.n_knots * preset.action_dim)
+        super().__init__(env, self._features, preset.n_waypoints * preset.action_dim)
 
     def _features(self, observation: dict[str, Any]) -> Array:
         _, context, state = self._frozen.world(observation)
@@ -74,10 +74,10 @@ class NoiseActions(FlatEnv):
     def chunk(self, observation: dict[str, Any], action: Array) -> Array:
         model, (_, context, state) = self._frozen.model, self._frozen.world(observation)
         preset = model.preset
-        noise = BOUND * torch.as_tensor(action).reshape(1, preset.n_knots, -1)
+        noise = BOUND * torch.as_tensor(action).reshape(1, preset.n_waypoints, -1)
         velocity = functools.partial(model.action_velocity, context, state)
         chain = sample_chain(velocity, noise, preset.action_steps, shift=preset.shift_action)
-        return decode(observation, model.knots.denormalise(chain[0, -1]), preset.stride)[: preset.execute]
+        return decode(observation, model.waypoints.denormalise(chain[0, -1]), preset.stride)[: preset.execute]
 
 
 def make(setup: GymTask, workers: int, worker: int) -> NoiseActions:

@@ -1,6 +1,6 @@
 """The value map as a guide, without training: `python -m experiments.guided_sampling --task T --out DIR`.
 
-At every decision N chunks are drawn from the frozen policy and the one whose landing points the predicted map likes
+At every decision N chunks are drawn from the frozen policy and the one whose commanded TCP positions the predicted map likes
 best is executed (best of N). N = 1 is the policy as it is evaluated. A number whose result is there is not run again.
 Writes results.csv and table.md into DIR.
 """
@@ -18,7 +18,7 @@ import envs
 from aim_rl.evaluate import choose_checkpoint, run_episodes
 from aim_rl.model import AIM
 from aim_rl.model.checkpoint import load_checkpoint
-from aim_rl.model.waypoints import decode_knots
+from aim_rl.model.waypoints import decode_waypoints
 from aim_rl.rl.policy import AimPolicy
 from aim_rl.rollout import seeds
 from aim_rl.runs.folder import gpu_or_cpu
@@ -27,7 +27,7 @@ from envs.backend import TABLETOP
 from envs.errors import UserError, exit_cleanly
 from envs.files import read_json, write_json
 from experiments.runs import begin, write_csv, write_table
-from rewards import landing_response
+from rewards import tcp_response
 
 CAMERA = ("intrinsic", "extrinsic")
 
@@ -56,16 +56,18 @@ class BestOfN(AimPolicy):
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
         model, preset, n = self.model, self.model.preset, self.candidates
         flat = super().forward(tensordict).reshape(-1).to(model.device)
-        draws = torch.randn(n, preset.n_knots, preset.action_dim, generator=torch.Generator().manual_seed(1))
+        draws = torch.randn(n, preset.n_waypoints, preset.action_dim, generator=torch.Generator().manual_seed(1))
         draws[0] = 0
         start = (self.guide_noise * draws).to(model.device).expand(len(flat), *draws.shape)
-        chunks = model.knots.denormalise(self._denoise(flat, start)[:, -1])
-        actions, landing = decode_knots(flat["qpos"][:, None].expand(-1, n, -1), chunks, preset.horizon)
+        chunks = model.waypoints.denormalise(self._denoise(flat, start)[:, -1])
+        actions, commanded_tcp = decode_waypoints(flat["qpos"][:, None].expand(-1, n, -1), chunks, preset.horizon)
         intrinsic, extrinsic = (flat[f"head_camera_{part}"][:, None].expand(-1, n, -1, -1) for part in CAMERA)
         maps = flat["value_map"][:, None].expand(-1, n, *flat["value_map"].shape[1:])
-        response = landing_response(maps, landing.to(maps), intrinsic, extrinsic, preset.head_size)[..., : self.execute]
+        response = tcp_response(maps, commanded_tcp.to(maps), intrinsic, extrinsic, preset.head_size)[
+            ..., : self.execute
+        ]
         best = torch.arange(len(flat), device=model.device), response.mean(-1).argmax(1)
-        chosen = {"action": actions[best][:, : self.execute].float(), "landing": landing[best].float()}
+        chosen = {"action": actions[best][:, : self.execute].float(), "commanded_tcp": commanded_tcp[best].float()}
         return tensordict.update(
             {key: value.reshape(*tensordict.shape, *value.shape[1:]) for key, value in chosen.items()}
         )

@@ -25,7 +25,7 @@ from aim_rl.evaluate import choose_checkpoint
 from aim_rl.finetune import FinetuneConfig, check
 from aim_rl.model import AIM, WorldContext, proprio
 from aim_rl.model.checkpoint import load_checkpoint
-from aim_rl.model.waypoints import decode_knots
+from aim_rl.model.waypoints import decode_waypoints
 from aim_rl.rl.policy import OBSERVATION
 from aim_rl.rollout import seeds
 from aim_rl.rollout.environments import InstructionTokens
@@ -37,7 +37,7 @@ from envs.backend import TABLETOP
 from envs.files import write_json
 from envs.tabletop.kinematics import tool_centre
 from envs.tabletop.robot import matrix_from_quat
-from envs.wrappers import Begun, ChunkEnv, SeedSchedule
+from envs.wrappers import ChunkEnv, EpisodePrefix, SeedSchedule
 from rewards import RewardConfig, Shaping
 from rewards.gym_wrapper import ValueMapReward
 
@@ -90,7 +90,7 @@ class FrozenModel:
         """What `ValueMapReward` reads."""
         return self.world(observation)[0]
 
-    def landing(self, observation: dict[str, Any], action: Array) -> Array:
+    def commanded_tcp(self, observation: dict[str, Any], action: Array) -> Array:
         """Tool centres [horizon, 2, 3] of commanded endposes [h, 16]; the last pose holds until the maps' horizon."""
         poses = action.reshape(len(action), 2, 8)
         rotation = np.array([[matrix_from_quat(pose[3:7]) for pose in step] for step in poses])
@@ -138,14 +138,14 @@ def chunk_env(setup: GymTask, frozen: FrozenModel, worker: int, workers: int) ->
     preset = frozen.model.preset
     base = TABLETOP.make(setup.task, "clean", preset.head_size, preset.wrist_size, action_mode="ee")
     env = InstructionTokens(ChunkEnv(base, preset.execute, setup.step_limit), preset, frozen.model.text.tokenize)
-    rewarded = ValueMapReward(env, frozen.maps, frozen.landing, setup.reward)
+    rewarded = ValueMapReward(env, frozen.maps, frozen.commanded_tcp, setup.reward)
     first = seeds.reinforcement(setup.seed) + worker
-    return SeedSchedule(rewarded, map(Begun, itertools.count(first, workers)))
+    return SeedSchedule(rewarded, map(EpisodePrefix, itertools.count(first, workers)))
 
 
-def decode(observation: dict[str, Any], knots: Tensor, stride: int) -> Array:
-    """Knots [n, 14] -> endposes [n * stride, 16]."""
-    actions, _ = decode_knots(torch.as_tensor(observation["qpos"]), knots, len(knots) * stride)
+def decode(observation: dict[str, Any], waypoints: Tensor, stride: int) -> Array:
+    """Waypoints [n, 14] -> endposes [n * stride, 16]."""
+    actions, _ = decode_waypoints(torch.as_tensor(observation["qpos"]), waypoints, len(waypoints) * stride)
     return actions.float().numpy()
 
 

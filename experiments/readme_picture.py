@@ -1,6 +1,6 @@
 """The README's picture: `python -m experiments.readme_picture` draws it from the shipped checkpoint.
 
-Three decisions of one held-out episode side by side: frame, predicted value map, landing points.
+Three decisions of one held-out episode side by side: frame, predicted value map, commanded TCP positions.
 """
 
 from __future__ import annotations

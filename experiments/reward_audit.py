@@ -20,7 +20,7 @@ from aim_rl.evaluate import choose_checkpoint
 from aim_rl.finetune import FinetuneConfig, check, rollout_config
 from aim_rl.model.checkpoint import load_checkpoint
 from aim_rl.rl.policy import AimPolicy
-from aim_rl.rollout.groups import Ready, training_batches
+from aim_rl.rollout.groups import CompletedRollouts, training_batches
 from aim_rl.rollout.simulators import Simulators
 from aim_rl.runs.folder import check_writable, gpu_or_cpu, use_all_cores
 from aim_rl.runs.progress import progress
@@ -77,10 +77,10 @@ def earned(config: AuditConfig, task: str) -> tuple[dict[str, Tensor], Tensor]:
     measured = task_class(task).progress is not Task.progress
     try:
         with progress(f"Roll out Stage I on {task}", config.iterations, "iterations") as bar:
-            batches = training_batches(simulators, Ready(), training.group * training.groups)
+            batches = training_batches(simulators, CompletedRollouts(), training.group_size * training.num_groups)
             for iteration, rollouts in zip(range(config.iterations), batches, strict=False):
                 for shaping, maps in AUDITED if measured else AUDITED[:-1]:
-                    reward = RewardConfig(1.0, 0.0, shaping, training.grpo.gamma, maps)
+                    reward = RewardConfig(1.0, 0.0, shaping, training.rl.gamma, maps)
                     paid = ValueMapRewardTransform(reward, model.preset.head_size)(rollouts)["next", "reward_dense"]
                     sums.setdefault(f"{shaping}, {maps}", []).append(paid.sum((1, 2)))
                     if (shaping, maps) == ("settled", "refreshed"):

@@ -68,7 +68,7 @@ def shaped(shaping: Shaping, *more: str, weight: str = "--lambda-dense") -> Vari
     return Variant(("--shaping", shaping, *more), scale, weight)
 
 
-GROUPS = ("--grpo.advantage", "group", "--group", "8", "--groups", "8")
+GROUPS = ("--rl.advantage", "group", "--group-size", "8", "--num-groups", "8")
 VARIANTS: dict[str, Variant] = {
     "sparse": shaped("sparse"),
     "settled": shaped("settled"),
@@ -81,7 +81,7 @@ VARIANTS: dict[str, Variant] = {
     "held": shaped("additive", "--maps", "held"),
     # Group-relative advantages: together, each part by itself, and without the dense part.
     "group": shaped("settled", *GROUPS),
-    "group_apart": shaped("settled", *GROUPS, weight="--grpo.dense-weight"),
+    "group_apart": shaped("settled", *GROUPS, weight="--rl.dense-weight"),
     "group_sparse": shaped("sparse", *GROUPS),
     # Controls: wrong maps, no place in the maps, and what no map can beat.
     "settled_other_decision": shaped("settled", "--maps", "other_decision"),

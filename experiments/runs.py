@@ -101,7 +101,7 @@ def run(module: str, *options: object) -> None:
     if code in (130, -signal.SIGINT):
         raise KeyboardInterrupt
     if code:
-        raise UserError(f"{module} failed (see above); mend it and repeat the command: finished runs are kept")
+        raise UserError(f"{module} failed (see above); fix it and repeat the command: finished runs are kept")
 
 
 def _end_with_parent() -> None:

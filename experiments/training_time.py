@@ -72,10 +72,10 @@ class RandomChunks:
         batch |= {f"{arm}_endpose": normal(7) for arm in ("left", "right")}
         batch["text"] = torch.zeros(len(indices), preset.text_length, dtype=torch.long, device=self._like["device"])
         batch["future_rgb"] = batch["future_maps"] = normal(preset.frames, 3, *preset.canvas)
-        batch["knots"] = normal(preset.n_knots, preset.action_dim)
+        batch["waypoints"] = normal(preset.n_waypoints, preset.action_dim)
         if past:
             batch |= {f"past_{name}": picture(*past, *size, 3) for name, size in zip(CAMERAS, sizes, strict=True)}
-            batch["past_knots"] = normal(*past, preset.n_past, preset.action_dim)
+            batch["past_waypoints"] = normal(*past, preset.n_past, preset.action_dim)
             batch["past_happened"] = picture(*past) == 0
         return batch
 

@@ -10,14 +10,14 @@ Pixels: u to the right, v down, pixel (i, j) covers [i, i+1) x [j, j+1), its cen
 
 from rewards.maps import MAPS, MapSource, events
 from rewards.projection import project, rescale_intrinsic
-from rewards.response import Judged, judge, landing_response, map_response, settled_response
+from rewards.response import MapResponses, map_response, map_responses, settled_response, tcp_response
 from rewards.shaping import SHAPINGS, Episode, RewardConfig, Shaping, chunk_reward, chunk_sum, dense_reward
 
 __all__ = [
     "MAPS",
     "SHAPINGS",
     "Episode",
-    "Judged",
+    "MapResponses",
     "MapSource",
     "RewardConfig",
     "Shaping",
@@ -25,10 +25,10 @@ __all__ = [
     "chunk_sum",
     "dense_reward",
     "events",
-    "judge",
-    "landing_response",
     "map_response",
+    "map_responses",
     "project",
     "rescale_intrinsic",
     "settled_response",
+    "tcp_response",
 ]

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from rewards.maps import UNIFORM, moved_on
-from rewards.response import Judged, frame_after, judge
+from rewards.response import MapResponses, frame_after, map_responses
 from rewards.shaping import Episode, RewardConfig, chunk_reward, dense_reward
 
 
 class ValueMapReward(gym.Wrapper[Any, Any, Any, Any]):
     """Replaces the reward by lambda_d * dense + lambda_s * success, summed over the chunk.
 
-    Maps and landing points are computed from the observation the action was chosen on; some shapings also
+    Maps and commanded TCP positions are computed from the observation the action was chosen on; some shapings also
     read the maps of the observations before and after. The info gains `reward_dense` and `reward_sparse`,
     np.float32 [h]: per control step, before the weights, zero after the end of the episode.
 
@@ -26,7 +26,7 @@ class ValueMapReward(gym.Wrapper[Any, Any, Any, Any]):
             dict with `head_camera` [H, W, 3], `head_camera_intrinsic` [3, 3] (px) and
             `head_camera_extrinsic` [3, 4] (world to camera, OpenCV), for the privileged reward also `progress` [h].
         maps: observation -> head camera's value maps [F, 3, H, W] in [0, 1].
-        landing: (observation, action) -> tool-centre points [n, 2, 3] of the commanded action
+        commanded_tcp: (observation, action) -> tool-centre points [n, 2, 3] of the commanded action
             (left, right), m, world frame; n >= h are the control steps that the maps span.
         config: weights and shaping.
 
@@ -42,7 +42,7 @@ class ValueMapReward(gym.Wrapper[Any, Any, Any, Any]):
         self,
         env: gym.Env[Any, Any],
         maps: Callable[[dict[str, Any]], np.ndarray],
-        landing: Callable[[dict[str, Any], np.ndarray], np.ndarray],
+        commanded_tcp: Callable[[dict[str, Any], np.ndarray], np.ndarray],
         config: RewardConfig,
     ) -> None:
         if config.maps not in ("refreshed", "held", "uniform"):
@@ -51,7 +51,7 @@ class ValueMapReward(gym.Wrapper[Any, Any, Any, Any]):
             raise ValueError("the privileged reward needs observations with `progress`, as the chunk wrapper adds it")
         super().__init__(env)
         self.maps = maps
-        self.landing = landing
+        self.commanded_tcp = commanded_tcp
         self.config = config
         self.trained = 0.0
         self._observation: dict[str, Any] = {}
@@ -70,7 +70,7 @@ class ValueMapReward(gym.Wrapper[Any, Any, Any, Any]):
 
     def step(self, action: np.ndarray) -> tuple[dict[str, Any], SupportsFloat, bool, bool, dict[str, Any]]:
         observation, maps, event = self._observation, self._maps, self._event
-        landing = torch.as_tensor(self.landing(observation, action))
+        commanded_tcp = torch.as_tensor(self.commanded_tcp(observation, action))
         self._observation, _, terminated, truncated, info = self.env.step(action)
         if action.ndim == 1:
             success, executed = torch.tensor([bool(info["is_success"])]), torch.ones(1, dtype=torch.bool)
@@ -86,10 +86,10 @@ class ValueMapReward(gym.Wrapper[Any, Any, Any, Any]):
             torch.as_tensor(observation["head_camera_extrinsic"]),
             observation["head_camera"].shape[:2],
         )
-        flags = torch.tensor(event), landing, executed, torch.tensor(followed)
-        judged = judge(maps, self._before, self._maps[0], *flags, camera)
-        self._before = maps[frame_after(len(executed), len(landing), len(maps))]
-        row = (*judged, success, executed)
+        flags = torch.tensor(event), commanded_tcp, executed, torch.tensor(followed)
+        responses = map_responses(maps, self._before, self._maps[0], *flags, camera)
+        self._before = maps[frame_after(len(executed), len(commanded_tcp), len(maps))]
+        row = (*responses, success, executed)
         if self.config.shaping == "privileged":
             row += (torch.as_tensor(np.append(observation["progress"][-1], self._observation["progress"])),)
         self._rows.append(row)
@@ -100,9 +100,9 @@ class ValueMapReward(gym.Wrapper[Any, Any, Any, Any]):
 
     def _dense(self) -> Tensor:
         """Dense reward [h] of the newest decision, from all of the episode so far."""
-        *judged, success, executed = (torch.stack(column) for column in list(zip(*self._rows, strict=True))[:6])
+        *responses, success, executed = (torch.stack(column) for column in list(zip(*self._rows, strict=True))[:6])
         progress = torch.stack([row[6] for row in self._rows]) if len(self._rows[0]) > 6 else None
-        episode = Episode(Judged(*judged), success, executed, self.config.gamma, progress)
+        episode = Episode(MapResponses(*responses), success, executed, self.config.gamma, progress)
         return dense_reward(episode, self.config.shaping)[-1]
 
     def _read_maps(self) -> None:

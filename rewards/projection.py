@@ -22,7 +22,7 @@ def project(
         pixels [..., 2]: (u right, v down), px; pixel (i, j) covers [i, i+1) x [j, j+1), so its
             centre is (i + 0.5, j + 0.5). Finite but meaningless for points not in front.
         depth [...]: z in the camera frame, m.
-        visible [...], bool: in front of the camera and inside the frame. Occlusion is not judged.
+        visible [...], bool: in front of the camera and inside the frame. Occlusion is not considered.
     """
     camera = (extrinsic[..., :3] @ points[..., None])[..., 0] + extrinsic[..., 3]
     depth = camera[..., 2]

@@ -48,20 +48,20 @@ def frame_of_step(steps: int, frames: int) -> Tensor:
 
 
 @torch.no_grad()
-def landing_response(
-    maps: Tensor, landing: Tensor, intrinsic: Tensor, extrinsic: Tensor, image_size: tuple[int, int]
+def tcp_response(
+    maps: Tensor, commanded_tcp: Tensor, intrinsic: Tensor, extrinsic: Tensor, image_size: tuple[int, int]
 ) -> Tensor:
     """Dense reward M_t(Π(p_t)) of AIM per control step, in [0, 1], without gradient.
 
     Per arm the map channel of that arm (0 left, 1 right; channel 2 is not read) is sampled at that
-    arm's landing point, and the larger of the two responses counts: an arm earns nothing on the
+    arm's commanded TCP position, and the larger of the two responses counts: an arm earns nothing on the
     other arm's target. Only the head camera is read: it stands still, so its pose now is its pose
-    at the predicted frames, while the wrist cameras move with the action being judged.
+    at the predicted frames, while the wrist cameras move with the action being scored.
 
     Args:
         maps: [..., F, 3, H, W], head camera's part of the predicted maps, frames evenly spaced
             over the chunk (`frame_of_step`).
-        landing: [..., h, 2, 3], tool-centre points of the *commanded* action after each control
+        commanded_tcp: [..., h, 2, 3], tool-centre points of the *commanded* action after each control
             step of the chunk the maps span, (left, right), m, world frame.
         intrinsic: [..., 3, 3], px, of the head image as delivered.
         extrinsic: [..., 3, 4], world to head camera, m.
@@ -71,19 +71,24 @@ def landing_response(
         [..., h], in the dtype of maps.
 
     Raises:
-        ValueError: if maps or landing have another shape.
+        ValueError: if maps or commanded_tcp have another shape.
     """
-    frames, steps = maps.shape[-4], landing.shape[-3]
-    best_arm = _response_by_arm(maps, landing, intrinsic, extrinsic, image_size).amax(-2)
+    frames, steps = maps.shape[-4], commanded_tcp.shape[-3]
+    best_arm = _response_by_arm(maps, commanded_tcp, intrinsic, extrinsic, image_size).amax(-2)
     frame = frame_of_step(steps, frames).to(maps.device)
     return best_arm[..., frame, torch.arange(steps, device=maps.device)]
 
 
 @torch.no_grad()
 def settled_response(
-    before: Tensor, after: Tensor, landing: Tensor, intrinsic: Tensor, extrinsic: Tensor, image_size: tuple[int, int]
+    before: Tensor,
+    after: Tensor,
+    commanded_tcp: Tensor,
+    intrinsic: Tensor,
+    extrinsic: Tensor,
+    image_size: tuple[int, int],
 ) -> Tensor:
-    """What the map said of a landing point and no longer says: M_before(Π(p)) - M_after(Π(p)), in [-1, 1].
+    """What the map said of a commanded TCP position and no longer says: M_before(Π(p)) - M_after(Π(p)), in [-1, 1].
 
     A map carries the next event. So a point that it names before the chunk and leaves once it has seen how the chunk
     ended is an interaction done: a block grasped, or let go where it belongs. A point that it names only afterwards is
@@ -94,18 +99,18 @@ def settled_response(
         before: [..., 3, H, W], the map of the moment the chunk starts, predicted a decision earlier.
         after: [..., 3, H, W], the first map predicted from the observation that the chunk led to; it shows a moment of
             the decision that follows.
-        landing, intrinsic, extrinsic, image_size: as in `landing_response`.
+        commanded_tcp, intrinsic, extrinsic, image_size: as in `tcp_response`.
 
     Returns:
         [..., h], in the dtype of the maps; of the arm with the larger change.
     """
     maps = torch.stack([before, after], -4)
-    then, now = _response_by_arm(maps, landing, intrinsic, extrinsic, image_size).unbind(-3)
+    then, now = _response_by_arm(maps, commanded_tcp, intrinsic, extrinsic, image_size).unbind(-3)
     change = then - now
     return change.gather(-2, change.abs().argmax(-2, keepdim=True)).squeeze(-2)
 
 
-class Judged(NamedTuple):
+class MapResponses(NamedTuple):
     """What value maps say of a chunk's commanded action; leading axes are decisions."""
 
     response: Tensor
@@ -118,35 +123,35 @@ class Judged(NamedTuple):
     """i64 [...], number of the event that the map announces, from 0 (`rewards.maps.events`)."""
 
 
-def judge(
+def map_responses(
     maps: Tensor,
     before: Tensor,
     after: Tensor,
     event: Tensor,
-    landing: Tensor,
+    commanded_tcp: Tensor,
     executed: Tensor,
     followed: Tensor,
     camera: tuple[Tensor, Tensor, tuple[int, int]],
-) -> Judged:
+) -> MapResponses:
     """Judges chunks by the maps of their own decision, of the one before and of the one that follows.
 
     Args:
-        maps, landing: as in `landing_response`; n >= h control steps.
+        maps, commanded_tcp: as in `tcp_response`; n >= h control steps.
         before: [..., 3, H, W], the map of the moment the chunk starts, predicted a decision earlier.
         after: [..., 3, H, W], the first map that the following decision predicted.
         event: i64 [...].
         executed: bool [..., h], a prefix of every chunk.
         followed: bool [...], whether a decision follows; where not, `after` may be anything.
-        camera: intrinsic, extrinsic and image size, as in `landing_response`.
+        camera: intrinsic, extrinsic and image size, as in `tcp_response`.
     """
     h = executed.shape[-1]
-    response = landing_response(maps, landing, *camera)[..., :h] * executed
-    landing = landing[..., :h, :, :]
-    change = settled_response(before, after, landing, *camera) * executed
+    response = tcp_response(maps, commanded_tcp, *camera)[..., :h] * executed
+    commanded_tcp = commanded_tcp[..., :h, :, :]
+    change = settled_response(before, after, commanded_tcp, *camera) * executed
     settled = change * F.one_hot(change.abs().argmax(-1), h) * followed[..., None]
-    last = (executed.sum(-1) - 1).clamp_min(0)[..., None, None, None].expand(*landing.shape[:-3], 1, 2, 3)
-    arrived = landing_response(after.unsqueeze(-4), landing.gather(-3, last), *camera)[..., 0] * followed
-    return Judged(response, settled, arrived, event)
+    last = (executed.sum(-1) - 1).clamp_min(0)[..., None, None, None].expand(*commanded_tcp.shape[:-3], 1, 2, 3)
+    arrived = tcp_response(after.unsqueeze(-4), commanded_tcp.gather(-3, last), *camera)[..., 0] * followed
+    return MapResponses(response, settled, arrived, event)
 
 
 def frame_after(executed: int, horizon: int, frames: int) -> int:
@@ -155,21 +160,21 @@ def frame_after(executed: int, horizon: int, frames: int) -> int:
 
 
 def _response_by_arm(
-    maps: Tensor, landing: Tensor, intrinsic: Tensor, extrinsic: Tensor, image_size: tuple[int, int]
+    maps: Tensor, commanded_tcp: Tensor, intrinsic: Tensor, extrinsic: Tensor, image_size: tuple[int, int]
 ) -> Tensor:
-    """Response [..., F, 2, h] of every frame to each arm at every control step; arguments of `landing_response`."""
+    """Response [..., F, 2, h] of every frame to each arm at every control step; arguments of `tcp_response`."""
     if maps.ndim < 4 or maps.shape[-3] != 3:
         raise ValueError(f"maps must have shape [..., F, 3, H, W], not {list(maps.shape)}")
-    if landing.shape[-2:] != (2, 3) or landing.shape[:-3] != maps.shape[:-4]:
+    if commanded_tcp.shape[-2:] != (2, 3) or commanded_tcp.shape[:-3] != maps.shape[:-4]:
         raise ValueError(
-            f"landing must have shape {[*maps.shape[:-4], 'h', 2, 3]} to match the maps, not {list(landing.shape)}"
+            f"commanded_tcp must have shape {[*maps.shape[:-4], 'h', 2, 3]} to match the maps, not {list(commanded_tcp.shape)}"
         )
     frames, _, *map_size = maps.shape[-4:]
-    steps = landing.shape[-3]
+    steps = commanded_tcp.shape[-3]
     # In double: single precision moves a point by 1e-5 px, which shows in the sum over a chunk.
     camera = rescale_intrinsic(intrinsic.double(), image_size, (map_size[0], map_size[1]))
     pixels, _, visible = project(
-        landing.double(),
+        commanded_tcp.double(),
         camera[..., None, None, :, :],
         extrinsic.double()[..., None, None, :, :],
         (map_size[0], map_size[1]),

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rewards.maps import MapSource
-from rewards.response import Judged
+from rewards.response import MapResponses
 
 Shaping = Literal[
     "sparse", "additive", "length_normalised", "best_so_far", "potential", "gated", "settled", "privileged"
@@ -40,7 +40,7 @@ class RewardConfig:
 class Episode:
     """What a shaping may read, all float32 or bool. Leading axes are episodes; nothing lies behind an episode's end."""
 
-    judged: Judged
+    responses: MapResponses
     """What the maps said."""
     success: Tensor
     """Bool [..., T, h]: the control step that succeeds."""
@@ -53,7 +53,7 @@ class Episode:
 
 def sparse(episode: Episode) -> Tensor:
     """r_dense,k = 0: success alone."""
-    return torch.zeros_like(episode.judged.response)
+    return torch.zeros_like(episode.responses.response)
 
 
 def additive(episode: Episode) -> Tensor:
@@ -62,7 +62,7 @@ def additive(episode: Episode) -> Tensor:
     Success ends the episode and with it this income: unless lambda_sparse exceeds lambda_dense times the control steps
     that are left, lingering on a peak pays more than finishing.
     """
-    return episode.judged.response
+    return episode.responses.response
 
 
 def length_normalised(episode: Episode) -> Tensor:
@@ -82,8 +82,8 @@ def best_so_far(episode: Episode) -> Tensor:
     has moved on (`rewards.maps.events`).
     """
     # With the event's number added, the best of one event (at most 1) is where the next begins, 0.
-    event = episode.judged.event[..., None].expand(episode.executed.shape).flatten(-2).double()
-    x = event + (episode.judged.response.double() * episode.executed).flatten(-2)
+    event = episode.responses.event[..., None].expand(episode.executed.shape).flatten(-2).double()
+    x = event + (episode.responses.response.double() * episode.executed).flatten(-2)
     before = F.pad(x.cummax(-1).values[..., :-1], (1, 0))
     return _by_decision((x - torch.maximum(before, event)).clamp_min(0), episode)
 
@@ -96,7 +96,7 @@ def potential(episode: Episode) -> Tensor:
     discounted sum is -Φ_t, whatever the policy does: the best policy stays the best, and a return is only moved by
     a baseline.
     """
-    arrived = episode.judged.arrived
+    arrived = episode.responses.arrived
     here = F.pad(arrived[..., :-1], (1, 0))
     last = F.one_hot((episode.executed.sum(-1) - 1).clamp_min(0), episode.executed.shape[-1])
     return (episode.gamma * arrived - here)[..., None] * last
@@ -118,9 +118,10 @@ def settled(episode: Episode) -> Tensor:
     A_t shows a moment of decision t+1, so the windows of decisions overlap: an interaction is paid once to a tool that
     leaves at once, twice to one that stays for the next decision. What is undone is taken back only on decisions that
     send the tool there, as often as it stays. Hence two ways to farm it: linger while the map lets go, and undo where
-    the tool no longer is (a block that falls after the arm has left). `watch/alarm` (aim_rl/rl/hacking_watch.py) looks for both.
+    the tool no longer is (a block that falls after the arm has left). `watch/alarm`
+    (aim_rl/rl/hacking_watch.py) looks for both.
     """
-    return episode.judged.settled
+    return episode.responses.settled
 
 
 def privileged(episode: Episode) -> Tensor:
@@ -187,7 +188,7 @@ def chunk_sum(reward: Tensor) -> Tensor:
 
 def _running_mean(episode: Episode) -> Tensor:
     """x̄_k over the control steps k of an episode, [..., T * h], in double."""
-    x = (episode.judged.response.double() * episode.executed).flatten(-2)
+    x = (episode.responses.response.double() * episode.executed).flatten(-2)
     return x.cumsum(-1) / episode.executed.flatten(-2).cumsum(-1).clamp_min(1)
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from torchrl.envs import Transform
 
 from rewards.maps import MAPS, events
-from rewards.response import Judged, frame_after, judge
+from rewards.response import MapResponses, frame_after, map_responses
 from rewards.shaping import Episode, RewardConfig, chunk_reward, chunk_sum, dense_reward
 
 
@@ -19,7 +19,7 @@ class ValueMapRewardTransform(Transform):
     policy has yet to predict when the environment answers.
 
     Reads, for batch dimensions [..., T], T decisions of one episode in order:
-        `value_map` [..., T, F, 3, H, W], head camera's maps in [0, 1], and `landing` [..., T, n, 2, 3],
+        `value_map` [..., T, F, 3, H, W], head camera's maps in [0, 1], and `commanded_tcp` [..., T, n, 2, 3],
             tool-centre points of the commanded action (m, world frame). The maps span all n control steps of
             the chunk, of which the environment executed the first h;
         `head_camera_intrinsic` [..., T, 3, 3] (px) and `head_camera_extrinsic` [..., T, 3, 4] (world to camera);
@@ -55,25 +55,25 @@ class ValueMapRewardTransform(Transform):
         success = after["step_success"] & executed
         predicted = cast(Tensor, tensordict["value_map"].float())
         seed = tensordict["seed"][..., 0, 0] if "seed" in tensordict else torch.zeros(mask.shape[:-1])
-        judged = self._judge(MAPS[config.maps](predicted, mask, seed), executed, tensordict)
+        responses = self._map_responses(MAPS[config.maps](predicted, mask, seed), executed, tensordict)
         progress = None
         if config.shaping == "privileged":
             progress = torch.cat([tensordict["progress"][..., -1:], after["progress"]], -1)
-        dense = dense_reward(Episode(judged, success, executed, config.gamma, progress), config.shaping)
+        dense = dense_reward(Episode(responses, success, executed, config.gamma, progress), config.shaping)
         if config.maps != "refreshed":
-            judged = self._judge(predicted, executed, tensordict)
-        after["response"] = judged.response
+            responses = self._map_responses(predicted, executed, tensordict)
+        after["response"] = responses.response
         after["reward_dense"], after["reward_sparse"] = dense, success.float()
         after["reward"] = chunk_sum(chunk_reward(dense, success, executed, config, self.trained))
         return tensordict
 
-    def _judge(self, maps: Tensor, executed: Tensor, rollouts: TensorDictBase) -> Judged:
-        landing, mask = rollouts["landing"], rollouts["collector", "mask"]
+    def _map_responses(self, maps: Tensor, executed: Tensor, rollouts: TensorDictBase) -> MapResponses:
+        commanded_tcp, mask = rollouts["commanded_tcp"], rollouts["collector", "mask"]
         time, count = maps.ndim - 5, mask.shape[-1]
         first = maps.select(time + 1, 0)
-        shown = maps.select(time + 1, frame_after(executed.shape[-1], landing.shape[-3], maps.shape[time + 1]))
+        shown = maps.select(time + 1, frame_after(executed.shape[-1], commanded_tcp.shape[-3], maps.shape[time + 1]))
         before = torch.cat([first.narrow(time, 0, 1), shown.narrow(time, 0, count - 1)], time)
         after = torch.cat([first.narrow(time, 1, count - 1), first.narrow(time, count - 1, 1)], time)
         followed = torch.cat([mask[..., 1:], torch.zeros_like(mask[..., :1])], -1)
         camera = rollouts["head_camera_intrinsic"], rollouts["head_camera_extrinsic"], self.image_size
-        return judge(maps, before, after, events(first)[0], landing, executed, followed, camera)
+        return map_responses(maps, before, after, events(first)[0], commanded_tcp, executed, followed, camera)

@@ -23,7 +23,7 @@ def tiny_model() -> AIM:
     model = AIM(PRESETS["tiny"])
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.15)
-    model.knots.std.fill_(0.05)
+    model.waypoints.std.fill_(0.05)
     return model.eval()
 
 

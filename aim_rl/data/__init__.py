@@ -1,1 +1,1 @@
-"""Demonstrations: episodes on disk, value-map labels, knots, and batches for Stage I."""
+"""Demonstrations: episodes on disk, value-map labels, waypoints, and batches for Stage I."""

@@ -16,16 +16,16 @@ from aim_rl.data.files import episode_paths, read_episode, read_header
 from aim_rl.data.value_map import canvas_maps
 from aim_rl.model.presets import Preset
 from aim_rl.model.text import Tokenize, word_tokenizer
-from aim_rl.model.waypoints import encode_knots
+from aim_rl.model.waypoints import encode_waypoints
 from envs.errors import UserError
 
 HELD_OUT_EVERY = 20
 """One episode in this many of each task is kept for validation."""
 
 STD_FLOOR = (0.005,) * 3 + (0.02,) * 3 + (0.1,)
-"""Smallest standard deviation of a knot's numbers, per arm: 5 mm, 0.02 rad, 0.1 of the gripper."""
+"""Smallest standard deviation of a waypoint's numbers, per arm: 5 mm, 0.02 rad, 0.1 of the gripper."""
 
-MOST_ENLARGED = 1.1
+MAX_ENLARGEMENT = 1.1
 """RoboTwin's 240 rows may become the 256 that a whole number of the full size's tokens needs."""
 
 _JOINTS = ("qpos", "qpos_measured", "left_endpose", "right_endpose")
@@ -44,7 +44,7 @@ class DemonstrationSet:
         tasks: names of the tasks that were recorded.
         train: int64 [n], frames of the episodes to train on.
         validation: int64 [m], frames of the held-out episodes.
-        knot_mean, knot_std: f32 [n_knots, 14], over the training frames; the std is floored (`STD_FLOOR`).
+        waypoint_mean, waypoint_std: f32 [n_waypoints, 14], over the training frames; the std is floored (`STD_FLOOR`).
     """
 
     def __init__(
@@ -87,9 +87,9 @@ class DemonstrationSet:
         self.train = torch.where(~held_out & self._clean)[0]
         if not len(self.train) or not len(self.validation):
             raise UserError(f"{directory} holds too few undisturbed chunks; record more episodes into it.")
-        self.knot_mean = self._arrays["knots"][self.train].mean(0)
+        self.waypoint_mean = self._arrays["waypoints"][self.train].mean(0)
         floor = torch.tensor(STD_FLOOR * 2)
-        self.knot_std = self._arrays["knots"][self.train].std(0).maximum(floor)
+        self.waypoint_std = self._arrays["waypoints"][self.train].std(0).maximum(floor)
 
     def batch(self, indices: Tensor, wordings: torch.Generator | None = None) -> dict[str, Tensor]:
         """The chunks that start at frames `indices` [B].
@@ -102,8 +102,8 @@ class DemonstrationSet:
             The observation under the environment's keys: cameras u8 [B, H, W, 3], `<camera>_intrinsic`
             [B, 3, 3], `<camera>_extrinsic` [B, 3, 4], `qpos` and `qpos_measured` [B, 14], endposes [B, 7];
             `text`, word ids int64 [B, L]; and the targets: `future_rgb` and `future_maps` f32 [B, F, 3, h, w]
-            in [0, 1] on the prediction canvas, `knots` f32 [B, n_knots, 14]. For a preset with history, also the k
-            decisions before, `execute` frames apart: `past_<camera>` u8 [B, k, H, W, 3], `past_knots`
+            in [0, 1] on the prediction canvas, `waypoints` f32 [B, n_waypoints, 14]. For a preset with history, also the k
+            decisions before, `execute` frames apart: `past_<camera>` u8 [B, k, H, W, 3], `past_waypoints`
             [B, k, n_past, 14], what was commanded, and `past_happened` bool [B, k].
         """
         batch = {name: array[indices] for name, array in self._arrays.items()}
@@ -133,8 +133,8 @@ class DemonstrationSet:
         first = self._first_frame[self._episode[indices]][:, None]
         frames = torch.maximum(before, first)
         past = {f"past_{camera}": self._arrays[camera][frames] for camera in CAMERAS}
-        knots = self._arrays["knots"][frames][:, :, : preset.n_past]
-        return past | {"past_knots": knots, "past_happened": before >= first}
+        waypoints = self._arrays["waypoints"][frames][:, :, : preset.n_past]
+        return past | {"past_waypoints": waypoints, "past_happened": before >= first}
 
     def _canvas(self, frames: Tensor) -> Tensor:
         """Frames [B, F] -> prediction canvas f32 [B, F, 3, h, w] in [0, 1], as `aim_rl.model.tokenizer.pack`.
@@ -161,7 +161,7 @@ class DemonstrationSet:
             **{f"{camera}_intrinsic": torch.empty(n, 3, 3) for camera in CAMERAS},
             **{f"{camera}_extrinsic": torch.empty(n, 3, 4) for camera in CAMERAS},
             **{name: torch.empty(n, 14 if name.startswith("qpos") else 7) for name in _JOINTS},
-            "knots": torch.empty(n, preset.n_knots, preset.action_dim),
+            "waypoints": torch.empty(n, preset.n_waypoints, preset.action_dim),
         }
         # The third channel is the max of these two; leaving it out saves a third of the space.
         self._maps = torch.empty(n, 2, *preset.canvas, dtype=torch.uint8)
@@ -172,12 +172,12 @@ class DemonstrationSet:
     def _store(self, episode: Episode, number: int, rows: slice) -> None:
         preset, times, last = self.preset, np.arange(len(episode)), len(episode) - 1
         for name, array in self._arrays.items():
-            if name != "knots":
+            if name != "waypoints":
                 array[rows] = torch.from_numpy(getattr(episode, name))
         chunk = np.minimum(times[:, None] + np.arange(preset.horizon), last)
         targets = torch.from_numpy(episode.action[chunk])
         self._clean[rows] = torch.from_numpy(~episode.perturbed[chunk].any(1))
-        self._arrays["knots"][rows] = encode_knots(torch.from_numpy(episode.qpos), targets, preset.stride)
+        self._arrays["waypoints"][rows] = encode_waypoints(torch.from_numpy(episode.qpos), targets, preset.stride)
         maps = canvas_maps(episode, times, preset.head_tile, preset.wrist_tile)[:, :2]
         self._maps[rows] = torch.from_numpy((255 * maps + 0.5).astype(np.uint8))
         apart = preset.horizon // preset.frames
@@ -217,7 +217,7 @@ def resize_episode(episode: Episode, head_size: tuple[int, int], wrist_size: tup
     The intrinsics follow; extrinsics stay.
 
     Raises:
-        UserError: a camera was recorded smaller than asked for, by more than `MOST_ENLARGED` can mend.
+        UserError: a camera was recorded smaller than asked for, by more than `MAX_ENLARGEMENT` can fix.
     """
     changes = {}
     for camera in CAMERAS:
@@ -233,11 +233,11 @@ def crop_and_resize(images: np.ndarray, intrinsic: np.ndarray, size: tuple[int, 
     in px follow.
 
     Raises:
-        UserError: they are smaller, by more than `MOST_ENLARGED` can mend.
+        UserError: they are smaller, by more than `MAX_ENLARGEMENT` can fix.
     """
     (height, width), (h, w) = images.shape[1:3], size
     scale = min(height / h, width / w)
-    if scale * MOST_ENLARGED < 1:
+    if scale * MAX_ENLARGEMENT < 1:
         raise UserError(
             f"The images are of {width} x {height} px and the model needs {w} x {h}; record them that large or larger."
         )

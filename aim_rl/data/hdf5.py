@@ -16,8 +16,8 @@ from envs.errors import UserError
 
 # OpenCV looks along +z with y down, OpenGL along -z with y up.
 _OPENCV_FROM_OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
-_LARGEST_FIELD = 2**28  # bytes; the joints of 100 000 frames are 6 MB
-_LARGEST_IMAGE = 2**22  # px; RoboTwin's are 76 800
+_MAX_FIELD_BYTES = 2**28  # bytes; the joints of 100 000 frames are 6 MB
+_MAX_IMAGE_PIXELS = 2**22  # px; RoboTwin's are 76 800
 _HEAP = b"GCOL\x01\x00\x00\x00"  # signature and version of a global heap collection
 
 
@@ -53,7 +53,7 @@ class EpisodeFile:
         for jpeg in self.array(name):
             data = bytes(jpeg) if len(jpeg) else b""
             # A few bytes may say that they are an image of gigabytes, which OpenCV would allocate.
-            fits = 0 < jpeg_pixels(data) <= _LARGEST_IMAGE
+            fits = 0 < jpeg_pixels(data) <= _MAX_IMAGE_PIXELS
             image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if fits else None
             if image is None:
                 raise UserError(f"{self.path} holds an image that cannot be decoded; record or copy it again.")
@@ -76,7 +76,7 @@ class EpisodeFile:
         if not isinstance(dataset, h5py.Dataset):
             raise UserError(f"{self.path} has no field {name}; it is damaged or was recorded without it.")
         # A field takes no space in the file until it is written, whatever it says of its shape.
-        if dataset.nbytes > _LARGEST_FIELD or (dataset.ndim and len(dataset) > self._bytes):
+        if dataset.nbytes > _MAX_FIELD_BYTES or (dataset.ndim and len(dataset) > self._bytes):
             raise UserError(f"{self.path} says that its {name} has shape {dataset.shape}, which no episode has.")
         return dataset
 

@@ -1,7 +1,7 @@
 """The world-action model: presets, streams, losses and samplers."""
 
 from aim_rl.model.aim import AIM, Observed, WorldContext
-from aim_rl.model.normaliser import PROPRIO_DIM, Normaliser, knot_floor, proprio
+from aim_rl.model.normaliser import PROPRIO_DIM, Normaliser, proprio, waypoint_floor
 from aim_rl.model.presets import PRESETS, Preset
 from aim_rl.model.sampler import STEP_SAMPLERS, sample_chain, step_distribution
 from aim_rl.model.text import Tokenize, tokenize
@@ -26,7 +26,6 @@ __all__ = [
     "attention_mask",
     "cut",
     "instruction_tokenizer",
-    "knot_floor",
     "load_frozen",
     "load_wan",
     "map_peak_error",
@@ -38,4 +37,5 @@ __all__ = [
     "step_distribution",
     "tokenize",
     "unpatchify",
+    "waypoint_floor",
 ]

@@ -30,7 +30,7 @@ def sizes(preset: Preset) -> dict[str, str]:
         "head, wrist image (px)": f"{preset.head_size}, {preset.wrist_size}",
         "canvas (px)": f"{preset.canvas}",
         "token grid x token frames": f"{preset.grid} x {preset.times}",
-        "tokens: observation, future RGB, map, knots": f"{n_obs}, {n_future}, {n_future}, {preset.n_knots}",
+        "tokens: observation, future RGB, map, waypoints": f"{n_obs}, {n_future}, {n_future}, {preset.n_waypoints}",
         "numbers per token": f"{preset.token_dim}",
         "instruction: word pieces x numbers": f"{preset.text_length} x {preset.text_dim}",
         "depth, heads x size": f"{preset.depth}, {preset.heads} x {preset.head_dim}",
@@ -77,9 +77,9 @@ def action_flops(model: AIM) -> int:
     preset = model.preset
     kv = torch.empty(1, preset.depth, 2, preset.heads, context_tokens(model), preset.head_dim)
     context = WorldContext(kv, torch.empty(1, 9 * preset.keypoints))
-    knots = torch.empty(1, preset.n_knots, preset.action_dim)
+    waypoints = torch.empty(1, preset.n_waypoints, preset.action_dim)
     with torch.no_grad(), FlopCounterMode(display=False) as step:
-        model.action_velocity(context, torch.empty(1, PROPRIO_DIM), knots, torch.empty(1))
+        model.action_velocity(context, torch.empty(1, PROPRIO_DIM), waypoints, torch.empty(1))
     return preset.action_steps * step.get_total_flops()
 
 

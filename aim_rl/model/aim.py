@@ -23,7 +23,7 @@ from aim_rl.model.wan import Frozen, WanText, WanTokenizer
 
 TOKENIZERS = {"pixels": PixelTokenizer, "wan": WanTokenizer}
 TEXT_ENCODERS = {"words": TextEncoder, "umt5": WanText}
-RMS_KNOTS = 1.0  # of the normalised knots
+RMS_WAYPOINTS = 1.0  # of the normalised waypoints
 
 
 class WorldContext(NamedTuple):
@@ -53,24 +53,30 @@ class Observed(NamedTuple):
     """[B or 1, 1, 1], its time: 0 where nothing noised it."""
 
 
+def rename_old_tensors(tensors: dict[str, Any], prefix: str = "") -> None:
+    """Renames, in place, the tensors of a state dict that version 0.1 wrote: `knots.*` are `waypoints.*` since 0.2."""
+    for name in [name for name in tensors if name.startswith(f"{prefix}knots.")]:
+        tensors[f"{prefix}waypoints.{name.removeprefix(f'{prefix}knots.')}"] = tensors.pop(name)
+
+
 class ActionHead(nn.Module):
     """The action stream and what conditions it; the only part trained in Stage II."""
 
     def __init__(self, preset: Preset) -> None:
         super().__init__()
         width = preset.width_a
-        positions = sincos_positions(preset.n_knots, 1, width) if preset.learned_positions else None
+        positions = sincos_positions(preset.n_waypoints, 1, width) if preset.learned_positions else None
         self.stream = Stream(preset, preset.action_dim, width, preset.ffn_a, positions, deep=preset.action_mlp)
         self.proprio = mlp(PROPRIO_DIM, width, width, nn.SiLU())
         self.keypoints = mlp(9 * preset.keypoints, width, width, nn.SiLU()) if preset.keypoints else None
 
-    def forward(self, keypoints: Tensor, proprio: Tensor, knots_t: Tensor, t: Tensor, rotation: Tensor) -> Group:
-        """keypoints [B, 9K], proprio [B, 46] (normalised), knots_t [B, R, n_knots, 14], t [B, R]; rotation of all R."""
+    def forward(self, keypoints: Tensor, proprio: Tensor, waypoints_t: Tensor, t: Tensor, rotation: Tensor) -> Group:
+        """keypoints [B, 9K], proprio [B, 46] (normalised), waypoints_t [B, R, n_waypoints, 14], t [B, R]; rotation of all R."""
         state = self.proprio(proprio)
         if self.keypoints is not None:
             state = state + self.keypoints(keypoints)
         condition = self.stream.condition(t[..., None]) + state[:, None, None]
-        return Group("a", self.stream, self.stream.embed(knots_t), condition, rotation)
+        return Group("a", self.stream, self.stream.embed(waypoints_t), condition, rotation)
 
 
 class AIM(nn.Module):
@@ -100,8 +106,9 @@ class AIM(nn.Module):
         self.m = world_stream(preset.width_m, preset.ffn_m, "m" in READS_TEXT)
         self.past_action = mlp(preset.action_dim, preset.width_x, preset.width_x, nn.SiLU()) if preset.history else None
         self.action = ActionHead(preset)
-        self.knots = Normaliser(preset.n_knots, preset.action_dim)
+        self.waypoints = Normaliser(preset.n_waypoints, preset.action_dim)
         self.proprio_stats = Normaliser(PROPRIO_DIM)
+        self.register_load_state_dict_pre_hook(lambda _, tensors, prefix, *__: rename_old_tensors(tensors, prefix))
         # No buffers: casting a model to half precision would round its angles.
         with torch.device("cpu"):
             self._rotations = {
@@ -187,17 +194,19 @@ class AIM(nn.Module):
         """Keys and values [B, depth, 2, heads, n_obs, head_dim] of an observation alone: it reads nothing after it."""
         return self._run([self._observation_group(observed)], history)
 
-    def remember(self, history: History, observation: Tensor, knots: Tensor, happened: Tensor | None = None) -> History:
+    def remember(
+        self, history: History, observation: Tensor, waypoints: Tensor, happened: Tensor | None = None
+    ) -> History:
         """The history after a decision.
 
         Args:
             history: the one it was made with.
             observation: its observation's keys and values, from `recall`, or the context's (`observation_kv`).
-            knots: [B, n_past, 14], normalised, what was commanded and executed.
+            waypoints: [B, n_past, 14], normalised, what was commanded and executed.
             happened: bool [B], false where there was no such decision; None: there always was.
         """
         assert self.past_action is not None
-        tokens = self.past_action(knots)[:, None]
+        tokens = self.past_action(waypoints)[:, None]
         time = self.x.condition(tokens.new_zeros(1, 1, 1))
         group = Group("past_act", self.x, tokens, time, self._rotation("past_act", tokens), is_output=False)
         before = History(torch.cat([history.kv, observation], -2), history.filled)
@@ -209,7 +218,7 @@ class AIM(nn.Module):
     def history_of(self, batch: Mapping[str, Tensor], generator: torch.Generator | None = None) -> History | None:
         """What a training batch's decisions remember, by the steps of a rollout; None for a preset without history.
 
-        batch: `past_<camera>` u8 [B, k, h, w, 3], `past_knots` [B, k, n_past, 14] (m, rad, gripper), `past_happened`
+        batch: `past_<camera>` u8 [B, k, h, w, 3], `past_waypoints` [B, k, n_past, 14] (m, rad, gripper), `past_happened`
         bool [B, k]. What the oldest remembered in their turn is left out. In training, the past pictures of
         `history_noise` of the samples are noised, each decision's to a time of its own from the cleaner half of the
         schedule (LingBot-VA), so that the model learns to do with an unreliable past.
@@ -217,13 +226,13 @@ class AIM(nn.Module):
         if not self.preset.history:
             return None
         past = slice(self.preset.n_past)
-        mean, std = self.knots.mean[past], self.knots.std[past]
-        history = empty_history(self.preset, len(batch["past_knots"]), self.x.head.weight)
+        mean, std = self.waypoints.mean[past], self.waypoints.std[past]
+        history = empty_history(self.preset, len(batch["past_waypoints"]), self.x.head.weight)
         noise = self._history_noise(len(history.filled), generator)
         for j in range(self.preset.history):
             cameras = {camera: batch[f"past_{camera}"][:, j] for camera in CAMERAS}
             observed = self.observe(cameras, None, None if noise is None else (noise[0][j], noise[1][j]))
-            commanded = ((batch["past_knots"][:, j] - mean) / std).to(self.x.head.weight)
+            commanded = ((batch["past_waypoints"][:, j] - mean) / std).to(self.x.head.weight)
             history = self.remember(history, self.recall(observed, history), commanded, batch["past_happened"][:, j])
         return history
 
@@ -281,23 +290,23 @@ class AIM(nn.Module):
             x, m = x.add(v_x, alpha=step), m.add(v_m, alpha=step)
         return x, m, context  # pyright: ignore[reportPossiblyUnboundVariable]  # there is at least one step
 
-    def action_velocity(self, context: WorldContext, proprio: Tensor, knots_t: Tensor, t: Tensor) -> Tensor:
-        """Velocity of the normalised knots; runs the action stream only.
+    def action_velocity(self, context: WorldContext, proprio: Tensor, waypoints_t: Tensor, t: Tensor) -> Tensor:
+        """Velocity of the normalised waypoints; runs the action stream only.
 
-        proprio [B, 46] from `proprio`. knots_t [B, n_knots, 14] with t [B], or R draws per context:
-        [B, R, n_knots, 14] with t [B, R]. The draws read the shared context and themselves, not each other.
+        proprio [B, 46] from `proprio`. waypoints_t [B, n_waypoints, 14] with t [B], or R draws per context:
+        [B, R, n_waypoints, 14] with t [B, R]. The draws read the shared context and themselves, not each other.
         """
-        if knots_t.ndim == 3:
-            return self.action_velocity(context, proprio, knots_t[:, None], t[:, None])[:, 0]
-        group = self.action_group(context, proprio, knots_t, t)
-        mixture([group], self._action_mask(context, knots_t.shape[1]), context.kv, self.recompute)
-        return flow.velocity(group.read_out(), knots_t, t, RMS_KNOTS)
+        if waypoints_t.ndim == 3:
+            return self.action_velocity(context, proprio, waypoints_t[:, None], t[:, None])[:, 0]
+        group = self.action_group(context, proprio, waypoints_t, t)
+        mixture([group], self._action_mask(context, waypoints_t.shape[1]), context.kv, self.recompute)
+        return flow.velocity(group.read_out(), waypoints_t, t, RMS_WAYPOINTS)
 
     def loss(self, batch: Mapping[str, Tensor], generator: torch.Generator | None = None) -> dict[str, Tensor]:
         """Stage I: joint flow matching. Scalars "loss" = "rgb" + λ_m·"map" + λ_a·"action".
 
         batch: the observation's keys, `text` word ids [B, L], `future_rgb` and `future_maps` [B, F, 3, H, W]
-        (u8, or float in [0, 1]), `knots` [B, n_knots, 14] (m, rad, gripper).
+        (u8, or float in [0, 1]), `waypoints` [B, n_waypoints, 14] (m, rad, gripper).
 
         RGB and maps share their time, or one per token frame: exactly 1 in `pure_noise` of the samples, because
         one-step inference lives there, else shifted towards the noise. A map pixel of height M weighs
@@ -331,7 +340,7 @@ class AIM(nn.Module):
 
         Each context serves `action_draws` draws of (time, noise): the world pass is the expensive part.
         """
-        a0 = self.knots.normalise(batch["knots"])[:, None].expand(-1, self.preset.action_draws, -1, -1)
+        a0 = self.waypoints.normalise(batch["waypoints"])[:, None].expand(-1, self.preset.action_draws, -1, -1)
         like = {"generator": generator, "device": a0.device, "dtype": a0.dtype}
         t = flow.shift_time(torch.rand(a0.shape[:2], **like), self.preset.shift_action)
         a1 = torch.randn(a0.shape, **like)
@@ -385,10 +394,10 @@ class AIM(nn.Module):
         groups = [observation if name == "obs" else name for name, n in layout for _ in range(n)]
         return [token for token, group in enumerate(groups) if group in self.visibility["a"]]
 
-    def action_group(self, context: WorldContext, proprio: Tensor, knots_t: Tensor, t: Tensor) -> Group:
-        """Embedded group a: proprio [B, 46], knots_t [B, R, n_knots, 14], t [B, R]."""
-        turn = self._rotation("a", knots_t).repeat(knots_t.shape[1], 1, 1)
-        return self.action(context.keypoints, self.proprio_stats.normalise(proprio), knots_t, t, turn)
+    def action_group(self, context: WorldContext, proprio: Tensor, waypoints_t: Tensor, t: Tensor) -> Group:
+        """Embedded group a: proprio [B, 46], waypoints_t [B, R, n_waypoints, 14], t [B, R]."""
+        turn = self._rotation("a", waypoints_t).repeat(waypoints_t.shape[1], 1, 1)
+        return self.action(context.keypoints, self.proprio_stats.normalise(proprio), waypoints_t, t, turn)
 
     def _rotation(self, group: str, like: Tensor) -> Tensor:
         precision = torch.complex128 if like.dtype == torch.float64 else torch.complex64
@@ -402,8 +411,8 @@ class AIM(nn.Module):
         """Draws read their whole context and themselves, not each other. None: all."""
         if draws == 1 and context.exists is None:
             return None
-        read, knots = context.kv.shape[-2], self.preset.n_knots
-        draw = torch.arange(draws, device=context.kv.device).repeat_interleave(knots)
+        read, waypoints = context.kv.shape[-2], self.preset.n_waypoints
+        draw = torch.arange(draws, device=context.kv.device).repeat_interleave(waypoints)
         own = draw[:, None] == draw[None, :]
         mask = torch.cat([own.new_ones(len(own), read), own], 1)
         if context.exists is None:

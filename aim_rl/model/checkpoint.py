@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 
 from aim_rl.model import AIM, load_frozen
+from aim_rl.model.aim import rename_old_tensors
 from aim_rl.model.presets import Preset
 from aim_rl.model.wan import missing
 from envs.errors import UserError
@@ -25,13 +26,15 @@ FORMAT = "aim_rl.checkpoint/1"
 SHIPPED = Path(__file__).parents[1] / "checkpoints"
 
 
-def save_checkpoint(directory: Path, model: AIM, card: dict[str, Any], half: bool = False, write: bool = True) -> None:
+def save_checkpoint(
+    directory: Path, model: AIM, metadata: dict[str, Any], half: bool = False, write: bool = True
+) -> None:
     """Writes a checkpoint so that `directory` is either the old one or the new one, never a mixture.
 
     Args:
         directory: where it goes.
         model: its parameters and normalisers are written.
-        card: what a reader should know: task (`tasks`, where it learned from several), stage, command, seeds, measured
+        metadata: what a reader should know: task (`tasks`, where it learned from several), stage, command, seeds, measured
             success. JSON values. The folder of its frozen parts is added as `wan`.
         half: store float16 (for shipping).
         write: false in all but one of the processes that share a model: they only hand over their part of it.
@@ -52,7 +55,7 @@ def save_checkpoint(directory: Path, model: AIM, card: dict[str, Any], half: boo
             shutil.rmtree(leftover, ignore_errors=True)
         aside.mkdir(parents=True)
         save_file(weights, aside / "model.safetensors")
-        config = {"format": FORMAT, "preset": dataclasses.asdict(model.preset), **card}
+        config = {"format": FORMAT, "preset": dataclasses.asdict(model.preset), **metadata}
         if model.wan is not None:
             config["wan"] = str(model.wan)
         (aside / "config.json").write_text(json.dumps(config, indent=2) + "\n")
@@ -100,12 +103,12 @@ def shipped_checkpoint(task: str) -> Path | None:
 
 
 def load_checkpoint(path: Path, task: str | None = None, wan: Path | None = None) -> tuple[AIM, dict[str, Any]]:
-    """Reads a checkpoint: the model in float32 and eval mode, and its card.
+    """Reads a checkpoint: the model in float32 and eval mode, and its metadata.
 
     Args:
         path: a checkpoint's or a run's folder.
         task: if given, a task the checkpoint must be for; one trained on several is for each of them.
-        wan: Wan2.2's folder, where it is not where the card says: of a checkpoint that came from another machine.
+        wan: Wan2.2's folder, where it is not where the metadata says: of a checkpoint that came from another machine.
 
     Raises:
         UserError: no checkpoint, a foreign one, one of another task, weights that do not fit its config, or no folder
@@ -113,23 +116,24 @@ def load_checkpoint(path: Path, task: str | None = None, wan: Path | None = None
     """
     directory = checkpoint_directory(Path(path))
     try:
-        card = json.loads((directory / "config.json").read_text())
+        metadata = json.loads((directory / "config.json").read_text())
     except (ValueError, OSError, RecursionError) as error:
         raise UserError(f"{directory}/config.json cannot be read ({error}); the checkpoint is damaged") from error
-    if not isinstance(card, dict) or card.get("format") != FORMAT:
+    if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
         raise UserError(f"{directory} is not a checkpoint of aim_rl; make one with `python -m aim_rl.pretrain`")
-    trained_for = tasks_of(card)
+    trained_for = tasks_of(metadata)
     if task is not None and task not in trained_for:
         raise UserError(
             f"{directory} was trained for {', '.join(trained_for)}, not for {task}; choose another checkpoint"
         )
-    preset, expected = _preset(card.get("preset"), directory)
-    wan = wan or (Path(str(card["wan"])) if card.get("wan") is not None else None)
+    preset, expected = _preset(metadata.get("preset"), directory)
+    wan = wan or (Path(str(metadata["wan"])) if metadata.get("wan") is not None else None)
     if wan is None and preset.text != "words":
         raise missing(preset)
     try:
         with safe_open(directory / "model.safetensors", "pt") as file:
             found = {name: torch.Size(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+        rename_old_tensors(found)
         weights = load_file(directory / "model.safetensors") if found == expected else {}
     except (SafetensorError, OSError) as error:
         raise UserError(f"{directory}/model.safetensors is damaged ({error}); copy or train it again") from error
@@ -145,17 +149,17 @@ def load_checkpoint(path: Path, task: str | None = None, wan: Path | None = None
     model.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
     if wan is not None:
         load_frozen(model, wan)
-    return model.eval(), card
+    return model.eval(), metadata
 
 
-def tasks_of(card: dict[str, Any]) -> list[str]:
+def tasks_of(metadata: dict[str, Any]) -> list[str]:
     """The tasks that a checkpoint was trained for."""
-    tasks = card.get("tasks", [card.get("task")])
+    tasks = metadata.get("tasks", [metadata.get("task")])
     return [str(name) for name in tasks] if isinstance(tasks, list) else [str(tasks)]
 
 
 def _preset(fields: Any, directory: Path) -> tuple[Preset, dict[str, torch.Size]]:
-    """The preset written in a card, with lists turned back into tuples, and the shapes of its model's tensors."""
+    """The preset written in a metadata, with lists turned back into tuples, and the shapes of its model's tensors."""
     try:
         sizes: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in fields.items()}
         preset = Preset(**sizes)

@@ -31,8 +31,8 @@ class Normaliser(nn.Module):
         return values * self.std + self.mean
 
 
-def knot_floor() -> Tensor:
-    """Smallest std [14] of the knot normaliser: 5 mm, 0.02 rad, 0.1 gripper, per arm."""
+def waypoint_floor() -> Tensor:
+    """Smallest std [14] of the waypoint normaliser: 5 mm, 0.02 rad, 0.1 gripper, per arm."""
     return torch.tensor(([0.005] * 3 + [0.02] * 3 + [0.1]) * 2)
 
 

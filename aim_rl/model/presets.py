@@ -11,10 +11,10 @@ from envs.errors import UserError
 
 STEM_CELL = 4  # px of a camera image folded into one cell of the observation stem
 MAY_BE_ZERO = ("stem_channels", "keypoints", "history")
-MOST = {"depth": 256, "horizon": 4096, "history": 64, "head_size": 4096, "wrist_size": 4096}
+MAX_FIELD = {"depth": 256, "horizon": 4096, "history": 64, "head_size": 4096, "wrist_size": 4096}
 """The largest whole numbers there may be. A preset may come from a stranger's checkpoint, and sizes the model."""
-MOST_OTHERS = 2**20
-MOST_TOKENS, WIDEST = 4096, 8192
+MAX_OTHER_FIELD = 2**20
+MAX_TOKENS, MAX_WIDTH = 4096, 8192
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Preset:
     text_dim: int
     text_length: int
     horizon: int = 16  # control steps per chunk
-    stride: int = 4  # control steps per knot
+    stride: int = 4  # control steps per waypoint
     execute: int = 8  # control steps executed before the next decision
     history: int = 0  # past decisions that a decision remembers
     action_dim: int = 14
@@ -85,17 +85,17 @@ class Preset:
         if (self.shrink * self.token_side) % (2 * STEM_CELL):
             raise ValueError("A token must cover a whole number of stem features.")
         if self.frames % self.token_frames or self.horizon % self.stride or self.horizon % self.frames:
-            raise ValueError("Frames must fill tokens, and knots and frames must divide the chunk.")
+            raise ValueError("Frames must fill tokens, and waypoints and frames must divide the chunk.")
         if self.history_noise and self.stem_channels:
             raise ValueError(
                 "Only observations made of latents can be noised: history_noise and a stem exclude each other."
             )
         if self.history and self.execute % self.stride:
-            raise ValueError("A remembered decision must have executed whole knots.")
-        if self.n_future + (1 + self.history) * (self.n_obs + self.n_past) > MOST_TOKENS:
-            raise ValueError(f"More than {MOST_TOKENS} tokens do not fit in memory.")
-        if self.heads * self.head_dim > WIDEST:
-            raise ValueError(f"heads * head_dim is {self.heads * self.head_dim}; it must be at most {WIDEST}.")
+            raise ValueError("A remembered decision must have executed whole waypoints.")
+        if self.n_future + (1 + self.history) * (self.n_obs + self.n_past) > MAX_TOKENS:
+            raise ValueError(f"More than {MAX_TOKENS} tokens do not fit in memory.")
+        if self.heads * self.head_dim > MAX_WIDTH:
+            raise ValueError(f"heads * head_dim is {self.heads * self.head_dim}; it must be at most {MAX_WIDTH}.")
         if self.head_dim % 2:
             raise ValueError("Rotary positions turn pairs of numbers: head_dim must be even.")
         if self.visibility not in TABLES:
@@ -112,7 +112,7 @@ class Preset:
             if isinstance(value, bool) and field.type is not bool:
                 raise ValueError(f"{field.name} is {value}, which it cannot be.")
             for number in value if isinstance(value, tuple) else (value,):
-                most = MOST.get(field.name, MOST_OTHERS)
+                most = MAX_FIELD.get(field.name, MAX_OTHER_FIELD)
                 if type(number) is int and field.type is not float and not least <= number <= most:
                     raise ValueError(f"{field.name} is {number}; it must lie in {least} .. {most}.")
                 if isinstance(number, float) and not math.isfinite(number):
@@ -161,12 +161,12 @@ class Preset:
         return self.grid[0] * self.grid[1] + (3 if self.keypoints else 0)
 
     @property
-    def n_knots(self) -> int:
+    def n_waypoints(self) -> int:
         return self.horizon // self.stride
 
     @property
     def n_past(self) -> int:
-        """Action tokens of a remembered decision: the knots that were executed."""
+        """Action tokens of a remembered decision: the waypoints that were executed."""
         return self.execute // self.stride
 
     @property

@@ -17,18 +17,18 @@ def chunk_positions(preset: Preset) -> dict[str, Tensor]:
     """Positions (frame, row, column) f64 [n, 3] of the tokens of groups obs, x, m, a and past_act in a chunk.
 
     The unit of frames is a token's: the observation is frame 0 and the future frames 1, 2 and so on. The value
-    maps share the video's grid. A knot stands at the moment it is reached, on the same clock.
+    maps share the video's grid. A waypoint stands at the moment it is reached, on the same clock.
     """
     n_keypoints = preset.n_obs - preset.grid[0] * preset.grid[1]
     future = _on_canvas(preset, 1, 1 + preset.times)
-    knots = torch.arange(1, preset.n_knots + 1, dtype=torch.float64) * (preset.times / preset.n_knots)
+    waypoints = torch.arange(1, preset.n_waypoints + 1, dtype=torch.float64) * (preset.times / preset.n_waypoints)
     keypoints = torch.zeros(n_keypoints, dtype=torch.float64)
     return {
         "obs": torch.cat([_on_canvas(preset, 0, 1), _off_canvas(keypoints)]),
         "x": future,
         "m": future,
-        "a": _off_canvas(knots),
-        "past_act": _off_canvas(knots[: preset.n_past]),
+        "a": _off_canvas(waypoints),
+        "past_act": _off_canvas(waypoints[: preset.n_past]),
     }
 
 

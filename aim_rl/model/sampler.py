@@ -34,19 +34,19 @@ class NoiseHead(nn.Module):
 
     Args:
         features: numbers of the state.
-        knots, action_dim: shape of an action chunk.
+        waypoints, action_dim: shape of an action chunk.
         noise_level: the bound a.
     """
 
-    def __init__(self, features: int, knots: int, action_dim: int, noise_level: float) -> None:
+    def __init__(self, features: int, waypoints: int, action_dim: int, noise_level: float) -> None:
         super().__init__()
-        self.shape, self.noise_level = (knots, action_dim), noise_level
-        self.network = nn.Sequential(nn.Linear(features + 1, 64), nn.Tanh(), nn.Linear(64, knots * action_dim))
+        self.shape, self.noise_level = (waypoints, action_dim), noise_level
+        self.network = nn.Sequential(nn.Linear(features + 1, 64), nn.Tanh(), nn.Linear(64, waypoints * action_dim))
         nn.init.zeros_(self.network[-1].weight)  # pyright: ignore[reportArgumentType]
         nn.init.zeros_(self.network[-1].bias)  # pyright: ignore[reportArgumentType]
 
     def forward(self, state: Tensor, t: Tensor) -> Tensor:
-        """state [B, features], t [B, ...] -> [B, ..., knots, action_dim]."""
+        """state [B, features], t [B, ...] -> [B, ..., waypoints, action_dim]."""
         state = state.reshape(len(state), *(1,) * (t.ndim - 1), -1).expand(*t.shape, -1)
         share = (self.network(torch.cat([state, t[..., None]], -1)).tanh() + 1) / 2
         return (self.noise_level * 2 ** (share - 1)).unflatten(-1, self.shape)
@@ -100,11 +100,11 @@ def sample_chain(
     velocity_fn(x_t [B, ..., 4, 14], t [B, ...]) -> [B, ..., 4, 14]; noise_level may be a function of
     t [B, ...], too.
     """
-    chain, kicks = [noise], [draw(noise.shape, noise, generator) for _ in range(steps)]
+    chain, perturbations = [noise], [draw(noise.shape, noise, generator) for _ in range(steps)]
     times = time_grid(steps, shift, noise.device).to(noise.dtype)
-    for (t, t_next), kick in zip(itertools.pairwise(times), kicks, strict=True):
+    for (t, t_next), perturbation in zip(itertools.pairwise(times), perturbations, strict=True):
         times = t.expand(noise.shape[:-2])
         level = noise_level(times) if callable(noise_level) else noise_level
         mean, std = step_distribution(sampler, chain[-1], velocity_fn(chain[-1], times), t, t_next, level)
-        chain.append(mean + std * kick)
+        chain.append(mean + std * perturbation)
     return torch.stack(chain, 1)

@@ -20,7 +20,7 @@ from aim_rl.model.tokenizer import canvas_now, cut, paste
 from envs.errors import UserError
 
 SOURCE = "Wan-AI/Wan2.2-TI2V-5B-Diffusers"
-MOST_INSTRUCTIONS = 256  # whose embeddings are kept
+MAX_INSTRUCTIONS = 256  # whose embeddings are kept
 
 
 class Frozen:
@@ -178,7 +178,7 @@ class WanText(Frozen):
         """Its n word pieces' embeddings [n, text_dim]: computed once, by itself, so that no batch changes them."""
         text = tuple(ids[ids != self.model.config.pad_token_id].tolist())
         if text not in self._known:
-            if len(self._known) == MOST_INSTRUCTIONS:
+            if len(self._known) == MAX_INSTRUCTIONS:
                 self._known.pop(next(iter(self._known)))  # the oldest
             pieces = torch.tensor([text], device=self.model.device)
             with self.own_precision():

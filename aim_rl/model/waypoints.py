@@ -1,6 +1,6 @@
-"""The action head's language: a chunk as a few end-effector knots relative to the commanded pose.
+"""The action head's language: a chunk as a few end-effector waypoints relative to the commanded pose.
 
-A knot is 14 numbers, left arm then right: [dx dy dz (m), rotation vector (3, rad), gripper command (0..1)],
+A waypoint is 14 numbers, left arm then right: [dx dy dz (m), rotation vector (3, rad), gripper command (0..1)],
 in the world frame and relative to the forward kinematics of the joint targets commanded at the start of the
 chunk: position = p_ref + d, rotation = exp(w) R_ref. The gripper is absolute.
 """
@@ -15,48 +15,48 @@ from envs.tabletop.kinematics import endpose, tool_centre
 _GRIPPERS = [6, 13]
 
 
-def encode_knots(qpos_ref: Tensor, targets: Tensor, stride: int = 4) -> Tensor:
-    """Joint targets of a chunk -> knots.
+def encode_waypoints(qpos_ref: Tensor, targets: Tensor, stride: int = 4) -> Tensor:
+    """Joint targets of a chunk -> waypoints.
 
     Args:
         qpos_ref: [..., 14], joint targets commanded at the start of the chunk (rad; grippers 0..1).
         targets: [..., h, 14], joint targets of the h control steps, a multiple of `stride`.
-        stride: control steps per knot.
+        stride: control steps per waypoint.
 
     Returns:
-        [..., h / stride, 14], the knots at control steps stride, 2 stride and so on to h.
+        [..., h / stride, 14], the waypoints at control steps stride, 2 stride and so on to h.
     """
-    at_knots = targets[..., stride - 1 :: stride, :]
+    at_waypoints = targets[..., stride - 1 :: stride, :]
     p_ref, r_ref = endpose(qpos_ref[..., None, :])
-    p, r = endpose(at_knots)
+    p, r = endpose(at_waypoints)
     rotation = log_map(r @ r_ref.transpose(-1, -2))
-    per_arm = torch.cat([p - p_ref, rotation, at_knots[..., _GRIPPERS, None]], dim=-1)
+    per_arm = torch.cat([p - p_ref, rotation, at_waypoints[..., _GRIPPERS, None]], dim=-1)
     return per_arm.flatten(-2)
 
 
-def decode_knots(qpos_ref: Tensor, knots: Tensor, horizon: int = 16) -> tuple[Tensor, Tensor]:
-    """Knots -> end-effector targets of every control step, linear between knots (rotations: slerp).
+def decode_waypoints(qpos_ref: Tensor, waypoints: Tensor, horizon: int = 16) -> tuple[Tensor, Tensor]:
+    """Waypoints -> end-effector targets of every control step, linear between waypoints (rotations: slerp).
 
     The first segment starts at the reference pose and the commanded gripper. Grippers are clamped to [0, 1].
 
     Args:
         qpos_ref: [..., 14], joint targets commanded at the start of the chunk.
-        knots: [..., n, 14].
+        waypoints: [..., n, 14].
         horizon: control steps h, a multiple of n.
 
     Returns:
         actions: [..., h, 16], the environment's "ee" layout: per arm xyz (m), wxyz, gripper; world frame.
-        landing: [..., h, 2, 3], the tool centre of both arms, m, world frame.
+        commanded_tcp: [..., h, 2, 3], the tool centre of both arms, m, world frame.
     """
     p_ref, r_ref = endpose(qpos_ref)
-    knots = knots.unflatten(-1, (2, 7))
-    start = torch.cat([torch.zeros_like(knots[..., :1, :, :6]), qpos_ref[..., None, _GRIPPERS, None]], dim=-1)
-    knots = torch.cat([start, knots], dim=-3)  # [..., n+1, 2, 7]
+    waypoints = waypoints.unflatten(-1, (2, 7))
+    start = torch.cat([torch.zeros_like(waypoints[..., :1, :, :6]), qpos_ref[..., None, _GRIPPERS, None]], dim=-1)
+    waypoints = torch.cat([start, waypoints], dim=-3)  # [..., n+1, 2, 7]
 
-    stride = horizon // (knots.shape[-3] - 1)
-    fraction = torch.arange(1, stride + 1, device=knots.device, dtype=knots.dtype) / stride
+    stride = horizon // (waypoints.shape[-3] - 1)
+    fraction = torch.arange(1, stride + 1, device=waypoints.device, dtype=waypoints.dtype) / stride
     fraction = fraction[:, None, None]  # [stride, 1, 1], against [..., n, stride, 2, 7]
-    before, after = knots[..., :-1, None, :, :], knots[..., 1:, None, :, :]
+    before, after = waypoints[..., :-1, None, :, :], waypoints[..., 1:, None, :, :]
     line = before + fraction * (after - before)
     r_before = exp_map(before[..., 3:6])
     turn = log_map(exp_map(after[..., 3:6]) @ r_before.transpose(-1, -2))
@@ -64,8 +64,8 @@ def decode_knots(qpos_ref: Tensor, knots: Tensor, horizon: int = 16) -> tuple[Te
     position = line[..., :3] + p_ref[..., None, None, :, :]
 
     actions = torch.cat([position, matrix_to_quaternion(rotation), line[..., 6:].clamp(0.0, 1.0)], dim=-1)
-    landing = tool_centre(position, rotation)
-    return actions.flatten(-2).flatten(-3, -2), landing.flatten(-4, -3)
+    commanded_tcp = tool_centre(position, rotation)
+    return actions.flatten(-2).flatten(-3, -2), commanded_tcp.flatten(-4, -3)
 
 
 def exp_map(rotvec: Tensor) -> Tensor:

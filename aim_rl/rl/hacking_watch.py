@@ -9,7 +9,7 @@ import torch
 from tensordict import TensorDictBase
 from torch import Tensor
 
-PEAK = 0.5  # response from which on a landing point counts as at a peak
+PEAK = 0.5  # response from which on a commanded TCP position counts as at a peak
 LINGER = 16  # control steps, about a second: an expert's grasp stays no longer
 WINDOW = 10  # iterations that are averaged
 CEILING = 0.95  # success that has no room left to rise
@@ -22,7 +22,7 @@ ALARM = (
 def hovering(response: Tensor, executed: Tensor) -> float:
     """Share of the executed control steps that linger at a peak.
 
-    A control step does if its landing point reads at least `PEAK` on the predicted map, and so did those of the
+    A control step does if its commanded TCP position reads at least `PEAK` on the predicted map, and so did those of the
     `LINGER` control steps before it.
 
     Args:

@@ -17,7 +17,7 @@ from aim_rl.model import AIM, PROPRIO_DIM, WorldContext, proprio, sample_chain, 
 from aim_rl.model.flow import draw, time_grid
 from aim_rl.model.history import History, empty_history
 from aim_rl.model.sampler import NoiseHead, StepSampler, random_steps
-from aim_rl.model.waypoints import decode_knots
+from aim_rl.model.waypoints import decode_waypoints
 from envs.tabletop.scene import CAMERAS
 
 Sampler = StepSampler | Literal["initial_noise"]
@@ -36,11 +36,11 @@ class AimPolicy(TensorDictModuleBase):
     with leading batch axes `*`:
 
     - `action` f32 [*, execute, 16]: endposes for the environment's "ee" mode;
-    - `landing` f32 [*, horizon, 2, 3]: tool centres of the commanded poses (m, world), of the whole chunk, because
+    - `commanded_tcp` f32 [*, horizon, 2, 3]: tool centres of the commanded poses (m, world), of the whole chunk, because
       that is what the maps span;
     - `value_map` f32 [*, F, 3, h, w]: the head camera's tile of the predicted value maps;
-    - `chain` f32 [*, K+1, knots, 14]: the denoising chain, start first;
-    - `sample` f32 [*, S, executed knots, 14]: what the S random denoising steps drew, only the knots that are
+    - `chain` f32 [*, K+1, waypoints, 14]: the denoising chain, start first;
+    - `sample` f32 [*, S, executed waypoints, 14]: what the S random denoising steps drew, only the waypoints that are
       executed, because the others have no consequence that could be credited to them;
     - `sample_log_prob` f32 [*, S]: log-probability of `sample` per denoising step, summed over its last two axes;
     - `context_kv`, `context_keypoints`, `context_exists`, `proprio`: the world context that the update replays;
@@ -92,7 +92,7 @@ class AimPolicy(TensorDictModuleBase):
         super().__init__()
         self.in_keys = [*OBSERVATION, "text", *(["decision"] if model.preset.history else [])]
         self.out_keys = [
-            *("action", "landing", "value_map", "chain", "sample", "sample_log_prob"),
+            *("action", "commanded_tcp", "value_map", "chain", "sample", "sample_log_prob"),
             *("context_kv", "context_keypoints", "context_exists", "proprio", "version"),
         ]
         self.model = model
@@ -100,11 +100,11 @@ class AimPolicy(TensorDictModuleBase):
         self.sampler: Sampler = sampler
         self.noise_level = noise_level = NOISE_LEVEL[sampler] if noise_level is None else noise_level
         self.register_buffer("version", torch.zeros((), dtype=torch.int64))  # a tensor: collectors share its memory
-        self.executed_knots = -(-execute // model.preset.stride)
+        self.executed_waypoints = -(-execute // model.preset.stride)
         self.history: History | None = None
         self.noise = None
         if sampler == "flow_noise":
-            head = NoiseHead(PROPRIO_DIM, model.preset.n_knots, model.preset.action_dim, noise_level)
+            head = NoiseHead(PROPRIO_DIM, model.preset.n_waypoints, model.preset.action_dim, noise_level)
             self.noise = head.to(model.device)
         if train_world and model.preset.history:
             raise ValueError("the world streams of a preset with history cannot be trained in Stage II")
@@ -136,12 +136,12 @@ class AimPolicy(TensorDictModuleBase):
             exists = torch.ones(len(flat), context.kv.shape[-2], dtype=torch.bool, device=model.device)
         flat.update({"context_kv": context.kv, "context_keypoints": context.keypoints, "context_exists": exists})
         flat["proprio"] = proprio(observation)
-        zero = torch.zeros(len(flat), preset.n_knots, preset.action_dim, device=model.device)
+        zero = torch.zeros(len(flat), preset.n_waypoints, preset.action_dim, device=model.device)
         if self.sampler == "initial_noise":
             start = self.noise_level * draw(zero.shape, zero)
             chains = self._denoise(flat, torch.stack([zero, start, -start], 1))
             flat["chain"], chunk = chains[:, :, 0], chains[:, -1, 1]
-            deviation = ((chunk - chains[:, -1, 2]) / 2)[:, : self.executed_knots]
+            deviation = ((chunk - chains[:, -1, 2]) / 2)[:, : self.executed_waypoints]
             distribution = self.get_dist(flat)
             # Bounded: where the flow turns from one way of acting to another, J z is many times its usual size.
             typical = SPREAD * self.noise_level * math.sqrt(deviation[0].numel())
@@ -156,20 +156,20 @@ class AimPolicy(TensorDictModuleBase):
         else:
             flat["chain"] = self._denoise(flat, draw(zero.shape, zero))
             steps = random_steps(self.sampler, preset.action_steps)
-            chunk, flat["sample"] = flat["chain"][:, -1], flat["chain"][:, 1:][:, steps, : self.executed_knots]
+            chunk, flat["sample"] = flat["chain"][:, -1], flat["chain"][:, 1:][:, steps, : self.executed_waypoints]
             flat["sample_log_prob"] = self.get_dist(flat).log_prob(flat["sample"])
         if history is not None:
             self.history = model.remember(history, model.observation_kv(context), chunk[:, : preset.n_past])
-        actions, landing = decode_knots(flat["qpos"], model.knots.denormalise(chunk), preset.horizon)
+        actions, commanded_tcp = decode_waypoints(flat["qpos"], model.waypoints.denormalise(chunk), preset.horizon)
         rows, columns = preset.head_tile
-        flat["action"], flat["landing"] = actions[:, : self.execute].float(), landing.float()
+        flat["action"], flat["commanded_tcp"] = actions[:, : self.execute].float(), commanded_tcp.float()
         flat["value_map"] = maps[..., :rows, :columns]
         flat["version"] = self.version.expand(len(flat), 1).clone()
         written = flat.select(*self.out_keys, strict=False).reshape(tensordict.shape)
         return tensordict.update(written.to(tensordict["qpos"].device))
 
     def get_dist(self, tensordict: TensorDictBase) -> Independent:
-        """The Gaussians of the S random denoising steps: batch [*, S], event [executed knots, 14]."""
+        """The Gaussians of the S random denoising steps: batch [*, S], event [executed waypoints, 14]."""
         flat = tensordict.reshape(-1)
         preset = self.model.preset
         sampler = self.sampler
@@ -186,7 +186,7 @@ class AimPolicy(TensorDictModuleBase):
         else:
             level = self.noise_level if self.noise is None else self._noise(flat, every)
             mean, std = step_distribution(sampler, x_t, v, t, t_next, level)
-        mean, std = (moment[:, :, : self.executed_knots] for moment in (mean, std.expand_as(mean)))
+        mean, std = (moment[:, :, : self.executed_waypoints] for moment in (mean, std.expand_as(mean)))
         shape = (*tensordict.shape, *mean.shape[1:])
         return Independent(Normal(mean.reshape(shape), std.reshape(shape)), 2)
 
@@ -196,7 +196,7 @@ class AimPolicy(TensorDictModuleBase):
         return self.model.action_velocity(context, flat["proprio"], x_t, t)
 
     def _denoise(self, flat: TensorDictBase, start: Tensor) -> Tensor:
-        """The chain [B, K+1, ..., knots, 14] from `start` [B, ..., knots, 14]."""
+        """The chain [B, K+1, ..., waypoints, 14] from `start` [B, ..., waypoints, 14]."""
         preset, sampler = self.model.preset, self.sampler
         step_sampler = "ode" if sampler == "initial_noise" else sampler
         velocity = functools.partial(self._velocity, flat)
@@ -204,7 +204,7 @@ class AimPolicy(TensorDictModuleBase):
         return sample_chain(velocity, start, preset.action_steps, step_sampler, level, shift=preset.shift_action)
 
     def _noise(self, flat: TensorDictBase, t: Tensor) -> Tensor:
-        """Learned standard deviation [B, ..., knots, 14] at times t [B, ...]."""
+        """Learned standard deviation [B, ..., waypoints, 14] at times t [B, ...]."""
         assert self.noise is not None
         return self.noise(self.model.proprio_stats.normalise(flat["proprio"]), t)
 

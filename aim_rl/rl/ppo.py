@@ -47,7 +47,7 @@ def learning_rate_share(trained: float) -> float:
 
 
 @dataclass
-class GrpoConfig:
+class PpoConfig:
     """The update's settings."""
 
     learning_rate: float = 2.5e-5
@@ -70,7 +70,7 @@ class GrpoConfig:
     max_gradient: float = 1.0
 
 
-class Grpo:
+class Ppo:
     """Optimizer, loss and the reference policy of Stage II.
 
     Rollouts and the critic stay on the CPU; minibatches of decisions go where the model is.
@@ -84,7 +84,7 @@ class Grpo:
         observed: keys that the update reads beside `REPLAYED`: none while the world streams are frozen.
     """
 
-    def __init__(self, policy: AimPolicy, config: GrpoConfig) -> None:
+    def __init__(self, policy: AimPolicy, config: PpoConfig) -> None:
         self.policy, self.config = policy, config
         self.loss = ClipPPOLoss(
             policy,  # pyright: ignore[reportArgumentType]  # whatever has get_dist
@@ -230,7 +230,7 @@ class Grpo:
     def check(self, run: Path) -> None:
         """Raises UserError once three updates in a row, the action head's or the critic's, were skipped."""
         for updates in self._checked:
-            updates.check(run, "--grpo.learning-rate")
+            updates.check(run, "--rl.learning-rate")
 
     def _gather(self, rollouts: TensorDictBase, rows: Tensor) -> TensorDictBase:
         """The decisions at `rows` i64 [n, 2] (rollout, decision) of rollouts [N, T]: [n], where the model is."""

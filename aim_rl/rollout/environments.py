@@ -21,11 +21,11 @@ from torchrl.envs import GymWrapper, SerialEnv
 
 from aim_rl.model import Tokenize
 from aim_rl.model.presets import Preset
-from aim_rl.rollout.worker import ATTEMPTS, PATIENCE, Worker, WorkerLost, send_answer
+from aim_rl.rollout.worker import ANSWER_TIMEOUT, ATTEMPTS, Worker, WorkerLost, send_answer
 from envs.backend import TABLETOP, Backend
 from envs.errors import UserError
 from envs.tabletop.env import Observation
-from envs.wrappers import Begun, ChunkEnv, FiniteObservations, SeedSchedule, extend_space
+from envs.wrappers import ChunkEnv, EpisodePrefix, FiniteObservations, SeedSchedule, extend_space
 
 Arrays = dict[str | tuple[str, ...], NDArray[np.generic]]
 
@@ -40,8 +40,8 @@ class RolloutConfig:
     execute: int  # control steps per decision
     step_limit: int | None  # control steps per episode; None: RoboTwin's
     workers: int  # processes
-    scenes: int  # scenes per process
-    group: int  # rollouts of one seed
+    envs_per_worker: int  # environments per process
+    group_size: int  # rollouts of one seed
     first_seed: int
     tokenize: Tokenize  # the model's `text.tokenize`
     simulator: Backend = TABLETOP
@@ -51,7 +51,7 @@ class RolloutConfig:
 
     @property
     def pool(self) -> int:
-        return self.workers * self.scenes
+        return self.workers * self.envs_per_worker
 
 
 class InstructionTokens(gym.ObservationWrapper):
@@ -68,7 +68,7 @@ class InstructionTokens(gym.ObservationWrapper):
         return observation | {"text": self._tokenize(instruction).numpy()}
 
 
-def make_scene(config: RolloutConfig, schedule: Iterator[Begun]) -> GymWrapper:
+def make_scene(config: RolloutConfig, schedule: Iterator[EpisodePrefix]) -> GymWrapper:
     """One scene of the pool, which takes its next episode from the schedule whenever it is free."""
     os.environ["LP_NUM_THREADS"] = "1"  # one rasteriser thread: the processes are the parallelism
     preset = config.preset
@@ -79,7 +79,7 @@ def make_scene(config: RolloutConfig, schedule: Iterator[Begun]) -> GymWrapper:
     return GymWrapper(InstructionTokens(SeedSchedule(chunked, schedule), preset, config.tokenize))
 
 
-def make_worker(config: RolloutConfig, worker: int, schedule: Iterator[Begun] | None = None) -> SerialEnv:
+def make_worker(config: RolloutConfig, worker: int, schedule: Iterator[EpisodePrefix] | None = None) -> SerialEnv:
     """The scenes of one process. They share a schedule: worker w takes seeds first + w, first + w + workers and so on.
 
     A group is rolled out by the first `group` scenes that are free, so its rollouts start close together and
@@ -88,12 +88,12 @@ def make_worker(config: RolloutConfig, worker: int, schedule: Iterator[Begun] | 
     """
     if schedule is None:
         schedule = whole_turns(config, itertools.count(config.first_seed + worker, config.workers))
-    return SerialEnv(config.scenes, [functools.partial(make_scene, config, schedule)] * config.scenes)
+    return SerialEnv(config.envs_per_worker, [functools.partial(make_scene, config, schedule)] * config.envs_per_worker)
 
 
-def whole_turns(config: RolloutConfig, seeds: Iterable[int]) -> Iterator[Begun]:
+def whole_turns(config: RolloutConfig, seeds: Iterable[int]) -> Iterator[EpisodePrefix]:
     """The episodes of a group of each seed."""
-    return (Begun(seed) for seed in seeds for _ in range(config.group))
+    return (EpisodePrefix(seed) for seed in seeds for _ in range(config.group_size))
 
 
 class Scenes:
@@ -130,9 +130,9 @@ class Scenes:
 
         Raises:
             UserError: three processes in a row were lost without a finished seed, or one of them says what the user
-                should mend.
+                should fix.
         """
-        return self._ask(action.numpy().reshape(self._config.workers, self._config.scenes, *action.shape[1:]))
+        return self._ask(action.numpy().reshape(self._config.workers, self._config.envs_per_worker, *action.shape[1:]))
 
     def _ask(self, requests: Iterable[Any]) -> tuple[TensorDictBase, dict[int, bool]]:
         for worker, request in zip(self._workers, requests, strict=True):
@@ -148,7 +148,7 @@ class Scenes:
     def _answer(self, worker: int) -> tuple[Arrays, dict[int, bool]]:
         while True:
             try:
-                arrays, outcome = self._workers[worker].answer(PATIENCE)
+                arrays, outcome = self._workers[worker].answer(ANSWER_TIMEOUT)
             except WorkerLost as loss:
                 self._fruitless[worker] += 1
                 if self._fruitless[worker] == ATTEMPTS:

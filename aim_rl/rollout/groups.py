@@ -19,7 +19,7 @@ KEPT = (  # what the update and the pictures read
         "decision",
         "version",
         "progress",
-        "landing",
+        "commanded_tcp",
         "value_map",
         "head_camera",
         "head_camera_intrinsic",
@@ -30,7 +30,7 @@ KEPT = (  # what the update and the pictures read
 )
 
 
-class Unfinished:
+class PartialRollouts:
     """What has been gathered of the groups that are not whole.
 
     Attributes:
@@ -44,7 +44,7 @@ class Unfinished:
 
 
 def whole_rollouts(
-    batches: Iterable[TensorDictBase], unfinished: Unfinished, more: Iterable[str] = ()
+    batches: Iterable[TensorDictBase], unfinished: PartialRollouts, more: Iterable[str] = ()
 ) -> Iterator[list[TensorDictBase]]:
     """The rollouts [T] that end in each of a collector's batches [scenes, decisions]; `more` keys beside `KEPT`."""
     under_way = unfinished.under_way
@@ -62,7 +62,7 @@ def whole_rollouts(
 
 
 def whole_groups(
-    rounds: Iterable[list[TensorDictBase]], unfinished: Unfinished, group: int
+    rounds: Iterable[list[TensorDictBase]], unfinished: PartialRollouts, group: int
 ) -> Iterator[list[TensorDictBase]]:
     """Of each round, the rollouts of the groups that it completes, group by group.
 
@@ -79,7 +79,7 @@ def whole_groups(
         yield whole
 
 
-class Ready:
+class CompletedRollouts:
     """Rollouts [T] of whole groups that no training batch has taken yet."""
 
     def __init__(self) -> None:
@@ -92,7 +92,9 @@ class Ready:
         self.rollouts = unpack(state)
 
 
-def training_batches(rounds: Iterable[list[TensorDictBase]], ready: Ready, rollouts: int) -> Iterator[TensorDictBase]:
+def training_batches(
+    rounds: Iterable[list[TensorDictBase]], ready: CompletedRollouts, rollouts: int
+) -> Iterator[TensorDictBase]:
     """Yields so many rollouts at a time: [rollouts, T], padded in time, `("collector", "mask")` true where a decision
     was taken.
 

@@ -17,14 +17,14 @@ from torchrl.collectors import Collector
 from aim_rl.model.history import History
 from aim_rl.rl.policy import AimPolicy
 from aim_rl.rollout.environments import RolloutConfig, make_worker, pack, unpack, whole_turns
-from aim_rl.rollout.groups import Unfinished, whole_groups, whole_rollouts
+from aim_rl.rollout.groups import PartialRollouts, whole_groups, whole_rollouts
 from aim_rl.rollout.seeds import torch_seed
-from aim_rl.rollout.worker import ATTEMPTS, PATIENCE, Worker, WorkerLost, send_answer
+from aim_rl.rollout.worker import ANSWER_TIMEOUT, ATTEMPTS, Worker, WorkerLost, send_answer
 from envs.errors import UserError
-from envs.wrappers import Begun
+from envs.wrappers import EpisodePrefix
 
 DECISIONS = 4  # of every scene, from one look at the weights to the next
-LEAST_PATIENCE = 60.0  # seconds that a round may take at least, after a process's first ...
+MIN_TIMEOUT = 60.0  # seconds that a round may take at least, after a process's first ...
 TIMES_SLOWEST = 10  # ... and so many times what the slowest one took, before the process counts as hung
 
 Snapshot = dict[str, Any]
@@ -54,7 +54,7 @@ class Simulators:
 
     Raises:
         UserError: while iterating: three processes in a row were lost without a group between, or one of them says
-            what the user should mend.
+            what the user should fix.
     """
 
     def __init__(self, config: RolloutConfig, policy: AimPolicy, seed: int, more: tuple[str, ...] = ()) -> None:
@@ -131,9 +131,9 @@ class _Crew:
         assert self._process is not None
         # RoboTwin's processes have timeouts of their own, and are replaced in here; its expert may try many seeds.
         slow = self._fresh or self._args[0].simulator.backend == "robotwin"
-        patience = PATIENCE if slow else max(LEAST_PATIENCE, TIMES_SLOWEST * self._slowest)
+        timeout = ANSWER_TIMEOUT if slow else max(MIN_TIMEOUT, TIMES_SLOWEST * self._slowest)
         try:
-            answer = self._process.answer(patience)
+            answer = self._process.answer(timeout)
         except WorkerLost as loss:
             self._replace(loss)
             return None
@@ -152,8 +152,10 @@ class _Crew:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         config, _, _, _ = self._args
-        if len(state["snapshot"]["begun"]) != config.scenes:
-            raise ValueError(f"it has {len(state['snapshot']['begun'])} scenes per process, not {config.scenes}")
+        if len(state["snapshot"]["begun"]) != config.envs_per_worker:
+            raise ValueError(
+                f"it has {len(state['snapshot']['begun'])} scenes per process, not {config.envs_per_worker}"
+            )
         self._oldest, self._through, self._broken_at = state["oldest"], set(state["through"]), state["broken_at"]
         self._seeds = itertools.count(self._oldest + config.workers, config.workers)
         self.lost, self._fruitless, self._snapshot = state["lost"], state["fruitless"], state["snapshot"]
@@ -169,7 +171,7 @@ class _Crew:
         if self._fruitless == ATTEMPTS:
             raise UserError(
                 f"a simulator process {loss}, the third in a row without a finished group (seed {self._oldest}); "
-                "if memory is short, take fewer --scenes or --workers"
+                "if memory is short, take fewer --envs-per-worker or --workers"
             )
         given_up = ""
         if self._broken_at == self._oldest:
@@ -202,14 +204,14 @@ def _simulate(
     """
     torch.set_num_threads(1)
     torch.manual_seed(torch_seed(noise, apart=lost))
-    unfinished = Unfinished() if snapshot is None else _unfinished(snapshot)
-    begun = [] if snapshot is None else [Begun(seed, tuple(actions)) for seed, actions in snapshot["begun"]]
+    unfinished = PartialRollouts() if snapshot is None else _unfinished(snapshot)
+    begun = [] if snapshot is None else [EpisodePrefix(seed, tuple(actions)) for seed, actions in snapshot["begun"]]
     seeds = (seed for seed in itertools.count(first_seed, config.workers) if seed not in through)
     env = make_worker(config, worker, _go_on(config, begun, unfinished, seeds))
     collector = Collector(
         env,
         policy,
-        frames_per_batch=DECISIONS * config.scenes,
+        frames_per_batch=DECISIONS * config.envs_per_worker,
         total_frames=-1,
         auto_register_policy_transforms=False,
     )
@@ -217,7 +219,7 @@ def _simulate(
         torch.set_rng_state(torch.from_numpy(snapshot["noise"]))
         past = [torch.from_numpy(array).to(policy.model.device) for array in snapshot["history"]]
         policy.history = History(*past) if past else None
-    groups = whole_groups(whole_rollouts(collector, unfinished, more), unfinished, config.group)
+    groups = whole_groups(whole_rollouts(collector, unfinished, more), unfinished, config.group_size)
     try:
         while True:
             request, asked = channel.recv(), time.monotonic()
@@ -231,7 +233,7 @@ def _simulate(
         env.close()
 
 
-def _take_snapshot(begun: list[Begun], unfinished: Unfinished, policy: AimPolicy) -> Snapshot:
+def _take_snapshot(begun: list[EpisodePrefix], unfinished: PartialRollouts, policy: AimPolicy) -> Snapshot:
     under_way = [cast(TensorDictBase, torch.cat([*pieces])) for pieces in unfinished.under_way.values()]
     return {
         "begun": [(seed, np.array(actions, np.float32)) for seed, actions in begun],
@@ -243,8 +245,8 @@ def _take_snapshot(begun: list[Begun], unfinished: Unfinished, policy: AimPolicy
     }
 
 
-def _unfinished(snapshot: Snapshot) -> Unfinished:
-    unfinished = Unfinished()
+def _unfinished(snapshot: Snapshot) -> PartialRollouts:
+    unfinished = PartialRollouts()
     for scene, rollout in zip(snapshot["scenes"], unpack(snapshot["under_way"]), strict=True):
         unfinished.under_way[scene].append(rollout)
     for rollout in unpack(snapshot["waiting"]):
@@ -252,9 +254,11 @@ def _unfinished(snapshot: Snapshot) -> Unfinished:
     return unfinished
 
 
-def _go_on(config: RolloutConfig, begun: list[Begun], unfinished: Unfinished, seeds: Iterable[int]) -> Iterator[Begun]:
+def _go_on(
+    config: RolloutConfig, begun: list[EpisodePrefix], unfinished: PartialRollouts, seeds: Iterable[int]
+) -> Iterator[EpisodePrefix]:
     """The episodes under way, scene by scene, then the rest of the last group begun, then groups of the seeds after."""
     last = max((seed for seed, _ in begun), default=-1)
     so_far = sum(seed == last for seed, _ in begun) + len(unfinished.waiting.get(last, ()))
-    rest = [Begun(last)] * (config.group - so_far) if begun else []
+    rest = [EpisodePrefix(last)] * (config.group_size - so_far) if begun else []
     return itertools.chain(begun, rest, whole_turns(config, (seed for seed in seeds if seed > last)))

@@ -1,4 +1,4 @@
-"""Videos of a policy at work, with the value map and the landing points drawn in."""
+"""Videos of a policy at work, with the value map and the commanded TCP positions drawn in."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from envs.tabletop.scene import CONTROL_STEP
 from envs.wrappers import ChunkEnv, SeedSchedule
 from rewards import project
 
-LANDING_COLOURS = ((255, 120, 0), (0, 140, 255))  # left, right
+TCP_COLOURS = ((255, 120, 0), (0, 140, 255))  # left, right
 
 
-def draw_decision(rgb: Tensor, value_map: Tensor, landing: Tensor, intrinsic: Tensor, extrinsic: Tensor) -> Image:
-    """The head camera's frame with the predicted map and the projected landing points.
+def draw_decision(rgb: Tensor, value_map: Tensor, commanded_tcp: Tensor, intrinsic: Tensor, extrinsic: Tensor) -> Image:
+    """The head camera's frame with the predicted map and the projected commanded TCP positions.
 
     Args:
         rgb: u8 [H, W, 3].
         value_map: [3, h, w] in [0, 1], the map of the frame that is being executed.
-        landing: [n, 2, 3], tool centres (m, world).
+        commanded_tcp: [n, 2, 3], tool centres (m, world).
         intrinsic: [3, 3], px of `rgb`. extrinsic: [3, 4], world to camera.
 
     Returns:
@@ -38,8 +38,8 @@ def draw_decision(rgb: Tensor, value_map: Tensor, landing: Tensor, intrinsic: Te
     height, width, _ = rgb.shape
     scaled = torch.nn.functional.interpolate(value_map[None], (height, width), mode="bilinear")[0]
     image = to_image(overlay(rgb.permute(2, 0, 1) / 255, scaled), 2)
-    for arm, colour in enumerate(LANDING_COLOURS):
-        pixels, _, visible = project(landing[:, arm], intrinsic, extrinsic, (height, width))
+    for arm, colour in enumerate(TCP_COLOURS):
+        pixels, _, visible = project(commanded_tcp[:, arm], intrinsic, extrinsic, (height, width))
         image = mark(image, 2 * pixels[visible].numpy(), colour)
     return image
 
@@ -62,8 +62,11 @@ def draw_episode(
         tensordict = TensorDict({key: torch.from_numpy(observation[key])[None] for key in keys}, [1])
         tensordict = policy(tensordict)
         camera = [torch.from_numpy(observation[f"head_camera_{name}"]) for name in ("intrinsic", "extrinsic")]
-        rgb, landing = torch.from_numpy(observation["head_camera"]), tensordict["landing"][0, : preset.execute]
-        pictures.append(draw_decision(rgb, tensordict["value_map"][0, 0], landing, *camera))
+        rgb, commanded_tcp = (
+            torch.from_numpy(observation["head_camera"]),
+            tensordict["commanded_tcp"][0, : preset.execute],
+        )
+        pictures.append(draw_decision(rgb, tensordict["value_map"][0, 0], commanded_tcp, *camera))
         observation, _, solved, truncated, _ = env.step(tensordict["action"][0].numpy())
         done = solved or truncated
     env.close()

@@ -16,7 +16,7 @@ from typing import Any, cast
 
 from envs.errors import UserError
 
-PATIENCE = 1800.0  # seconds that an answer may take: RoboTwin loads, and its expert tries seeds
+ANSWER_TIMEOUT = 1800.0  # seconds that an answer may take: RoboTwin loads, and its expert tries seeds
 ATTEMPTS = 3  # processes that may be lost with nothing finished between
 GOODBYE = 2.0  # seconds that a process may take to tidy up once its channel is closed
 
@@ -50,24 +50,24 @@ class Worker:
         with contextlib.suppress(OSError):
             self._channel.send(request)
 
-    def answer(self, patience: float) -> Any:
+    def answer(self, timeout: float) -> Any:
         """The next answer.
 
         Args:
-            patience: seconds after which the worker counts as hung.
+            timeout: seconds after which the worker counts as hung.
 
         Raises:
             WorkerLost: there is none.
-            UserError: what the worker says that the user should mend.
+            UserError: what the worker says that the user should fix.
         """
-        watchdog = threading.Timer(patience, self._process.kill)  # ends the wait even amid a message
+        watchdog = threading.Timer(timeout, self._process.kill)  # ends the wait even amid a message
         watchdog.start()
         try:
             outcome, value = self._channel.recv()
         except (EOFError, OSError) as error:
             waiting = watchdog.is_alive()
             self.close()
-            raise WorkerLost(self._ending() if waiting else f"did not answer within {patience:.0f} s") from error
+            raise WorkerLost(self._ending() if waiting else f"did not answer within {timeout:.0f} s") from error
         finally:
             watchdog.cancel()
             watchdog.join()
@@ -93,10 +93,10 @@ class Worker:
         return f"ended with exit code {code}"
 
 
-def ready(workers: Iterable[Worker], patience: float) -> Worker:
-    """The first of them to answer or to be lost. After `patience` seconds without one, one that hangs is ended."""
+def ready(workers: Iterable[Worker], timeout: float) -> Worker:
+    """The first of them to answer or to be lost. After `timeout` seconds without one, one that hangs is ended."""
     by_channel = {worker._channel: worker for worker in workers}
-    for channel in wait(list(by_channel), patience):
+    for channel in wait(list(by_channel), timeout):
         return by_channel[cast(Connection, channel)]
     hung = next(iter(by_channel.values()))
     hung.close()

@@ -36,7 +36,7 @@ REPLIES = {
 """Request -> its reply; None: the connection is closed."""
 ACTION_TYPES = {"joint": "joint", "qpos": "joint", "ee": "ee", "endpose": "ee"}
 """What RoboTwin calls an action -> what we do."""
-MOST_ITEMS = 4096
+MAX_ITEMS = 4096
 """Of one list or map; numbers come as arrays."""
 _ECHOED = ("evaluation_id", "action_case_id", "trial_id", "repeat_index", "step")
 
@@ -80,7 +80,7 @@ def read_message(frame: bytes | str) -> Message:
     if isinstance(frame, str):
         raise ProtocolError("invalid_frame", "a message is a binary frame, not a text one")
     try:
-        fields = msgpack.unpackb(frame, object_hook=_decode, max_array_len=MOST_ITEMS, max_map_len=MOST_ITEMS)
+        fields = msgpack.unpackb(frame, object_hook=_decode, max_array_len=MAX_ITEMS, max_map_len=MAX_ITEMS)
     except (ValueError, TypeError, LookupError, OverflowError, SyntaxError, msgpack.UnpackException) as error:
         raise ProtocolError("invalid_frame", f"this is no msgpack of plain arrays: {error}") from error
     if not isinstance(fields, dict):

@@ -1,4 +1,4 @@
-"""Pictures for TensorBoard: value maps over frames, predictions beside the truth, landing points."""
+"""Pictures for TensorBoard: value maps over frames, predictions beside the truth, commanded TCP positions."""
 
 from __future__ import annotations
 

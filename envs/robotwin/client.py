@@ -93,8 +93,8 @@ class Worker:
             TaskFailed: RoboTwin raised an exception.
             WorkerLost: the process died, or did not answer in time.
         """
-        patience = self._timeout * (1 if name in self._asked and name not in SLOW else FIRST_TIME)
-        self._channel.settimeout(patience)
+        timeout = self._timeout * (1 if name in self._asked and name not in SLOW else FIRST_TIME)
+        self._channel.settimeout(timeout)
         try:
             worker.send(self._channel, name, fields, arrays)
             answer, fields, arrays = worker.receive(self._channel)
@@ -102,7 +102,7 @@ class Worker:
                 frames.append(arrays)
                 answer, fields, arrays = worker.receive(self._channel)
         except TimeoutError as error:
-            raise self._lost(f"did not answer within {patience:.0f} s", name) from error
+            raise self._lost(f"did not answer within {timeout:.0f} s", name) from error
         except (EOFError, OSError) as error:
             raise self._lost(self._ending(), name) from error
         except (worker.ProtocolError, ValueError) as error:

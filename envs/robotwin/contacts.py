@@ -49,9 +49,9 @@ class _Frame:
 
 def watch(demonstration: Demonstration) -> ContactRecorder:
     """A recorder that has seen every frame of a demonstration."""
-    world = _Frame(demonstration.bodies, demonstration.links)
-    recorder = ContactRecorder(world)
+    scene = _Frame(demonstration.bodies, demonstration.links)
+    recorder = ContactRecorder(scene)
     for frame in demonstration.frames:
-        world.show(frame)
+        scene.show(frame)
         recorder.record()
     return recorder

@@ -36,8 +36,8 @@ class Demonstration:
     """What `RoboTwinEnv.demonstrate` saw."""
 
     frames: list[Observation]
-    """Observations, each with `body_poses` f32 [bodies, 7] (xyz m, wxyz, world), `body_speed` f32 [bodies] (m/s),
-    `contact_points` f32 [n, 3] (m, world) and `contact_bodies` i32 [n, 2], the two bodies of each point."""
+    """Observations, each with `body_poses` f32 [bodies, 7] (xyz m, wxyz, scene), `body_speed` f32 [bodies] (m/s),
+    `contact_points` f32 [n, 3] (m, scene) and `contact_bodies` i32 [n, 2], the two bodies of each point."""
     bodies: list[str]
     """Names; the fingers are left_finger0, left_finger1, right_finger0 and right_finger1."""
     links: list[str]

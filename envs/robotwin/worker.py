@@ -33,7 +33,7 @@ import numpy as np
 
 MAGIC = b"RTW1"
 HEADER = struct.Struct("<4sIQ")
-LARGEST = 1 << 28  # bytes; an observation of three 480x640 cameras is 3 MB
+MAX_MESSAGE_BYTES = 1 << 28  # bytes; an observation of three 480x640 cameras is 3 MB
 REQUESTS = ("expert", "reset", "observe", "act", "demonstrate")  # after "hello"
 DTYPES = ("bool", "uint8", "int32", "int64", "float32", "float64")
 
@@ -64,7 +64,7 @@ def receive(channel: socket.socket) -> tuple[str, dict[str, Any], Arrays]:
         TimeoutError: nothing came within the channel's timeout.
     """
     magic, described_bytes, array_bytes = HEADER.unpack(_read(channel, HEADER.size))
-    if magic != MAGIC or described_bytes > LARGEST or array_bytes > LARGEST:
+    if magic != MAGIC or described_bytes > MAX_MESSAGE_BYTES or array_bytes > MAX_MESSAGE_BYTES:
         raise ProtocolError(f"no message starts with {magic!r}")
     text, data = _read(channel, described_bytes), _read(channel, array_bytes)
     try:
@@ -168,7 +168,7 @@ ARMS = ("left", "right")
 SUBSTEPS = 15  # physics steps per control step, as between the frames of RoboTwin's data
 CONTROL_STEP = SUBSTEPS / 250  # s
 WORDINGS = 100  # per scene, as in RoboTwin's data
-LARGEST_STEP = 0.5  # rad per control step that inverse kinematics may ask for, as on the tabletop
+MAX_JOINT_STEP = 0.5  # rad per control step that inverse kinematics may ask for, as on the tabletop
 ELBOW_STRAIGHT = {"aloha-agilex": 2.9}  # rad, joint3, as on the tabletop: beyond it joint4's limit blocks the wrist
 
 
@@ -481,7 +481,7 @@ class ArmKinematics:
             bent[elbow] = self.straight - 0.5
             solution = self._iterate(target, bent)
             solution[elbow] = min(solution[elbow], self.straight)
-        step = np.clip((solution - start)[self.joints], -LARGEST_STEP, LARGEST_STEP)
+        step = np.clip((solution - start)[self.joints], -MAX_JOINT_STEP, MAX_JOINT_STEP)
         return np.clip(start[self.joints] + step, self.limits[:, 0], self.limits[:, 1])
 
     def _iterate(self, target: Any, start: np.ndarray) -> np.ndarray:
@@ -577,7 +577,7 @@ NO_CUROBO = (
     f"cuRobo cannot be imported by {sys.executable}, and RoboTwin plans its experts with it; install it as RoboTwin's "
     "_install.sh does"
 )
-NO_DEVICE = "SAPIEN finds no Vulkan device to render with; `python -m aim_rl.doctor` says how to mend it"
+NO_DEVICE = "SAPIEN finds no Vulkan device to render with; `python -m aim_rl.doctor` says how to fix it"
 
 
 def wrong_interpreter(error: ImportError) -> str:

@@ -65,10 +65,10 @@ class Watched(Protocol):
 class ContactRecorder:
     """Watches a scene frame by frame and turns contacts into events at the end of the episode."""
 
-    def __init__(self, world: Watched) -> None:
-        self._world = world
-        self._bodies = [name for name in world.bodies if not name.startswith("clutter")]
-        self._links = {name for name in self._bodies if world.bodies[name].is_link}
+    def __init__(self, scene: Watched) -> None:
+        self._scene = scene
+        self._bodies = [name for name in scene.bodies if not name.startswith("clutter")]
+        self._links = {name for name in self._bodies if scene.bodies[name].is_link}
         self._frames: list[_Frame] = []
         self.poses: dict[str, list[Array]] = {name: [] for name in self._bodies}
 
@@ -77,7 +77,7 @@ class ContactRecorder:
         fingers: dict[tuple[str, str], tuple[int, Array]] = {}
         touches: dict[tuple[str, str], Array] = {}
         seen: dict[tuple[str, str], set[str]] = {}
-        for contact in self._world.contacts():
+        for contact in self._scene.contacts():
             for a, b in ((contact.a, contact.b), (contact.b, contact.a)):
                 if b not in self.poses:
                     continue
@@ -90,9 +90,9 @@ class ContactRecorder:
                     before = [touches[a, b]] if (a, b) in touches else []
                     touches[a, b] = np.concatenate([*before, contact.points])
         for name, poses in self.poses.items():
-            pose = self._world.bodies[name].pose
+            pose = self._scene.bodies[name].pose
             poses.append(np.concatenate([pose.p, pose.q]))
-        speed = {name: self._world.bodies[name].speed for name in self._bodies}
+        speed = {name: self._scene.bodies[name].speed for name in self._bodies}
         self._frames.append(_Frame(fingers, touches, speed))
 
     def events(self) -> list[Event]:
@@ -246,7 +246,7 @@ class ContactRecorder:
 
 
 def to_world(pose: Array, point: Array) -> Array:
-    """A point [3] (m) of a body's frame in the world, for a body at `pose` [7] (xyz, wxyz)."""
+    """A point [3] (m) of a body's frame in the scene, for a body at `pose` [7] (xyz, wxyz)."""
     w, v = pose[3], pose[4:7]
     cross = np.cross(v, point)
     return pose[:3] + point + 2 * w * cross + 2 * np.cross(v, cross)

@@ -12,13 +12,13 @@ SHIFT = 0.3  # m, RoboTwin's: by which the table stands further right
 PLACE = (-0.45, 0.0)  # m, of the dustbin
 
 
-def load_dustbin(world: Tabletop) -> Body:
+def load_dustbin(scene: Tabletop) -> Body:
     """Moves the table aside and stands the dustbin beside it."""
-    table = world.bodies["table"].entity
+    table = scene.bodies["table"].entity
     table.set_pose(sapien.Pose([SHIFT, 0, table.pose.p[2]]))
-    made = dustbin(world, sapien.Pose([*PLACE, 0.0]))
+    made = dustbin(scene, sapien.Pose([*PLACE, 0.0]))
     edge = SHIFT - TABLE_SIZE[0] / 2
-    world.clear_areas.append((-1.0, -1.0, edge + 0.04, 1.0))  # no clutter off the table
+    scene.clear_areas.append((-1.0, -1.0, edge + 0.04, 1.0))  # no clutter off the table
     return made
 
 

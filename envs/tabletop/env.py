@@ -22,7 +22,7 @@ WORDINGS = ("seen", "unseen")
 SETTLE_STEPS = 50  # physics steps after spawning, so that objects rest on the table
 
 Observation = dict[str, NDArray[Any]]
-MOST_TURNED = 4 * np.pi  # rad; PhysX turns no joint further, and overflows on the way to targets of 1e37
+MAX_JOINT_ANGLE = 4 * np.pi  # rad; PhysX turns no joint further, and overflows on the way to targets of 1e37
 
 
 class TabletopEnv(gym.Env[Observation, NDArray[np.float32]]):
@@ -40,7 +40,7 @@ class TabletopEnv(gym.Env[Observation, NDArray[np.float32]]):
         setting: "clean" or "randomized".
         head_size, wrist_size: image sizes (height, width) in px; RoboTwin's D435 by default.
         action_mode: "joint" f32 [14] absolute joint targets; "ee" f32 [16] endposes (xyz, wxyz, gripper per
-            arm, world); "delta_ee" f32 [14] (xyz m, rotation vector rad in the world frame, gripper per arm)
+            arm, scene); "delta_ee" f32 [14] (xyz m, rotation vector rad in the world frame, gripper per arm)
             relative to the commanded endpose.
         instructions: "seen" or "unseen" wordings.
 
@@ -80,7 +80,7 @@ class TabletopEnv(gym.Env[Observation, NDArray[np.float32]]):
         sizes = {camera: self.head_size if camera == "head_camera" else self.wrist_size for camera in CAMERAS}
         self.observation_space: Any = gym.spaces.Dict({**observation_spaces(sizes)})  # typed as a space of spaces
         self.action_space = action_space(action_mode)
-        self.world: Tabletop
+        self.scene: Tabletop
         self.task: Task
 
     # -- Gymnasium --------------------------------------------------------------------------------
@@ -97,7 +97,7 @@ class TabletopEnv(gym.Env[Observation, NDArray[np.float32]]):
 
     def render(self) -> NDArray[np.uint8]:
         """The head camera's picture u8 [H, W, 3]."""
-        return self.world.render()["head_camera"]
+        return self.scene.render()["head_camera"]
 
     def info(self, success: bool) -> dict[str, Any]:
         """What Gymnasium's info carries."""
@@ -109,26 +109,26 @@ class TabletopEnv(gym.Env[Observation, NDArray[np.float32]]):
         """Builds the scene of a seed; nothing is rendered."""
         self.seed = seed
         rng = np.random.default_rng(seed)
-        self.world = Tabletop(rng, self.setting == "randomized")
-        self.task = self.task_class(self.world)
+        self.scene = Tabletop(rng, self.setting == "randomized")
+        self.task = self.task_class(self.scene)
         if self.setting == "randomized":
-            self.world.scatter_clutter()
+            self.scene.scatter_clutter()
         templates = {"seen": self.task_class.instructions, "unseen": self.task_class.unseen_instructions}
         slots = self.task.slots()
         self.wordings = {kind: [text.format(**slots) for text in texts] for kind, texts in templates.items()}
         texts = self.wordings[self.wording]
         self.instruction = texts[int(rng.integers(len(texts)))]
-        self.world.add_cameras(self.head_size, self.wrist_size)
-        self.world.advance(SETTLE_STEPS)
+        self.scene.add_cameras(self.head_size, self.wrist_size)
+        self.scene.advance(SETTLE_STEPS)
         self.steps = 0
 
     def control(self, action: NDArray[np.floating]) -> bool:
         """Executes one control step (15 physics steps) and returns whether the task is solved."""
         targets = self.joint_targets(action)
-        for name, arm in self.world.arms.items():
+        for name, arm in self.scene.arms.items():
             joints, gripper = targets[kin.QPOS_ARM[name]], targets[kin.QPOS_GRIPPER[name]]
             arm.command(joints, float(np.clip(gripper, 0.0, 1.0)), CONTROL_STEP)
-        self.world.advance()
+        self.scene.advance()
         self.steps += 1
         return self.task.success()
 
@@ -145,9 +145,9 @@ class TabletopEnv(gym.Env[Observation, NDArray[np.float32]]):
         if not np.isfinite(action).all():
             raise ValueError("action holds NaN or infinity; the robot was not moved")
         if self.action_mode == "joint":
-            return action.clip(-MOST_TURNED, MOST_TURNED)
+            return action.clip(-MAX_JOINT_ANGLE, MAX_JOINT_ANGLE)
         targets = np.empty(14)
-        for (name, arm), part in zip(self.world.arms.items(), np.split(action, 2), strict=True):
+        for (name, arm), part in zip(self.scene.arms.items(), np.split(action, 2), strict=True):
             if self.action_mode == "ee":
                 norm = np.linalg.norm(part[3:7])
                 if norm < 1e-6:
@@ -161,15 +161,15 @@ class TabletopEnv(gym.Env[Observation, NDArray[np.float32]]):
 
     def observe(self) -> Observation:
         """Renders the cameras and reads the robot: the observation of the class docstring."""
-        observation: Observation = dict(self.world.render())
-        for name, camera in self.world.cameras.items():
+        observation: Observation = dict(self.scene.render())
+        for name, camera in self.scene.cameras.items():
             observation[f"{name}_intrinsic"] = camera.get_intrinsic_matrix().astype(np.float32)
             observation[f"{name}_extrinsic"] = camera.get_extrinsic_matrix()[:3].astype(np.float32)
         return observation | self.proprioception()
 
     def proprioception(self) -> Observation:
         """The part of the observation that needs no rendering."""
-        arms = self.world.arms.values()
+        arms = self.scene.arms.values()
         state = {
             "qpos": np.concatenate([np.append(arm.joints, arm.gripper) for arm in arms]),
             "qpos_measured": np.concatenate([arm.measured() for arm in arms]),
@@ -183,7 +183,7 @@ class TabletopEnv(gym.Env[Observation, NDArray[np.float32]]):
         """The scripted expert's next joint targets f64 [14], from the simulator's state alone."""
         commands = self.task.expert()
         action = np.empty(14)
-        for name, arm in self.world.arms.items():
+        for name, arm in self.scene.arms.items():
             action[kin.QPOS_ARM[name]] = next_joints(arm, commands[name])
             action[kin.QPOS_GRIPPER[name]] = commands[name].gripper
         return action

@@ -20,7 +20,7 @@ ASIDE, RAISED = 0.26, 0.22  # m: where an arm waits with what it holds, off the 
 
 @dataclass(frozen=True, eq=False)
 class Errand:
-    """One body that one arm carries: the grip, where its origin belongs (m, world), the tool's rotation there.
+    """One body that one arm carries: the grip, where its origin belongs (m, scene), the tool's rotation there.
 
     `done` is whether it lies there now, held or not; twist and hover are `Skills.place`'s.
     """
@@ -62,5 +62,5 @@ def in_turn(skills: Skills, errands: Sequence[Errand]) -> Commands:
 def aside(skills: Skills, arm: str) -> Command:
     """Keeps what an arm holds beside the middle, in the air."""
     sign, tool = (-1 if arm == "left" else 1), skills.tool(arm)
-    place = np.array([sign * max(ASIDE, sign * tool.position[0]), -0.12, skills.world.table_top + RAISED])
+    place = np.array([sign * max(ASIDE, sign * tool.position[0]), -0.12, skills.scene.table_top + RAISED])
     return Command(place, tool.rotation, CLOSED)

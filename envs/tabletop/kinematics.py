@@ -72,7 +72,7 @@ def arm_endpose(arm: str, joints: Tensor) -> tuple[Tensor, Tensor]:
         joints: [..., 6] joint angles (rad).
 
     Returns:
-        endpose position [..., 3] (m, world) and rotation [..., 3, 3] (world).
+        endpose position [..., 3] (m, scene) and rotation [..., 3, 3] (scene).
     """
     position, rotation = (t.to(joints) for t in arm_base(arm))
     position = position.expand(*joints.shape[:-1], 3)
@@ -92,12 +92,12 @@ def endpose(qpos: Tensor) -> tuple[Tensor, Tensor]:
         qpos: [..., 14] joint vector in RoboTwin's order (grippers are ignored).
 
     Returns:
-        positions [..., 2, 3] (m, world) and rotations [..., 2, 3, 3] (world), left arm first.
+        positions [..., 2, 3] (m, scene) and rotations [..., 2, 3, 3] (scene), left arm first.
     """
     poses = [arm_endpose(arm, qpos[..., QPOS_ARM[arm]]) for arm in ARMS]
     return torch.stack([p for p, _ in poses], -2), torch.stack([r for _, r in poses], -3)
 
 
 def tool_centre(position: Tensor, rotation: Tensor) -> Tensor:
-    """Tool centres [..., 3] (m, world) of endposes given as [..., 3] and [..., 3, 3]."""
+    """Tool centres [..., 3] (m, scene) of endposes given as [..., 3] and [..., 3, 3]."""
     return position + TOOL_OFFSET * rotation[..., :, 0]

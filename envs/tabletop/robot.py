@@ -53,7 +53,7 @@ def matrix_from_quat(quaternion: Any) -> Array:
 
 @dataclass
 class Tool:
-    """Where a gripper is: tool centre (m, world), endpose rotation [3, 3], finger opening in command units."""
+    """Where a gripper is: tool centre (m, scene), endpose rotation [3, 3], finger opening in command units."""
 
     position: Array
     rotation: Array
@@ -183,7 +183,7 @@ class Arm:
         return make_pose(pose.p, _flip(pose.q))
 
     def inverse(self, pose: sapien.Pose) -> Array:
-        """Joint angles [6] whose endpose is nearest to `pose` (world), starting from the commanded joints.
+        """Joint angles [6] whose endpose is nearest to `pose` (scene), starting from the commanded joints.
 
         An unreachable pose gives the closest configuration that the damped iteration found, inside the
         joint limits, so that a command always moves the arm as far as it can.

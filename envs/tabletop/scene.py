@@ -113,7 +113,7 @@ class Articulated(Body):
 
 @dataclass(frozen=True)
 class Contact:
-    """One contact between two bodies named `a` and `b`: points [n, 3] (m, world)."""
+    """One contact between two bodies named `a` and `b`: points [n, 3] (m, scene)."""
 
     a: str
     b: str
@@ -134,16 +134,16 @@ class Tabletop:
     def __init__(self, rng: np.random.Generator, randomized: bool) -> None:
         self.rng = rng
         self.randomized = randomized
-        self.scene = _new_scene()
-        self.scene.set_timestep(PHYSICS_STEP)
-        self.friction = self.scene.create_physical_material(0.5, 0.5, 0.0)
+        self.physics = _new_scene()
+        self.physics.set_timestep(PHYSICS_STEP)
+        self.friction = self.physics.create_physical_material(0.5, 0.5, 0.0)
         self.table_top = TABLE_TOP - (rng.uniform(0, TABLE_DROP) if randomized else 0.0)
         self.bodies: dict[str, Body] = {}
         self.clear_areas: list[Rectangle] = []
         self.box_clutter = True  # whether clutter may be boxes; not where boxes are the task
         self._light()
         self._furniture()
-        self.arms = {name: Arm(self.scene, name, self.friction) for name in kin.ARMS}
+        self.arms = {name: Arm(self.physics, name, self.friction) for name in kin.ARMS}
         self.cameras: dict[str, sapien.render.RenderCameraComponent] = {}
         self._contacts: list[Contact] | None = None
 
@@ -153,10 +153,10 @@ class Tabletop:
         colours = np.ones((3, 3)) * [[0.5], [1.0], [1.0]]
         if self.randomized:
             colours = self.rng.uniform(0.3, 1.0, (3, 3))
-        self.scene.set_ambient_light([0.5, 0.5, 0.5])
-        self.scene.add_directional_light([0, 0.5, -1], colours[0])
-        self.scene.add_point_light([1, 0, 1.8], colours[1])
-        self.scene.add_point_light([-1, 0, 1.8], colours[2])
+        self.physics.set_ambient_light([0.5, 0.5, 0.5])
+        self.physics.add_directional_light([0, 0.5, -1], colours[0])
+        self.physics.add_point_light([1, 0, 1.8], colours[1])
+        self.physics.add_point_light([-1, 0, 1.8], colours[2])
 
     def _furniture(self) -> None:
         table, wall = material((0.93, 0.93, 0.93)), material((1.0, 0.9, 0.9))
@@ -231,7 +231,7 @@ class Tabletop:
         static: bool = False,
     ) -> Body:
         """A box: half size and position in m, yaw in rad."""
-        builder = self.scene.create_actor_builder()
+        builder = self.physics.create_actor_builder()
         builder.add_box_collision(half_size=half_size, material=self.friction)
         builder.add_box_visual(half_size=half_size, material=material(look) if isinstance(look, tuple) else look)
         return self.add(name, builder, upright(position, yaw), static)
@@ -263,7 +263,7 @@ class Tabletop:
             placed.append(np.array([*centre, radius]))
 
     def _clutter_object(self, name: str, centre: Array, radius: float) -> None:
-        builder = self.scene.create_actor_builder()
+        builder = self.physics.create_actor_builder()
         look = material(tuple(self.rng.uniform(0.1, 1.0, 3)))
         half_height = self.rng.uniform(*CLUTTER_HEIGHT) / 2
         kind = self.rng.integers(3)
@@ -283,12 +283,12 @@ class Tabletop:
         pose[:3, :3] = np.stack([forward, left, np.cross(forward, left)], 1)
         pose[:3, 3] = HEAD_POSITION
         (height, width) = head_size
-        head = self.scene.add_camera("head_camera", width, height, FIELD_OF_VIEW, 0.1, 100)
+        head = self.physics.add_camera("head_camera", width, height, FIELD_OF_VIEW, 0.1, 100)
         head.entity.set_pose(sapien.Pose(pose))
         self.cameras["head_camera"] = head
         (height, width) = wrist_size
         for name, arm in self.arms.items():
-            camera = self.scene.add_mounted_camera(
+            camera = self.physics.add_mounted_camera(
                 f"{name}_camera", arm.wrist.entity, WRIST_CAMERA, width, height, FIELD_OF_VIEW, 0.01, 100
             )
             self.cameras[f"{name}_camera"] = camera
@@ -298,15 +298,15 @@ class Tabletop:
     def advance(self, physics_steps: int = SUBSTEPS) -> None:
         """Runs the physics for a number of 1/250 s steps."""
         for _ in range(physics_steps):
-            self.scene.step()
+            self.physics.step()
         self._contacts = None
 
     def render(self) -> dict[str, NDArray[np.uint8]]:
         """One RGB image [H, W, 3] u8 per camera."""
-        self.scene.update_render()
+        self.physics.update_render()
         for camera in self.cameras.values():
             camera.take_picture()
-        _last_rendered[:] = [self.scene]
+        _last_rendered[:] = [self.physics]
         return {name: to_rgb(camera.get_picture("Color")) for name, camera in self.cameras.items()}
 
     def contacts(self) -> list[Contact]:
@@ -321,7 +321,7 @@ class Tabletop:
 
     def _read_contacts(self) -> list[Contact]:
         found, asleep = [], []
-        for contact in self.scene.get_contacts():
+        for contact in self.physics.get_contacts():
             a, b = sorted(component.entity.name for component in contact.bodies)
             points = [tuple(p.position) for p in contact.points if np.dot(p.impulse, p.impulse) > 1e-12]
             if points:
@@ -359,7 +359,7 @@ def _new_scene() -> sapien.Scene:
         if "rendering device" not in str(error):
             raise
         raise UserError(
-            "SAPIEN finds no Vulkan device to render with; `python -m aim_rl.doctor` says how to mend it"
+            "SAPIEN finds no Vulkan device to render with; `python -m aim_rl.doctor` says how to fix it"
         ) from error
 
 

@@ -36,7 +36,7 @@ OPEN, CLOSED = 1.0, 0.0
 
 @dataclass(frozen=True)
 class Command:
-    """Where a tool should go: tool centre (m, world), endpose rotation [3, 3], gripper in [0, 1]."""
+    """Where a tool should go: tool centre (m, scene), endpose rotation [3, 3], gripper in [0, 1]."""
 
     position: Array
     rotation: Array
@@ -49,7 +49,7 @@ Commands = dict[str, Command]
 
 @dataclass(frozen=True)
 class Grip:
-    """How two fingers take a body: tool centre (m, world), endpose rotation [3, 3], what they span (m).
+    """How two fingers take a body: tool centre (m, scene), endpose rotation [3, 3], what they span (m).
 
     `opening` is the gripper's command on the way there; less than OPEN where open fingers would hit something.
     """
@@ -81,19 +81,19 @@ def lengthwise(body: Body, yaw: float) -> float:
 class Skills:
     """The skills, bound to one scene."""
 
-    def __init__(self, world: Tabletop) -> None:
-        self.world = world
-        self.home = {name: arm.tool() for name, arm in world.arms.items()}
+    def __init__(self, scene: Tabletop) -> None:
+        self.scene = scene
+        self.home = {name: arm.tool() for name, arm in scene.arms.items()}
 
     # -- what is the case -------------------------------------------------------------------------
 
     def tool(self, arm: str) -> Tool:
         """Measured tool of an arm."""
-        return self.world.arms[arm].tool()
+        return self.scene.arms[arm].tool()
 
     def is_open(self, arm: str) -> bool:
         """RoboTwin's is_*_gripper_open: the command is above 0.8."""
-        return self.world.arms[arm].gripper > OPEN_COMMAND
+        return self.scene.arms[arm].gripper > OPEN_COMMAND
 
     def all_open(self) -> bool:
         """Whether both grippers are open."""
@@ -109,7 +109,7 @@ class Skills:
         local = tool.rotation.T @ (grasp_point - tool.position)
         gap = 2 * (-0.01 + 0.055 * tool.opening)
         return bool(
-            self.world.arms[arm].gripper < 0.7
+            self.scene.arms[arm].gripper < 0.7
             and np.all(np.abs(local) < [0.025, 0.02, 0.03])
             and gap > width - 0.006
             and gap < width + 0.006
@@ -117,7 +117,7 @@ class Skills:
 
     def rests_on(self, body: Body, support: Body) -> bool:
         """Whether a body lies still on another."""
-        return bool(self.world.touching(body.name, support.name)) and body.speed < REST_SPEED
+        return bool(self.scene.touching(body.name, support.name)) and body.speed < REST_SPEED
 
     def has_opened(self, arm: str, body: Articulated, share: float, point: str) -> bool:
         """Whether a lid or door stands open by `share` of its travel, a finger of the arm on it, its tool at `point`.
@@ -127,11 +127,11 @@ class Skills:
         """
         part = body.link
         at_hand = np.linalg.norm(self.tool(arm).position - part.point(point)) < AT_HAND
-        return bool(body.fraction >= share and at_hand and self.world.touching(f"{arm}_finger*", part.name))
+        return bool(body.fraction >= share and at_hand and self.scene.touching(f"{arm}_finger*", part.name))
 
     def at_home(self, arm: str) -> bool:
         """Whether a tool is far enough from the middle of the table to leave it to the other arm."""
-        return bool(abs(self.tool(arm).position[0]) > 0.16 or self.tool(arm).position[2] > self.world.table_top + 0.3)
+        return bool(abs(self.tool(arm).position[0]) > 0.16 or self.tool(arm).position[2] > self.scene.table_top + 0.3)
 
     # -- where to go ------------------------------------------------------------------------------
 
@@ -139,7 +139,7 @@ class Skills:
         """RoboTwin's back_to_origin: straight up when low, then home."""
         home, tool = self.home[arm], self.tool(arm)
         if (
-            tool.position[2] < self.world.table_top + 0.16
+            tool.position[2] < self.scene.table_top + 0.16
             and np.linalg.norm((tool.position - home.position)[:2]) > 0.04
         ):
             return Command(tool.position + 0.05 * UP, tool.rotation, OPEN)
@@ -153,8 +153,8 @@ class Skills:
         return self.back_to_origin(arm)
 
     def reaching(self, arm: str, point: Array, pitch: float) -> Array:
-        """Rotation [3, 3] of a tool that reaches for `point` (m, world) straight away from the arm's base."""
-        x, y = point[:2] - self.world.arms[arm].base.p[:2]
+        """Rotation [3, 3] of a tool that reaches for `point` (m, scene) straight away from the arm's base."""
+        x, y = point[:2] - self.scene.arms[arm].base.p[:2]
         return directed(np.arctan2(x, y), pitch)
 
     def approach(
@@ -191,7 +191,7 @@ class Skills:
         there = np.linalg.norm(point - tool.position) < NEAR + 0.003 and angle_between(tool.rotation, rotation) < 0.1
         if there:
             return Command(point, rotation, CLOSED, SLOW)
-        closed = self.world.arms[arm].gripper < OPEN_COMMAND * opening
+        closed = self.scene.arms[arm].gripper < OPEN_COMMAND * opening
         if closed and tool.opening < 0.9 * opening:  # a grasp that missed: open before anything else
             return Command(tool.position, tool.rotation, opening)
         return self.approach(arm, point, rotation, opening, hover, along)
@@ -222,7 +222,7 @@ class Skills:
         return Grip(body.position + x * outwards + z * UP, rotation, body.width, opening=0.5)
 
     def carry(self, arm: str, held: Array, goal: Array, rotation: Array, hover: float = 0.07) -> Command:
-        """Moves a held body so that its point `held` comes down on `goal` (both m, world)."""
+        """Moves a held body so that its point `held` comes down on `goal` (both m, scene)."""
         offset = goal - held
         target = self.tool(arm).position + offset
         if np.linalg.norm(offset[:2]) < 0.012 and abs(offset[2]) < 0.02:
@@ -239,7 +239,7 @@ class Skills:
         twist: float = np.pi,
         hover: float = 0.07,
     ) -> Command:
-        """RoboTwin's place_actor: carries a held body to `goal` (m, world) and opens there.
+        """RoboTwin's place_actor: carries a held body to `goal` (m, scene) and opens there.
 
         Args:
             arm: that holds the body.
@@ -262,7 +262,7 @@ class Skills:
         return orientation @ body.rotation.T @ self.tool(arm).rotation
 
     def pick_and_place(self, arm: str, body: Body, grip: Grip, goal: Array, rotation: Array) -> Command:
-        """Takes a body by a grip and places its origin on `goal` (m, world), the tool turned to `rotation` there."""
+        """Takes a body by a grip and places its origin on `goal` (m, scene), the tool turned to `rotation` there."""
         if self.holds(arm, grip.point, grip.width):
             return self.place(arm, body, goal, rotation)
         return self.take(arm, grip)
@@ -306,14 +306,14 @@ class Skills:
         return self.approach(arm, touch - (reach + 0.02) * way, rotation, CLOSED, along=-rotation[:, 0])
 
     def press(self, arm: str, point: Array, rotation: Array = DOWN) -> Command:
-        """Closes the gripper and pushes its fingertips down on `point` (m, world)."""
+        """Closes the gripper and pushes its fingertips down on `point` (m, scene)."""
         if self.tool(arm).opening > 0.35:
             return Command(self.home[arm].position, self.home[arm].rotation, CLOSED)
         goal = point + (TIP - 0.006) * UP
         return self.approach(arm, goal, rotation, CLOSED, hover=0.05)
 
     def pick_and_place_box(self, arm: str, body: Body, width: float, goal: Array) -> Command:
-        """Grasps an upright box of side `width` (m) at its centre and places it at `goal` (m, world)."""
+        """Grasps an upright box of side `width` (m) at its centre and places it at `goal` (m, scene)."""
         grasp_point = body.position + 0.004 * UP
         if self.holds(arm, grasp_point, width):
             return self.place(arm, body, goal, DOWN)
@@ -322,18 +322,18 @@ class Skills:
 
     def wait(self, arm: str) -> Command:
         """Holds an arm where its command is."""
-        pose = self.world.arms[arm].commanded_endpose()
+        pose = self.scene.arms[arm].commanded_endpose()
         rotation = pose.to_transformation_matrix()[:3, :3]
         position = pose.p + kin.TOOL_OFFSET * rotation[:, 0]
-        return Command(position, rotation, self.world.arms[arm].gripper)
+        return Command(position, rotation, self.scene.arms[arm].gripper)
 
     def bring(self, arm: str, held: Array, goal: Array, rotation: Array, clear: float = 0.13) -> Command:
-        """Moves a held body in the air so that its point `held` comes to `goal` (both m, world).
+        """Moves a held body in the air so that its point `held` comes to `goal` (both m, scene).
 
         Straight up first, while the tool is lower than `clear` (m) above the table.
         """
         tool = self.tool(arm)
-        if tool.position[2] < self.world.table_top + clear and np.linalg.norm((goal - held)[:2]) > 0.02:
+        if tool.position[2] < self.scene.table_top + clear and np.linalg.norm((goal - held)[:2]) > 0.02:
             return Command(tool.position + 0.05 * UP, tool.rotation, CLOSED)
         return Command(tool.position + goal - held, rotation, CLOSED)
 

@@ -22,15 +22,15 @@ class Task(ABC):
     instructions: ClassVar[tuple[str, ...]]  # at least ten wordings for training; {placeholders} are filled by `slots`
     unseen_instructions: ClassVar[tuple[str, ...]]  # at least five that only evaluation reads
 
-    def __init__(self, world: Tabletop) -> None:
-        self.world = world
-        self.rng: np.random.Generator = world.rng
-        self.skills = Skills(world)
+    def __init__(self, scene: Tabletop) -> None:
+        self.scene = scene
+        self.rng: np.random.Generator = scene.rng
+        self.skills = Skills(scene)
         self.load()
 
     @abstractmethod
     def load(self) -> None:
-        """Puts the task's bodies on the table of `self.world`, drawing from `self.rng`."""
+        """Puts the task's bodies on the table of `self.scene`, drawing from `self.rng`."""
 
     def slots(self) -> dict[str, str]:
         """What fills the instructions' placeholders in this scene: an object, a colour, an arm."""

@@ -15,7 +15,7 @@ import pytest
 from aim_rl import collect, evaluate, finetune, pretrain
 from aim_rl.data.files import episode_path
 from aim_rl.model import AIM, checkpoint
-from aim_rl.rl.ppo import GrpoConfig
+from aim_rl.rl.ppo import PpoConfig
 from aim_rl.runs.processes import ALONE
 from envs import backend
 from envs.errors import UserError, exit_cleanly
@@ -149,10 +149,10 @@ def test_an_output_that_cannot_be_written(refused: Refused, command: ModuleType,
         (pretrain, ["--data", "empty", "--steps", "0"]),
         (finetune, ["--stage1", "good", "--iterations", "0"]),
         (finetune, ["--stage1", "good", "--evaluation-episodes", "0"]),
-        (finetune, ["--stage1", "good", "--group", "1"]),
+        (finetune, ["--stage1", "good", "--group-size", "1"]),
         (finetune, ["--stage1", "good", "--workers", "0"]),
-        (finetune, ["--stage1", "good", "--scenes", "0"]),
-        (finetune, ["--stage1", "good", "--grpo.minibatch", "0"]),
+        (finetune, ["--stage1", "good", "--envs-per-worker", "0"]),
+        (finetune, ["--stage1", "good", "--rl.minibatch", "0"]),
         (evaluate, ["--checkpoint", "good", "--episodes", "0"]),
         (evaluate, ["--checkpoint", "good", "--seed", "-1"]),
     ],
@@ -188,13 +188,13 @@ def test_numbers_that_stage_one_cannot_train_with(flag: str, changes: dict[str, 
         ("--seed", {"seed": 2**23}),
         ("every other count", {"step_limit": 0}),
         ("--noise-level", {"noise_level": 0.0}),
-        ("--grpo.learning-rate", {"grpo": GrpoConfig(learning_rate=-1.0)}),
-        ("--grpo.std-floor", {"grpo": GrpoConfig(std_floor=0.0)}),
-        ("--grpo.max-gradient", {"grpo": GrpoConfig(max_gradient=-1.0)}),
-        ("--grpo.clip-low", {"grpo": GrpoConfig(clip_low=1.0)}),
-        ("--grpo.clip-high", {"grpo": GrpoConfig(clip_high=0.0)}),
-        ("--grpo.gamma", {"grpo": GrpoConfig(gamma=1.1)}),
-        ("--grpo.gae-lambda", {"grpo": GrpoConfig(gae_lambda=-0.1)}),
+        ("--rl.learning-rate", {"rl": PpoConfig(learning_rate=-1.0)}),
+        ("--rl.std-floor", {"rl": PpoConfig(std_floor=0.0)}),
+        ("--rl.max-gradient", {"rl": PpoConfig(max_gradient=-1.0)}),
+        ("--rl.clip-low", {"rl": PpoConfig(clip_low=1.0)}),
+        ("--rl.clip-high", {"rl": PpoConfig(clip_high=0.0)}),
+        ("--rl.gamma", {"rl": PpoConfig(gamma=1.1)}),
+        ("--rl.gae-lambda", {"rl": PpoConfig(gae_lambda=-0.1)}),
     ],
 )
 def test_numbers_that_stage_two_cannot_train_with(flag: str, changes: dict[str, Any]) -> None:
@@ -211,10 +211,10 @@ def test_a_seed_that_no_scene_has(refused: Refused) -> None:
 @pytest.mark.parametrize(
     ("task", "arguments", "expected"),
     [
-        ("click_bell", ["--grpo.dense-weight", "0.5"], "--grpo.advantage"),
-        ("click_bell", ["--anneal", "--grpo.dense-weight", "0.5", "--grpo.advantage", "group"], "without --anneal"),
+        ("click_bell", ["--rl.dense-weight", "0.5"], "--rl.advantage"),
+        ("click_bell", ["--anneal", "--rl.dense-weight", "0.5", "--rl.advantage", "group"], "without --anneal"),
         ("beat_block_hammer", ["--shaping", "privileged"], "beat_block_hammer measures no progress"),
-        ("click_bell", ["--maps", "other_scene", "--groups", "1"], "--groups 2"),
+        ("click_bell", ["--maps", "other_scene", "--num-groups", "1"], "--num-groups 2"),
     ],
 )
 def test_a_reward_that_cannot_be_paid(refused: Refused, task: str, arguments: list[str], expected: str) -> None:

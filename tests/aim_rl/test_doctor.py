@@ -42,7 +42,7 @@ def test_without_a_vulkan_device_it_names_the_line_and_exits_2() -> None:
 def test_a_missing_package_is_named_with_make_setup(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(doctor._PACKAGES, "no-such-package", "no_such_package")
     last = doctor.examine()[-1]
-    assert (last.verdict, last.mend) == ("missing", "make setup")
+    assert (last.verdict, last.fix) == ("missing", "make setup")
     assert "no-such-package" in last.words
 
 

@@ -19,7 +19,7 @@ from tensordict import TensorDictBase
 from aim_rl import collect, evaluate, finetune, pretrain
 from aim_rl.data.files import read_episode
 from aim_rl.model.checkpoint import load_checkpoint
-from aim_rl.rl.ppo import Grpo
+from aim_rl.rl.ppo import Ppo
 from aim_rl.rollout.seeds import TEST
 from envs.errors import exit_cleanly
 
@@ -75,17 +75,17 @@ def heads() -> list[dict[str, torch.Tensor]]:
 @pytest.fixture(scope="module")
 def stage2(place: Path, stage1: tuple[Path, str], heads: list[dict[str, torch.Tensor]]) -> tuple[Path, str]:
     """The run's folder, and what the command printed."""
-    sizes = ["--iterations", 4, "--group", 2, "--groups", 1, "--workers", 1, "--scenes", 2]
+    sizes = ["--iterations", 4, "--group-size", 2, "--num-groups", 1, "--workers", 1, "--envs-per-worker", 2]
     sizes += ["--step-limit", 24, "--evaluation-episodes", 1]
-    run, update = place / "stage2", Grpo.update
+    run, update = place / "stage2", Ppo.update
 
-    def noted(learner: Grpo, rollouts: TensorDictBase) -> dict[str, float]:
+    def noted(learner: Ppo, rollouts: TensorDictBase) -> dict[str, float]:
         metrics = update(learner, rollouts)
         heads.append({name: tensor.clone() for name, tensor in learner.policy.model.action.state_dict().items()})
         return metrics
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Grpo, "update", noted)
+        patch.setattr(Ppo, "update", noted)
         return run, command(finetune, "--stage1", stage1[0], "--out", run, *sizes)
 
 
@@ -122,11 +122,11 @@ def test_pretrain_leaves_a_checkpoint_and_its_curves(stage1: tuple[Path, str]) -
         "tensorboard",
         "trainer",
     ]
-    card = json.loads((run / "checkpoint" / "config.json").read_text())
-    assert (card["task"], card["stage"], card["steps"]) == ("click_bell", 1, 8)
+    metadata = json.loads((run / "checkpoint" / "config.json").read_text())
+    assert (metadata["task"], metadata["stage"], metadata["steps"]) == ("click_bell", 1, 8)
     scalars, images = tags(run)
     assert {f"stage1/{name}" for name in ("loss", "rgb", "map", "action", "gradient_norm")} <= scalars
-    assert {"stage1/held_out/last_knot_error_m", "stage1/held_out/map_peak_error_px"} <= scalars
+    assert {"stage1/held_out/last_waypoint_error_m", "stage1/held_out/map_peak_error_px"} <= scalars
     assert images == {"stage1/predicted_and_true"}
 
 

@@ -104,15 +104,19 @@ def test_checkpoints_with_damaged_weights(checkpoint: Path, cases: int) -> None:
 @cases(100, 2000)
 def test_checkpoints_with_other_cards(checkpoint: Path, cases: int) -> None:
     file = checkpoint / "config.json"
-    card = json.loads(file.read_text())
+    metadata = json.loads(file.read_text())
 
     @fuzz(
         cases,
-        name=st.sampled_from([*card["preset"]]) | st.sampled_from(["", "task", "tasks", "wan", "preset"]),
+        name=st.sampled_from([*metadata["preset"]]) | st.sampled_from(["", "task", "tasks", "wan", "preset"]),
         value=JSON,
     )
     def check(name: str, value: Any) -> None:
-        changed = card | {"preset": card["preset"] | {name: value}} if name in card["preset"] else card | {name: value}
+        changed = (
+            metadata | {"preset": metadata["preset"] | {name: value}}
+            if name in metadata["preset"]
+            else metadata | {name: value}
+        )
         file.write_text(json.dumps(changed))
         try:
             load_checkpoint(checkpoint, "click_bell")
@@ -122,8 +126,10 @@ def test_checkpoints_with_other_cards(checkpoint: Path, cases: int) -> None:
 
 def test_a_checkpoint_that_says_it_is_huge_allocates_nothing(checkpoint: Path) -> None:
     file = checkpoint / "config.json"
-    card = json.loads(file.read_text())
-    file.write_text(json.dumps(card | {"preset": card["preset"] | {"ffn_x": 2**20, "width_x": 2**20}}))  # terabytes
+    metadata = json.loads(file.read_text())
+    file.write_text(
+        json.dumps(metadata | {"preset": metadata["preset"] | {"ffn_x": 2**20, "width_x": 2**20}})
+    )  # terabytes
     with pytest.raises(UserError, match="holds a model of another size than its config"):
         load_checkpoint(checkpoint)
 

@@ -36,7 +36,20 @@ from envs.errors import exit_cleanly
 from .data.conftest import episode_of
 
 KILLS = 10
-SIZES = ["--iterations", "5", "--group", "2", "--groups", "1", "--workers", "1", "--scenes", "2", "--step-limit", "40"]
+SIZES = [
+    "--iterations",
+    "5",
+    "--group-size",
+    "2",
+    "--num-groups",
+    "1",
+    "--workers",
+    "1",
+    "--envs-per-worker",
+    "2",
+    "--step-limit",
+    "40",
+]
 BELL = ["--task", "click_bell"]
 
 
@@ -166,7 +179,7 @@ def scalars(run: Path) -> dict[str, list[tuple[int, float]]]:
 
 
 def same_run(one: Path, other: Path) -> None:
-    """Weights, curves, cards and results, but for the time that they took."""
+    """Weights, curves, metadata and results, but for the time that they took."""
     for name in ("checkpoint", "best"):
         ours, theirs = (load_file(run / name / "model.safetensors") for run in (one, other))
         assert all(torch.equal(tensor, theirs[key]) for key, tensor in ours.items()), name

@@ -64,11 +64,11 @@ def test_evaluate_asks_the_expert_about_its_own_seeds_once(
 def test_finetune_gives_a_worker_one_scene_of_robotwin_unless_told_otherwise(
     tmp_path: Path, flags: list[str | Path], tiny_model: AIM
 ) -> None:
-    for index, (given, scenes) in enumerate((([], 16), (flags, 1), ([*flags, "--scenes", 16], 16))):
+    for index, (given, scenes) in enumerate((([], 16), (flags, 1), ([*flags, "--envs-per-worker", 16], 16))):
         config = parse(finetune.FinetuneConfig, None, ["--task", TASK, *map(str, given)])
         run = new_run(TASK, tmp_path / f"run{index}", config)
         for each in (config, load_config(finetune.FinetuneConfig, run)):
-            assert finetune.rollout_config(each, TASK, tiny_model).scenes == scenes
+            assert finetune.rollout_config(each, TASK, tiny_model).envs_per_worker == scenes
 
 
 def scalars(run: Path, tag: str) -> list[float]:
@@ -81,7 +81,17 @@ def scalars(run: Path, tag: str) -> list[float]:
 def test_finetune_goes_on_when_processes_die(tmp_path: Path, flags: list[str | Path], tiny_model: AIM) -> None:
     save_checkpoint(tmp_path / "model", tiny_model, {"task": TASK, "stage": 1})
     (tmp_path / "RoboTwin" / "misbehave.json").write_text('{"place": "setup", "how": "die", "once": true, "skip": 2}')
-    sizes = ["--iterations", 1, "--groups", 1, "--scenes", 1, "--evaluation-episodes", 1, "--no-measure-stage1"]
+    sizes = [
+        "--iterations",
+        1,
+        "--num-groups",
+        1,
+        "--envs-per-worker",
+        1,
+        "--evaluation-episodes",
+        1,
+        "--no-measure-stage1",
+    ]
     arguments = ["--stage1", tmp_path / "model", "--out", tmp_path / "run", *sizes]
     command(finetune, *arguments, *flags, task=TASK)
     assert not (tmp_path / "RoboTwin" / "misbehave.json").exists()

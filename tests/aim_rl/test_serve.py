@@ -26,7 +26,7 @@ from aim_rl.runs.folder import one_thread
 from envs.tabletop import kinematics as kin
 
 TINY = dataclasses.replace(PRESETS["tiny"], history=2)
-PATIENCE = 300  # s
+ANSWER_TIMEOUT = 300  # s
 INSTRUCTION = "stack the red block on the green one"
 
 
@@ -35,7 +35,7 @@ def random_model() -> AIM:
     model = AIM(TINY)
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.15)
-    model.knots.std.fill_(0.002)
+    model.waypoints.std.fill_(0.002)
     return model.eval()
 
 
@@ -65,7 +65,7 @@ def channel(server: tuple[subprocess.Popen[str], str]) -> Iterator[ClientConnect
 
 
 def dial(address: str) -> ClientConnection:
-    return connect(address, open_timeout=PATIENCE, ping_interval=None)
+    return connect(address, open_timeout=ANSWER_TIMEOUT, ping_interval=None)
 
 
 def pack_array(value: Any) -> Any:
@@ -91,7 +91,7 @@ def envelope(kind: str, payload: Any, **changes: Any) -> dict[str, Any]:
 
 def raw(channel: ClientConnection, frame: bytes | str) -> dict[str, Any]:
     channel.send(frame)
-    return msgpack.unpackb(channel.recv(timeout=PATIENCE), object_hook=unpack_array)
+    return msgpack.unpackb(channel.recv(timeout=ANSWER_TIMEOUT), object_hook=unpack_array)
 
 
 def ask(channel: ClientConnection, kind: str, payload: Any = None, **changes: Any) -> dict[str, Any]:
@@ -315,6 +315,6 @@ def test_ctrl_c_ends_it_with_a_client_connected(server: tuple[subprocess.Popen[s
     with dial(address) as connection:
         begin(connection)
         process.send_signal(signal.SIGINT)
-        output, errors = process.communicate(timeout=PATIENCE)
+        output, errors = process.communicate(timeout=ANSWER_TIMEOUT)
     assert process.returncode == 130 and errors == "interrupted\n"
     assert "stack_blocks_two seed 1: success" in output

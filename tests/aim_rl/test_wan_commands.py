@@ -35,7 +35,7 @@ def wan(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def toy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The full size's preset with toy widths, and all else of it: history, times per frame, 32 knots."""
+    """The full size's preset with toy widths, and all else of it: history, times per frame, 32 waypoints."""
     monkeypatch.setitem(PRESETS, "wan2.2-5b", replace(wan_files.TOY, **REMEMBERS))
 
 
@@ -56,8 +56,8 @@ def test_pretrain_starts_from_wans_folder_and_its_checkpoint_acts(wan: Path, dat
     run, preset = tmp_path / "run", PRESETS["wan2.2-5b"]
     arguments = ["--preset", "wan2.2-5b", "--data", data, "--out", run, "--steps", 1, "--batch-size", 4]
     command(pretrain, *arguments, "--micro-batch", 2, "--wan", wan, "--recompute", task="stack_blocks_two")
-    card = json.loads((run / "checkpoint" / "config.json").read_text())
-    assert card["wan"] == str(wan) and card["held_out"]["loss"] > 0
+    metadata = json.loads((run / "checkpoint" / "config.json").read_text())
+    assert metadata["wan"] == str(wan) and metadata["held_out"]["loss"] > 0
     model, _ = load_checkpoint(run)
     start = wan_files.transformer().state_dict()["blocks.1.ffn.net.2.weight"]
     moved = (model.x.block(1).ff[2].weight - start).abs().max()  # one step of 1e-3 from Wan's weight, and its average
@@ -81,8 +81,8 @@ def test_a_checkpoint_names_wans_folder_whichever_stage_wrote_it(wan: Path, tmp_
     save_checkpoint(tmp_path / "stage1", load_wan(wan, wan_files.TOY), {"task": "click_bell", "stage": 1})
     model, _ = load_checkpoint(tmp_path / "stage1")
     save_checkpoint(tmp_path / "stage2", model, {"task": "click_bell", "stage": 2})
-    again, card = load_checkpoint(tmp_path / "stage2")
-    assert card["wan"] == str(wan)
+    again, metadata = load_checkpoint(tmp_path / "stage2")
+    assert metadata["wan"] == str(wan)
     ids = again.text.tokenize("ring the bell")[None]
     assert torch.equal(again.text(ids), model.text(ids)) and again.text is not model.text
 
@@ -117,8 +117,8 @@ def test_a_checkpoint_from_another_machine_is_told_where_wan_is(
     assert f"{there}/vae/config.json cannot be read" in (words := refused()) and "with --wan DIR" in words
     assert "elsewhere/vae/config.json cannot be read" in refused("--wan", str(tmp_path / "elsewhere"))
     assert load_checkpoint(tmp_path / "run", wan=here)[0].wan == here
-    card = json.loads((tmp_path / "run" / "config.json").read_text())
-    (tmp_path / "run" / "config.json").write_text(json.dumps({key: card[key] for key in card if key != "wan"}))
+    metadata = json.loads((tmp_path / "run" / "config.json").read_text())
+    (tmp_path / "run" / "config.json").write_text(json.dumps({key: metadata[key] for key in metadata if key != "wan"}))
     assert "give its folder with --wan DIR" in refused()
 
 

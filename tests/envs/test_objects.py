@@ -20,10 +20,10 @@ def tabletop(seed: int = 0) -> Tabletop:
 
 @pytest.mark.parametrize("name", object_functions())
 def test_an_object_stands_where_it_is_put(name: str) -> None:
-    world = tabletop(1)
-    body = object_functions()[name](world, world.on_table(np.array([0.1, 0.0]), 0.3), name="thing")
+    scene = tabletop(1)
+    body = object_functions()[name](scene, scene.on_table(np.array([0.1, 0.0]), 0.3), name="thing")
     before = body.position
-    world.advance(250)
+    scene.advance(250)
     assert np.linalg.norm(body.position - before) < 0.004 and body.rotation[2, 2] > 0.999
     assert body.speed < 0.01
     assert body.points or (isinstance(body, Articulated) and body.link.points)
@@ -33,8 +33,8 @@ def test_seeds_draw_different_objects() -> None:
     for name, function in object_functions().items():
         drawn = set()
         for seed in range(8):
-            world = tabletop(seed)
-            body = function(world, world.on_table(np.zeros(2)))
+            scene = tabletop(seed)
+            body = function(scene, scene.on_table(np.zeros(2)))
             part = body.link if isinstance(body, Articulated) else body
             drawn.add((body.colour, body.width, str(body.points), str(part.points)))
         assert len(drawn) > 1 or name in ("coaster", "bread_basket")  # which differ in looks and proportions alone
@@ -42,12 +42,12 @@ def test_seeds_draw_different_objects() -> None:
 
 @pytest.mark.parametrize("function", [laptop, microwave, cabinet])
 def test_a_moving_part_opens_outwards_and_stays_where_it_is_put(function) -> None:
-    world = tabletop()
-    body = function(world, world.on_table(np.array([0.0, 0.1])), opened=0.3)
+    scene = tabletop()
+    body = function(scene, scene.on_table(np.array([0.0, 0.1])), opened=0.3)
     point = next(iter(body.link.points))
     shut, _ = body.moved(body.link.point(point), np.eye(3), -0.3 * body.travel)
     assert body.link.point(point)[1] < shut[1] or body.link.point(point)[2] > shut[2]
-    world.advance(500)
+    scene.advance(500)
     assert body.fraction == pytest.approx(0.3, abs=0.01)
 
 
@@ -80,7 +80,7 @@ def recorded(task: str, seed: int, within: int = 200, setting: str = "clean") ->
     """The expert's episode, solved within some control steps, and what was recorded of it."""
     env = TabletopEnv(task, setting, head_size=(24, 32), wrist_size=(16, 16))
     env.restart(seed)
-    recorder = ContactRecorder(env.world)
+    recorder = ContactRecorder(env.scene)
     recorder.record()
     solved = False
     while not solved:
@@ -116,7 +116,7 @@ def test_a_pour_is_placed_where_the_first_litter_lands_when_it_leaves_the_bin(se
     env, recorder = recorded("dump_bin_bigbin", seed, 300, setting)
     *before, pour = recorder.events()
     assert {event.body for event in before} <= {"bin", "table"}
-    dustbin, tipped = env.world.bodies["dustbin"], recorder.poses["bin"][pour.frame]
+    dustbin, tipped = env.scene.bodies["dustbin"], recorder.poses["bin"][pour.frame]
     assert (pour.kind, pour.arm, pour.body) == (PLACE, 0, "dustbin")
     assert np.all(np.abs(pour.points[:, :2]) < dustbin.points["corner"][:2]) and np.all(pour.points[:, 2] < 0.2)
     assert matrix_from_quat(tipped[3:])[2, 2] < 0.5 and pour.frame < env.steps

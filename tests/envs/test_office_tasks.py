@@ -53,13 +53,13 @@ def left_alone(env: TabletopEnv, steps: int = 15) -> bool:
 def test_a_held_object_is_not_placed_and_a_placed_one_leaves_a_pick_and_a_place(task: str) -> None:
     env = start(task, 101)
     thing, support = (getattr(env.task, name).name if name else "table" for name in PLACING[task])
-    recorder = ContactRecorder(env.world)
+    recorder = ContactRecorder(env.scene)
     recorder.record()
     solved = False
     while not solved and env.steps < 200:
         solved = env.control(env.expert_action())
         recorder.record()
-        assert not (solved and env.world.fingers_on(thing))
+        assert not (solved and env.scene.fingers_on(thing))
     found = {(event.kind, event.body) for event in recorder.events()}
     assert solved and (PICK, thing) in found and (PLACE, support) in found
 
@@ -88,7 +88,7 @@ def test_a_phone_that_lies_across_its_stand_is_not_placed_and_one_that_leans_in_
 def test_a_door_half_open_is_not_open_and_pulling_it_is_an_event() -> None:
     env = start("open_microwave", 101)
     oven = env.task.microwave  # type: ignore[attr-defined]
-    recorder = ContactRecorder(env.world)
+    recorder = ContactRecorder(env.scene)
     recorder.record()
     solved = False
     while not solved and env.steps < 200:
@@ -108,4 +108,4 @@ def test_a_part_that_was_flung_open_is_not_opened_before_a_hand_is_on_it(task: s
     assert not left_alone(env) and body.fraction > opened - 0.01
     while not env.control(env.expert_action()):
         assert env.steps < 300
-    assert env.world.fingers_on(body.link.name)
+    assert env.scene.fingers_on(body.link.name)

@@ -1,4 +1,4 @@
-"""Which line mends rendering, machine by machine, and what a command does when SAPIEN cannot render."""
+"""Which line fixes rendering, machine by machine, and what a command does when SAPIEN cannot render."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from envs import rendering
 from envs.errors import UserError, exit_cleanly
-from envs.rendering import Machine, Rendering, find_mend, require_rendering
+from envs.rendering import Machine, Rendering, find_fix, require_rendering
 
 NO_DEVICE = "RuntimeError: failed to find a rendering device"
 DEBIAN_12 = Machine(
@@ -33,47 +33,47 @@ def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_debian_12_takes_mesa_from_backports() -> None:
-    mend = find_mend(NO_DEVICE, DEBIAN_12)
-    assert "bookworm-backports main" in mend.line
-    assert "-t bookworm-backports mesa-vulkan-drivers libvulkan1" in mend.line
-    assert mend.installs_packages
+    fix = find_fix(NO_DEVICE, DEBIAN_12)
+    assert "bookworm-backports main" in fix.line
+    assert "-t bookworm-backports mesa-vulkan-drivers libvulkan1" in fix.line
+    assert fix.installs_packages
 
 
 def test_ubuntu_takes_its_own_mesa_through_sudo() -> None:
     ubuntu = dataclasses.replace(DEBIAN_12, distribution="ubuntu", release="24.04", is_root=False)
-    mend = find_mend(NO_DEVICE, ubuntu)
-    assert mend.line.startswith("sudo sh -c ")
-    assert "mesa-vulkan-drivers" in mend.line and "backports" not in mend.line
-    assert find_mend(NO_DEVICE, dataclasses.replace(ubuntu, has_sudo=False)).line.startswith("su -c ")
+    fix = find_fix(NO_DEVICE, ubuntu)
+    assert fix.line.startswith("sudo sh -c ")
+    assert "mesa-vulkan-drivers" in fix.line and "backports" not in fix.line
+    assert find_fix(NO_DEVICE, dataclasses.replace(ubuntu, has_sudo=False)).line.startswith("su -c ")
 
 
 def test_a_distribution_without_apt_gets_a_sentence() -> None:
-    mend = find_mend(NO_DEVICE, dataclasses.replace(DEBIAN_12, distribution="fedora", has_apt=False))
-    assert "Mesa 23.1" in mend.line and not mend.installs_packages
+    fix = find_fix(NO_DEVICE, dataclasses.replace(DEBIAN_12, distribution="fedora", has_apt=False))
+    assert "Mesa 23.1" in fix.line and not fix.installs_packages
 
 
 def test_an_nvidia_machine_is_never_changed() -> None:
     container = dataclasses.replace(NVIDIA, in_container=True)
-    assert "NVIDIA_DRIVER_CAPABILITIES=all" in find_mend(NO_DEVICE, container).line
-    assert "libnvidia-gl-580" in find_mend(NO_DEVICE, NVIDIA).line
+    assert "NVIDIA_DRIVER_CAPABILITIES=all" in find_fix(NO_DEVICE, container).line
+    assert "libnvidia-gl-580" in find_fix(NO_DEVICE, NVIDIA).line
     missing_library = "ImportError: libGL.so.1: cannot open shared object file: No such file or directory"
-    assert "libgl1" in find_mend(missing_library, NVIDIA).line
+    assert "libgl1" in find_fix(missing_library, NVIDIA).line
     for machine in (container, NVIDIA):
-        assert not find_mend(NO_DEVICE, machine).installs_packages
-        assert not find_mend(missing_library, machine).installs_packages
+        assert not find_fix(NO_DEVICE, machine).installs_packages
+        assert not find_fix(missing_library, machine).installs_packages
 
 
 def test_nvidia_without_its_driver_file_gets_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(rendering, "_ICD_DIRECTORIES", (tmp_path,))
     with_graphics = dataclasses.replace(NVIDIA, nvidia_graphics=True)
-    assert "libGLX_nvidia.so.0" in find_mend(NO_DEVICE, with_graphics).line
+    assert "libGLX_nvidia.so.0" in find_fix(NO_DEVICE, with_graphics).line
     (tmp_path / "nvidia_icd.json").touch()
-    assert "nvidia-smi" in find_mend(NO_DEVICE, with_graphics).line
+    assert "nvidia-smi" in find_fix(NO_DEVICE, with_graphics).line
 
 
 def test_variables_that_name_no_file_are_to_be_unset(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VK_DRIVER_FILES", "/nowhere/icd.json")
-    assert find_mend(NO_DEVICE, DEBIAN_12).line.startswith("unset VK_DRIVER_FILES")
+    assert find_fix(NO_DEVICE, DEBIAN_12).line.startswith("unset VK_DRIVER_FILES")
 
 
 def test_a_success_is_remembered_until_the_driver_changes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ for task in 2 * sys.argv[1:]:
     while not solved and env.steps < env.step_limit // 2:
         for key in sorted(seen):
             digest.update(seen[key].tobytes())
-        for body in env.world.bodies.values():
+        for body in env.scene.bodies.values():
             digest.update(body.pose.p.tobytes() + body.pose.q.tobytes())
         solved = env.control(env.expert_action())
         seen = env.observe() if solved or env.steps % 50 == 0 else env.proprioception()
@@ -127,7 +127,7 @@ def test_forward_kinematics_agrees_with_sapien() -> None:
     env = make()
     env.restart(0)
     rng = np.random.default_rng(0)
-    for name, arm in env.world.arms.items():
+    for name, arm in env.scene.arms.items():
         for _ in range(5):
             joints = rng.uniform([-0.5, 0.3, 0.3, -0.5, -0.5, -0.5], [0.5, 1.5, 1.5, 0.5, 0.5, 0.5])
             arm.articulation.set_qpos(np.append(joints, [0.0, 0.0]))
@@ -144,7 +144,7 @@ def test_delivered_camera_matrices_project_the_red_block_onto_red_pixels(height:
     seen = 0
     for seed in range(4):
         observation, _ = env.reset(seed=seed)
-        centre = np.append(env.world.bodies["red_block"].position, 1.0)
+        centre = np.append(env.scene.bodies["red_block"].position, 1.0)
         u, v, w = observation["head_camera_intrinsic"] @ observation["head_camera_extrinsic"] @ centre
         column, row = int(u / w), int(v / w)
         if 0 <= row < height and 0 <= column < width:
@@ -157,22 +157,22 @@ def test_delivered_camera_matrices_project_the_red_block_onto_red_pixels(height:
 def test_commanding_the_current_endpose_does_not_move_the_arm() -> None:
     env = make(action_mode="ee")
     env.restart(0)
-    before = {name: arm.commanded_endpose() for name, arm in env.world.arms.items()}
+    before = {name: arm.commanded_endpose() for name, arm in env.scene.arms.items()}
     action = np.concatenate([np.concatenate([pose.p, pose.q, [1.0]]) for pose in before.values()])
     for _ in range(10):
         env.control(action)
-    for name, arm in env.world.arms.items():
+    for name, arm in env.scene.arms.items():
         np.testing.assert_allclose(arm.endpose().p, before[name].p, atol=1e-3)
 
 
 def test_delta_ee_moves_the_endpose_by_the_commanded_shift() -> None:
     env = make(action_mode="delta_ee")
     env.restart(0)
-    before = env.world.arms["left"].commanded_endpose().p
+    before = env.scene.arms["left"].commanded_endpose().p
     action = np.zeros(14)
     action[:3], action[[6, 13]] = [0.01, 0.01, -0.01], 1.0
     env.control(action)
-    np.testing.assert_allclose(env.world.arms["left"].commanded_endpose().p - before, action[:3], atol=1e-4)
+    np.testing.assert_allclose(env.scene.arms["left"].commanded_endpose().p - before, action[:3], atol=1e-4)
 
 
 def test_no_vulkan_device_is_one_sentence_that_names_the_doctor(monkeypatch: pytest.MonkeyPatch) -> None:

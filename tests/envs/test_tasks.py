@@ -29,7 +29,7 @@ def start(task: str, seed: int = 0, setting: str = "clean") -> TabletopEnv:
 
 def put(env: TabletopEnv, name: str, position: np.ndarray) -> None:
     """Moves a body to a world position (m), upright and at rest."""
-    entity = env.world.bodies[name].entity
+    entity = env.scene.bodies[name].entity
     entity.set_pose(sapien.Pose(position))
     dynamic = entity.find_component_by_type(sapien.physx.PhysxRigidDynamicComponent)
     dynamic.set_linear_velocity([0, 0, 0])
@@ -46,7 +46,7 @@ def drive(env: TabletopEnv, arm: str, position: np.ndarray, gripper: float, step
     solved = False
     for _ in range(steps):
         action = idle(env).astype(np.float64)
-        action[kin.QPOS_ARM[arm]] = next_joints(env.world.arms[arm], Command(position, DOWN, gripper))
+        action[kin.QPOS_ARM[arm]] = next_joints(env.scene.arms[arm], Command(position, DOWN, gripper))
         action[kin.QPOS_GRIPPER[arm]] = gripper
         solved = env.control(action) or solved
     return solved
@@ -110,14 +110,14 @@ def test_the_expert_recovers_when_its_block_is_taken_away() -> None:
     env = start("stack_blocks_two", 3)
     for _ in range(30):
         env.control(env.expert_action())
-    put(env, "green_block", np.array([0.2, 0.0, env.world.table_top + 0.03]))
+    put(env, "green_block", np.array([0.2, 0.0, env.scene.table_top + 0.03]))
     while not env.control(env.expert_action()):
         assert env.steps < 300
 
 
 def test_a_block_held_in_the_air_or_standing_beside_is_not_stacked() -> None:
     env = start("stack_blocks_two")
-    red = env.world.bodies["red_block"].position
+    red = env.scene.bodies["red_block"].position
     put(env, "green_block", red + 0.056 * UP)
     assert not env.task.success()  # inside RoboTwin's tolerance, but it rests on nothing
     put(env, "green_block", red + np.array([0.08, 0.0, 0.0]))
@@ -126,27 +126,27 @@ def test_a_block_held_in_the_air_or_standing_beside_is_not_stacked() -> None:
 
 def test_a_block_let_go_on_the_other_is_stacked() -> None:
     env = start("stack_blocks_two")
-    put(env, "green_block", env.world.bodies["red_block"].position + 0.051 * UP)
+    put(env, "green_block", env.scene.bodies["red_block"].position + 0.051 * UP)
     assert any(env.control(idle(env)) for _ in range(10))
 
 
 def test_a_block_that_is_still_held_is_not_stacked() -> None:
     env = start("stack_blocks_two")
-    red, green = env.world.bodies["red_block"], env.world.bodies["green_block"]
+    red, green = env.scene.bodies["red_block"], env.scene.bodies["green_block"]
     held_on_top = 0
     while not (solved := env.control(env.expert_action())):
-        if on_top(green, red) and env.world.fingers_on("green_block"):
+        if on_top(green, red) and env.scene.fingers_on("green_block"):
             held_on_top += 1
             assert not env.task.success()
     assert solved and held_on_top > 0
-    assert not env.world.fingers_on("green_block")
+    assert not env.scene.fingers_on("green_block")
 
 
 def test_a_hover_or_an_open_gripper_is_not_a_click_but_a_press_is() -> None:
     hover, pressed = 0.05 * UP, 0.012 * UP
     for gripper, offset, expected in ((0.0, hover, False), (1.0, pressed, False), (0.0, pressed, True)):
         env = start("click_bell")
-        top = env.world.bodies["bell"].point("top")
+        top = env.scene.bodies["bell"].point("top")
         arm = "left" if top[0] < 0 else "right"
         solved = drive(env, arm, top + 0.1 * UP, gripper, steps=40)
         assert not solved
@@ -156,7 +156,7 @@ def test_a_hover_or_an_open_gripper_is_not_a_click_but_a_press_is() -> None:
 def test_the_other_arm_does_not_ring_the_bell() -> None:
     env = start("click_bell")
     env.task.arm = "left" if env.task.arm == "right" else "right"  # type: ignore[attr-defined]
-    top = env.world.bodies["bell"].point("top")
+    top = env.scene.bodies["bell"].point("top")
     arm = "left" if top[0] < 0 else "right"
     assert not drive(env, arm, top + 0.1 * UP, 0.0, steps=40)
     assert not drive(env, arm, top + 0.012 * UP, 0.0, steps=15)
@@ -164,7 +164,7 @@ def test_the_other_arm_does_not_ring_the_bell() -> None:
 
 def test_a_hammer_above_the_block_has_not_beaten_it() -> None:
     env = start("beat_block_hammer")
-    block = env.world.bodies["block"].position
+    block = env.scene.bodies["block"].position
     put(env, "hammer", block + 0.06 * UP)
     assert not env.task.success()
 
@@ -176,7 +176,7 @@ def test_a_bottle_is_shaken_by_three_swings_to_and_fro_in_the_air_only(task: str
         solved = False
         for _ in range(steps):
             action, command = idle(env).astype(np.float64), env.task.shake(way)
-            action[kin.QPOS_ARM[arm]] = next_joints(env.world.arms[arm], command)
+            action[kin.QPOS_ARM[arm]] = next_joints(env.scene.arms[arm], command)
             solved = env.control(action) or solved
         return solved
 
@@ -187,14 +187,14 @@ def test_a_bottle_is_shaken_by_three_swings_to_and_fro_in_the_air_only(task: str
     assert not hold(1, 60)  # lifted and tilted, but to one side only
     before = env.task.swings
     assert [hold(way, 20) for way in (-1, 1, -1)] == [False] * 3 and env.task.swings == before + 3
-    put(env, env.task.bottle.name, np.array([0.0, -0.1, env.world.table_top]))
+    put(env, env.task.bottle.name, np.array([0.0, -0.1, env.scene.table_top]))
     env.control(idle(env))
     assert env.task.swings == 0  # put down: it begins again
 
 
 def test_a_cup_in_the_air_is_not_placed_and_one_on_the_coaster_is() -> None:
     env = start("place_empty_cup")
-    top = env.world.bodies["coaster"].point("top")
+    top = env.scene.bodies["coaster"].point("top")
     put(env, "cup", top + 0.012 * UP)
     assert not env.task.success()  # inside RoboTwin's tolerance, but it rests on nothing
     put(env, "cup", top + 0.001 * UP)
@@ -213,7 +213,7 @@ def test_a_long_block_above_the_pad_is_not_placed_and_one_on_the_pad_is() -> Non
 def test_clutter_keeps_off_the_task() -> None:
     for seed in range(5):
         env = start("stack_blocks_two", seed, "randomized")
-        bodies = env.world.bodies
+        bodies = env.scene.bodies
         clutter = [body for name, body in bodies.items() if name.startswith("clutter")]
         assert len(clutter) >= 5
         places = [bodies["red_block"].position, bodies["green_block"].position, np.array([0.0, -0.13, 0.0])]
@@ -224,7 +224,7 @@ def test_clutter_keeps_off_the_task() -> None:
 def test_no_clutter_could_belong_in_a_row_of_blocks() -> None:
     for seed in range(3):
         env = start("blocks_ranking_size", seed, "randomized")
-        clutter = [body for name, body in env.world.bodies.items() if name.startswith("clutter")]
+        clutter = [body for name, body in env.scene.bodies.items() if name.startswith("clutter")]
         shapes = [shape for body in clutter for shape in looks(body)]
         assert shapes and all(isinstance(shape, sapien.render.RenderShapeCylinder) for shape in shapes)
 
@@ -235,7 +235,7 @@ def test_a_task_draws_several_instances_of_what_it_is_about(task: str) -> None:
     drawn = set()
     for seed in range(8):
         env = start(task, seed)
-        bodies = [body for name, body in env.world.bodies.items() if name not in ("table", "wall")]
+        bodies = [body for name, body in env.scene.bodies.items() if name not in ("table", "wall")]
         drawn.add(str([[(sizes(shape), shape.material.base_color) for shape in looks(body)] for body in bodies]))
     assert len(drawn) >= 2
 

@@ -26,7 +26,7 @@ from experiments import baselines_sb3, dsrl, guided_sampling
 from experiments.guided_sampling import BestOfN
 from experiments.gym_env import FrozenModel, GymTask, vectorised
 from experiments.runs import begin
-from rewards import RewardConfig, landing_response
+from rewards import RewardConfig, tcp_response
 
 from ..aim_rl.pretend_gpu import CUDA, PretendedGpu
 
@@ -68,7 +68,7 @@ def test_candidates_on_a_gpu(tiny_model: AIM, seen: TensorDict) -> None:
 def test_more_candidates_please_the_map_more(tiny_model: AIM, seen: TensorDict) -> None:
     def response(acted: TensorDict) -> torch.Tensor:
         camera = acted["head_camera_intrinsic"], acted["head_camera_extrinsic"], TINY.head_size
-        return landing_response(acted["value_map"], acted["landing"], *camera)[:, : TINY.execute].mean(1)
+        return tcp_response(acted["value_map"], acted["commanded_tcp"], *camera)[:, : TINY.execute].mean(1)
 
     one, many = (response(BestOfN(tiny_model, TINY.execute, n, 3.0)(seen.clone())) for n in (1, 32))
     assert (many >= one).all() and (many > one).any()
@@ -91,12 +91,12 @@ def test_the_noise_of_zero_is_the_policy_as_it_is_evaluated(checkpoint: Path, se
     observation = {key: seen[0][key].numpy() for key in seen.keys()}  # noqa: SIM118
     agent = dsrl.NoiseActions.__new__(dsrl.NoiseActions)
     agent._frozen = frozen
-    chunk = agent.chunk(observation, np.zeros(TINY.n_knots * TINY.action_dim, np.float32))
+    chunk = agent.chunk(observation, np.zeros(TINY.n_waypoints * TINY.action_dim, np.float32))
     plain = AimPolicy(frozen.model, TINY.execute)(seen[:1].clone())
     np.testing.assert_allclose(chunk, plain["action"][0], atol=1e-5)
-    landing = frozen.landing(observation, chunk)
-    assert landing.shape == (TINY.horizon, 2, 3)
-    np.testing.assert_allclose(landing[: TINY.execute], plain["landing"][0, : TINY.execute], atol=1e-4)
+    commanded_tcp = frozen.commanded_tcp(observation, chunk)
+    assert commanded_tcp.shape == (TINY.horizon, 2, 3)
+    np.testing.assert_allclose(commanded_tcp[: TINY.execute], plain["commanded_tcp"][0, : TINY.execute], atol=1e-4)
     np.testing.assert_allclose(frozen.maps(observation), plain["value_map"][0], atol=1e-5)
 
 
@@ -210,7 +210,7 @@ def test_a_progress_that_the_task_does_not_measure_is_no_reward(
 
 @pytest.mark.slow
 def test_the_state_agent_moves_the_arms_it_is_told_to(checkpoint: Path) -> None:
-    """An action of one arm's +x knot moves that arm's commanded tool and no other."""
+    """An action of one arm's +x waypoint moves that arm's commanded tool and no other."""
     setup = GymTask("click_bell", checkpoint, RewardConfig(0.2, 1.0, "privileged"), 16, 0)
     env = baselines_sb3.make(setup, 1, 0)
     state, _ = env.reset(seed=3)

@@ -45,8 +45,8 @@ def test_every_variant_is_flags_that_finetune_takes(name: str) -> None:
     variant = VARIANTS[name]
     flags = ["--task", "t", *variant.flags, variant.weight, "0.5"]
     config = tyro.cli(FinetuneConfig, args=flags)
-    assert 0.5 in (config.lambda_dense, config.grpo.dense_weight)
-    assert config.grpo.dense_weight is None or config.grpo.advantage != "gae"
+    assert 0.5 in (config.lambda_dense, config.rl.dense_weight)
+    assert config.rl.dense_weight is None or config.rl.advantage != "gae"
 
 
 def test_the_weights_leave_the_default_as_it_is_and_let_the_additive_reward_hover() -> None:
@@ -125,7 +125,7 @@ def test_the_grid_end_to_end(tmp_path: Path, tiny_model: AIM, monkeypatch: pytes
     """Real runs of every kind of flag: maps, annealing, parts normalised apart, world streams trained."""
     save_checkpoint(tmp_path / "stage1", tiny_model, {"task": "click_bell", "stage": 1})
     names = ["sparse", "annealed", "held", "group_apart", "settled_other_scene", "privileged", "world_trained"]
-    sizes = ["--iterations", "2", "--group", "2", "--groups", "2", "--workers", "1", "--scenes", "4"]
+    sizes = ["--iterations", "2", "--group-size", "2", "--num-groups", "2", "--workers", "1", "--envs-per-worker", "4"]
     own = ["--out", str(tmp_path / "grid"), "--stage1", str(tmp_path / "stage1"), "--variants", *names, "--seeds", "0"]
     arguments = ["--task", "click_bell", *own, "--episodes", "1", "--", *sizes, "--step-limit", "24"]
     monkeypatch.setattr(sys, "argv", ["reward_shaping", *arguments])
@@ -144,7 +144,7 @@ def test_the_grid_end_to_end(tmp_path: Path, tiny_model: AIM, monkeypatch: pytes
     ("task", "arguments", "expected"),
     [
         ("stack_blocks", ["--variants", "sparse", "dense"], "'dense'"),
-        ("stack_blocks", ["--", "--group", "1"], "--group must be at least 2"),
+        ("stack_blocks", ["--", "--group-size", "1"], "--group-size must be at least 2"),
         ("click_bell", [], "give --stage1 DIR"),
         ("beat_block_hammer", ["--stage1", "S", "--variants", "sparse", "privileged"], "measures no progress"),
     ],

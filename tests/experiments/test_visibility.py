@@ -22,8 +22,8 @@ def test_finished_runs_become_a_table_and_a_missing_one_is_trained(
     def finish(table: str, seed: int) -> None:
         folder = tmp_path / f"{table}_{seed}"
         (folder / "checkpoint").mkdir(parents=True)
-        card = {"minutes": 5.0, "held_out": {"map_peak_error_px": 1.5}}
-        (folder / "checkpoint" / "config.json").write_text(json.dumps(card))
+        metadata = {"minutes": 5.0, "held_out": {"map_peak_error_px": 1.5}}
+        (folder / "checkpoint" / "config.json").write_text(json.dumps(metadata))
         (folder / "result.json").write_text(json.dumps(success_rate(successes[table][seed], 100)))
 
     def fake_run(*command: object) -> None:

@@ -184,13 +184,13 @@ def rollout(h: int, solved: bool, span: int = 1) -> TensorDict:
     maps, actions = script(h, span)
     taken, length = len(actions), len(actions) + 2
     success, executed = outcome(np.arange(length) * h, h)
-    landing = np.zeros((length, span * h, 2, 3), np.float32)
-    landing[:taken] = np.stack(actions).reshape(taken, span * h, 2, 3)
+    commanded_tcp = np.zeros((length, span * h, 2, 3), np.float32)
+    commanded_tcp[:taken] = np.stack(actions).reshape(taken, span * h, 2, 3)
     stored = np.ones((length, FRAMES, 3, MAP_H, MAP_W), np.float32)
     stored[:taken] = np.stack(maps)
     arrays = {
         "value_map": stored,
-        "landing": landing,
+        "commanded_tcp": commanded_tcp,
         "head_camera_intrinsic": np.repeat(K[None], length, 0),
         "head_camera_extrinsic": np.repeat(EXTRINSIC[None], length, 0),
         "progress": progress(np.maximum(0, np.arange(1 - h, 1)[None] + h * np.arange(length)[:, None])),
@@ -214,7 +214,7 @@ def test_gym_wrapper_pays_the_hand_computed_rewards(h: int | None, span: int, sh
     env = ValueMapReward(
         ToyGym(h, solved),
         maps=lambda observation: maps[observation["decision"][0]],
-        landing=lambda observation, _: actions[observation["decision"][0]].reshape(-1, 2, 3),
+        commanded_tcp=lambda observation, _: actions[observation["decision"][0]].reshape(-1, 2, 3),
         config=RewardConfig(0.3, 7.0, shaping, GAMMA),
     )
     for _ in range(2):  # nothing of one episode may show in the next
@@ -283,8 +283,8 @@ def test_what_settled_pays_along_an_episode(
     length, h = len(heights), 4
     maps = np.ones((length, FRAMES, 3, MAP_H, MAP_W), np.float32) * np.reshape(heights, (-1, 1, 1, 1, 1))
     points = np.array([TOOL_HERE if now else TOOL_AWAY for now in here], np.float32)
-    landing = np.tile(points[:, None, None], (1, span * h, 2, 1))
-    transformed, wrapped = settled_by_both(maps.astype(np.float32), landing, h)
+    commanded_tcp = np.tile(points[:, None, None], (1, span * h, 2, 1))
+    transformed, wrapped = settled_by_both(maps.astype(np.float32), commanded_tcp, h)
     np.testing.assert_allclose(transformed, paid, atol=1e-6)
     np.testing.assert_allclose(wrapped, paid, atol=1e-6)
 
@@ -300,19 +300,19 @@ def test_what_settled_compares_with_was_predicted_for_the_moment_a_chunk_starts(
     """The second map says that the point will be let go in the second half of what it spans."""
     heights = np.array([[1, 1], [1, 0], [0, 0], [0, 0]], np.float32)
     maps = np.tile(heights[..., None, None, None], (1, 1, 3, MAP_H, MAP_W))
-    landing = np.tile(np.array(TOOL_HERE, np.float32), (4, span * 4, 2, 1))
-    for earned in settled_by_both(maps, landing, 4):
+    commanded_tcp = np.tile(np.array(TOOL_HERE, np.float32), (4, span * 4, 2, 1))
+    for earned in settled_by_both(maps, commanded_tcp, 4):
         np.testing.assert_allclose(earned, paid, atol=1e-6)
 
 
-def settled_by_both(maps: np.ndarray, landing: np.ndarray, h: int) -> tuple[np.ndarray, np.ndarray]:
+def settled_by_both(maps: np.ndarray, commanded_tcp: np.ndarray, h: int) -> tuple[np.ndarray, np.ndarray]:
     """What the transform and the wrapper pay by `settled` for each decision of an episode that ends by truncation."""
     length = len(maps)
     config = RewardConfig(1.0, 1.0, "settled")
     rollout = TensorDict(
         {
             "value_map": torch.from_numpy(maps),
-            "landing": torch.from_numpy(landing),
+            "commanded_tcp": torch.from_numpy(commanded_tcp),
             "head_camera_intrinsic": torch.from_numpy(K).expand(length, 3, 3),
             "head_camera_extrinsic": torch.from_numpy(EXTRINSIC).expand(length, 3, 4),
             "collector": {"mask": torch.ones(length).bool()},
@@ -327,7 +327,7 @@ def settled_by_both(maps: np.ndarray, landing: np.ndarray, h: int) -> tuple[np.n
     env = ValueMapReward(
         ToyGym(h, False, last=length * h - 1),
         maps=lambda observation: maps[observation["decision"][0]],
-        landing=lambda observation, _: landing[observation["decision"][0]],
+        commanded_tcp=lambda observation, _: commanded_tcp[observation["decision"][0]],
         config=config,
     )
     env.reset(seed=0)
@@ -343,7 +343,7 @@ def test_both_adapters_read_the_same_maps(maps: MapSource, shaping: Shaping) -> 
     env = ValueMapReward(
         ToyGym(4, True),
         maps=lambda observation: predicted[observation["decision"][0]],
-        landing=lambda _, action: action.reshape(-1, 2, 3),
+        commanded_tcp=lambda _, action: action.reshape(-1, 2, 3),
         config=config,
     )
     transform.trained = env.trained = 0.5

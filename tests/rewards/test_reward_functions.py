@@ -7,11 +7,11 @@ from rewards import (
     RewardConfig,
     chunk_reward,
     chunk_sum,
-    landing_response,
     map_response,
     project,
     rescale_intrinsic,
     settled_response,
+    tcp_response,
 )
 from rewards.response import frame_of_step
 
@@ -78,17 +78,17 @@ LEFT, RIGHT = (-0.2, 0.05, 0.5), (0.1, 0.05, 0.5)  # pixels (16, 20), (40, 20); 
 AWAY = (9.0, 9.0, 0.5)
 
 
-def respond(maps: torch.Tensor, landing: list) -> list[float]:
-    points = torch.tensor(landing)[None]
-    return landing_response(maps[None], points, K[None], DOWN[None], SIZE)[0].tolist()
+def respond(maps: torch.Tensor, commanded_tcp: list) -> list[float]:
+    points = torch.tensor(commanded_tcp)[None]
+    return tcp_response(maps[None], points, K[None], DOWN[None], SIZE)[0].tolist()
 
 
 def test_response_peaks_where_the_blob_is():
     maps = torch.stack([blob(7.5, 9.5), blob(20.5, 10.5), torch.zeros(24, 32)])[None]
     offsets = torch.linspace(-0.1, 0.1, 81)
     points = torch.tensor(RIGHT) + torch.stack([offsets, 0 * offsets, 0 * offsets], -1)
-    landing = torch.stack([torch.tensor(AWAY).expand(81, 3), points], 1)[None]
-    response = landing_response(maps[None], landing, K[None], DOWN[None], SIZE)[0]
+    commanded_tcp = torch.stack([torch.tensor(AWAY).expand(81, 3), points], 1)[None]
+    response = tcp_response(maps[None], commanded_tcp, K[None], DOWN[None], SIZE)[0]
     # The blob centre (20.5, .) of the map is u = 41 in the image: 1 px or 0.0125 m right of RIGHT.
     assert offsets[response.argmax()].item() == pytest.approx(0.0125, abs=1e-6)
     assert response.max() > 0.9
@@ -97,8 +97,8 @@ def test_response_peaks_where_the_blob_is():
 def test_landing_on_the_other_arms_target_earns_nothing():
     empty = torch.zeros(24, 32)
     maps = torch.stack([blob(8, 10), empty, torch.maximum(blob(8, 10), blob(20, 10))])[None]
-    landing = [[LEFT, AWAY], [AWAY, LEFT], [LEFT, LEFT], [AWAY, AWAY], [RIGHT, RIGHT]]
-    response = respond(maps, landing)
+    commanded_tcp = [[LEFT, AWAY], [AWAY, LEFT], [LEFT, LEFT], [AWAY, AWAY], [RIGHT, RIGHT]]
+    response = respond(maps, commanded_tcp)
     assert response[0] > 0.9 and response[2] == response[0]
     assert response[1] == 0 and response[3] == 0
     assert response[4] < 1e-6  # channel 2, the union, is not read
@@ -128,8 +128,8 @@ def test_each_step_is_judged_by_the_first_frame_at_or_after_it(steps, frames, ex
     assert respond(maps, [[LEFT, AWAY]] * steps) == pytest.approx(expected_values)
 
 
-def settle(before: torch.Tensor, after: torch.Tensor, landing: list) -> list[float]:
-    points = torch.tensor(landing)[None]
+def settle(before: torch.Tensor, after: torch.Tensor, commanded_tcp: list) -> list[float]:
+    points = torch.tensor(commanded_tcp)[None]
     return settled_response(before[None], after[None], points, K[None], DOWN[None], SIZE)[0].tolist()
 
 
@@ -151,17 +151,17 @@ def test_what_the_map_lets_go_of_is_settled() -> None:
 
 def test_response_carries_no_gradient():
     maps = torch.rand(1, 2, 3, 24, 32, requires_grad=True)
-    landing = torch.tensor([[[LEFT, RIGHT]] * 4], requires_grad=True)
-    assert not landing_response(maps, landing, K[None], DOWN[None], SIZE).requires_grad
+    commanded_tcp = torch.tensor([[[LEFT, RIGHT]] * 4], requires_grad=True)
+    assert not tcp_response(maps, commanded_tcp, K[None], DOWN[None], SIZE).requires_grad
 
 
 def test_wrong_shapes_are_refused():
-    maps, landing = torch.rand(2, 2, 3, 24, 32), torch.zeros(2, 4, 2, 3)
+    maps, commanded_tcp = torch.rand(2, 2, 3, 24, 32), torch.zeros(2, 4, 2, 3)
     cameras = K.expand(2, 3, 3), DOWN.expand(2, 3, 4)
     with pytest.raises(ValueError, match="maps must"):
-        landing_response(maps[:, :, :2], landing, *cameras, SIZE)
-    with pytest.raises(ValueError, match="landing must"):
-        landing_response(maps, landing[:, :, 0], *cameras, SIZE)
+        tcp_response(maps[:, :, :2], commanded_tcp, *cameras, SIZE)
+    with pytest.raises(ValueError, match="commanded_tcp must"):
+        tcp_response(maps, commanded_tcp[:, :, 0], *cameras, SIZE)
     with pytest.raises(ValueError, match="one shape"):
         chunk_reward(torch.ones(2, 4), torch.ones(2, 1), torch.ones(2, 4), RewardConfig(1.0, 1.0))
 

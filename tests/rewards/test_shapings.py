@@ -13,14 +13,14 @@ from rewards import (
     MAPS,
     SHAPINGS,
     Episode,
-    Judged,
+    MapResponses,
     MapSource,
     RewardConfig,
     Shaping,
     chunk_reward,
     dense_reward,
     events,
-    judge,
+    map_responses,
 )
 
 # Four decisions of two control steps; the seventh control step is the last. The map moves on after two decisions.
@@ -33,10 +33,12 @@ GAMMA = 0.5
 
 
 def episode(solved: bool) -> Episode:
-    judged = Judged(torch.tensor(RESPONSE), torch.tensor(SETTLED), torch.tensor(ARRIVED), torch.tensor([0, 0, 1, 1]))
+    responses = MapResponses(
+        torch.tensor(RESPONSE), torch.tensor(SETTLED), torch.tensor(ARRIVED), torch.tensor([0, 0, 1, 1])
+    )
     success = torch.zeros(4, 2, dtype=torch.bool)
     success[3, 0] = solved
-    return Episode(judged, success, torch.tensor(EXECUTED).bool(), GAMMA, torch.tensor(PROGRESS))
+    return Episode(responses, success, torch.tensor(EXECUTED).bool(), GAMMA, torch.tensor(PROGRESS))
 
 
 MEANS = np.cumsum([0.2, 0.4, 0.9, 0.7, 0.1, 0.5, 0.3]) / np.arange(1, 8)
@@ -74,10 +76,10 @@ def test_a_decision_is_paid_alike_while_the_episode_runs(shaping: Shaping) -> No
     whole = dense_reward(episode(True), shaping)
     for t in range(1, 5):
         full = episode(True)
-        judged = Judged(*(part[:t] for part in full.judged))
+        responses = MapResponses(*(part[:t] for part in full.responses))
         assert full.progress is not None
         cut = replace(
-            full, judged=judged, success=full.success[:t], executed=full.executed[:t], progress=full.progress[:t]
+            full, responses=responses, success=full.success[:t], executed=full.executed[:t], progress=full.progress[:t]
         )
         torch.testing.assert_close(dense_reward(cut, shaping)[-1], whole[t - 1])
 
@@ -86,13 +88,13 @@ def test_a_decision_is_paid_alike_while_the_episode_runs(shaping: Shaping) -> No
 def test_the_potential_telescopes_from_every_decision_on(taken: int) -> None:
     """Discounted, it is 0 over an episode and -Φ_t from decision t on, however and whenever the episode ends."""
     full = episode(False)
-    arrived = full.judged.arrived.clone()
+    arrived = full.responses.arrived.clone()
     arrived[taken - 1] = 0  # no map follows the last decision
-    judged = full.judged._replace(arrived=arrived)
+    responses = full.responses._replace(arrived=arrived)
     executed = full.executed.clone()
     executed[taken:] = False  # padding
     executed[taken - 1, 1] = False  # and a last chunk that is cut short
-    paid = dense_reward(replace(full, judged=judged, executed=executed), "potential").sum(-1)
+    paid = dense_reward(replace(full, responses=responses, executed=executed), "potential").sum(-1)
     phi = [0.0, *ARRIVED][:taken]
     for t in range(taken):
         discounted = sum(GAMMA**n * paid[t + n].item() for n in range(taken - t))
@@ -109,18 +111,18 @@ def test_what_an_episode_can_earn_by_hovering(shaping: Shaping) -> None:
         seen = torch.full((decisions, 2, 3, side, side), 0.9)
         seen[-1] = 0  # the last map has seen the interaction done
         before, after = torch.cat([seen[:1], seen[:-1]]), torch.cat([seen[1:], seen[-1:]])
-        landing = torch.zeros(decisions, h, 2, 3)
-        landing[:5, ..., 0] = 9.0  # m; out of the frame
+        commanded_tcp = torch.zeros(decisions, h, 2, 3)
+        commanded_tcp[:5, ..., 0] = 9.0  # m; out of the frame
         followed = torch.arange(decisions) < decisions - 1
         camera = torch.tensor([[4.0, 0, 2], [0, 4, 2], [0, 0, 1]]), torch.eye(3, 4)
         camera[1][2, 3] = 1.0
         flags = torch.ones(decisions, h).bool(), followed, (*(part.expand(decisions, 3, -1) for part in camera), (4, 4))
-        judged = judge(seen, before[:, 0], after[:, 0], torch.zeros(decisions), landing, *flags)
+        responses = map_responses(seen, before[:, 0], after[:, 0], torch.zeros(decisions), commanded_tcp, *flags)
         success = torch.zeros(decisions, h).bool()
         success[-1, -1] = True
         progress = torch.full((decisions, h + 1), 0.5)
         progress[-1, -1] = 1.0
-        return dense_reward(Episode(judged, success, flags[0], 1.0, progress), shaping).sum().item()
+        return dense_reward(Episode(responses, success, flags[0], 1.0, progress), shaping).sum().item()
 
     short, long = total(10), total(110)
     if shaping == "additive":

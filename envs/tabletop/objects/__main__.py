@@ -24,25 +24,25 @@ COLUMNS = 4  # of the sheet
 
 
 def object_functions() -> dict[str, Callable[..., Any]]:
-    """Every object of this package by name: the functions that take a world and a pose and return a body."""
+    """Every object of this package by name: the functions that take a scene and a pose and return a body."""
     found = {}
     for module in pkgutil.iter_modules(objects.__path__):
         if module.name != "__main__":
             family = importlib.import_module(f"{objects.__name__}.{module.name}")
             for name, function in inspect.getmembers(family, inspect.isfunction):
-                if list(inspect.signature(function).parameters)[:2] == ["world", "pose"]:
+                if list(inspect.signature(function).parameters)[:2] == ["scene", "pose"]:
                     found[name] = function
     return found
 
 
 def picture(name: str, seed: int = 0) -> NDArray[np.uint8]:
     """The head camera's view u8 [240, 320, 3] of two draws of one object."""
-    world = Tabletop(np.random.default_rng(seed), randomized=False)
+    scene = Tabletop(np.random.default_rng(seed), randomized=False)
     for i, (spot, yaw) in enumerate(zip(SPOTS, YAWS, strict=True)):
-        object_functions()[name](world, world.on_table(np.array(spot), yaw), name=f"{name}{i}")
-    world.add_cameras((240, 320), (16, 16))
-    world.advance(100)
-    return world.render()["head_camera"]
+        object_functions()[name](scene, scene.on_table(np.array(spot), yaw), name=f"{name}{i}")
+    scene.add_cameras((240, 320), (16, 16))
+    scene.advance(100)
+    return scene.render()["head_camera"]
 
 
 def main() -> None:

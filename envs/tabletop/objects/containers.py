@@ -14,16 +14,16 @@ PEG, RISE = 0.005, 0.2  # m, radius of a mug rack's peg; rad, by which it rises 
 WICKER = ((0.75, 0.55, 0.32), (0.6, 0.4, 0.22), (0.85, 0.7, 0.48))
 
 
-def pot(world: Tabletop, pose: sapien.Pose, name: str = "pot") -> Body:
+def pot(scene: Tabletop, pose: sapien.Pose, name: str = "pot") -> Body:
     """A cooking pot with two ears along x.
 
     Points: "left" (-x) and "right" (+x), the middles of the flat ears, held by fingers above and below;
     "inside", on its floor; "lid", the middle of its opening.
     """
-    radius, height = draw(world, (0.085, 0.095)), draw(world, (0.08, 0.1))
-    colour = draw(world, ("grey", "red", "black", "teal"))
+    radius, height = draw(scene, (0.085, 0.095)), draw(scene, (0.08, 0.1))
+    colour = draw(scene, ("grey", "red", "black", "teal"))
     look = STEEL if colour == "grey" else PALETTE[colour]
-    parts = Parts(world, density=150)
+    parts = Parts(scene, density=150)
     parts.disc(radius - 0.002, 0.006, 0.0, shade(look, 0.5))
     parts.wall((radius, 0.0), (radius, height), 0.006, look, sides=20)
     parts.wall((radius + 0.003, height - 0.008), (radius + 0.003, height), 0.008, shade(look, 1.2), sides=20)
@@ -36,39 +36,39 @@ def pot(world: Tabletop, pose: sapien.Pose, name: str = "pot") -> Body:
     return made
 
 
-def skillet(world: Tabletop, pose: sapien.Pose, name: str = "skillet") -> Body:
+def skillet(scene: Tabletop, pose: sapien.Pose, name: str = "skillet") -> Body:
     """A frying pan, the handle towards +x. Points: "grip", on the handle; "inside", on its floor."""
-    radius, length = draw(world, (0.075, 0.085)), draw(world, (0.12, 0.14))
-    colour = draw(world, ("black", "grey", "red"))
+    radius, length = draw(scene, (0.075, 0.085)), draw(scene, (0.12, 0.14))
+    colour = draw(scene, ("black", "grey", "red"))
     look = PALETTE[colour]
-    parts = Parts(world, density=150)
+    parts = Parts(scene, density=150)
     parts.disc(0.85 * radius, 0.006, 0.0, DARK)
     parts.wall((0.85 * radius, 0.0), (radius, 0.032), 0.005, look, sides=20)
     middle = radius + length / 2 - 0.006
-    parts.box((length / 2, 0.01, 0.008), [middle, 0, 0.026], draw(world, (DARK, WOOD, PALETTE["brown"])))
+    parts.box((length / 2, 0.01, 0.008), [middle, 0, 0.026], draw(scene, (DARK, WOOD, PALETTE["brown"])))
     made = parts.build(name, pose)
     made.points = points(grip=[radius + 0.55 * length, 0, 0.026], inside=[0, 0, 0.006])
     made.width, made.colour = 0.02, colour
     return made
 
 
-def bread_basket(world: Tabletop, pose: sapien.Pose, name: str = "bread_basket") -> Body:
+def bread_basket(scene: Tabletop, pose: sapien.Pose, name: str = "bread_basket") -> Body:
     """A low wicker basket, open above. Points: "inside", on its floor; "edge", above it at the height of its edge."""
-    parts = Parts(world)
-    half, height = (draw(world, (0.1, 0.115)), draw(world, (0.075, 0.085))), draw(world, (0.045, 0.055))
+    parts = Parts(scene)
+    half, height = (draw(scene, (0.1, 0.115)), draw(scene, (0.075, 0.085))), draw(scene, (0.045, 0.055))
     _wicker(parts, half, height)
     made = parts.build(name, pose)
     made.points, made.colour = points(inside=[0, 0, 0.006], edge=[0, 0, height]), "brown"
     return made
 
 
-def basket(world: Tabletop, pose: sapien.Pose, name: str = "basket") -> Body:
+def basket(scene: Tabletop, pose: sapien.Pose, name: str = "basket") -> Body:
     """A wicker basket with an arch over its back half, along x.
 
     Points: "grip", the top of the arch; "inside", on its floor in front of the arch.
     """
-    parts = Parts(world)
-    (x, y), height = (draw(world, (0.085, 0.095)), 0.08), draw(world, (0.06, 0.07))
+    parts = Parts(scene)
+    (x, y), height = (draw(scene, (0.085, 0.095)), 0.08), draw(scene, (0.06, 0.07))
     look, top = _wicker(parts, (x, y), height), height + 0.1
     angles = np.linspace(np.pi, 0, 9)
     arch = [[(x - 0.004) * np.cos(a), 0.035, height - 0.01 + (top - height) * np.sin(a)] for a in angles]
@@ -81,7 +81,7 @@ def basket(world: Tabletop, pose: sapien.Pose, name: str = "basket") -> Body:
 
 def _wicker(parts: Parts, half: tuple[float, float], height: float) -> tuple[float, float, float]:
     """An open box with bands of two shades, as of plaited wicker; returns its colour."""
-    look = draw(parts.world, WICKER)
+    look = draw(parts.scene, WICKER)
     parts.tub(half, height, WALL, look)
     (x, y), bands = half, 4
     for band in range(bands):
@@ -97,12 +97,12 @@ def _wicker(parts: Parts, half: tuple[float, float], height: float) -> tuple[flo
     return look
 
 
-def bin(world: Tabletop, pose: sapien.Pose, name: str = "bin") -> Body:
+def bin(scene: Tabletop, pose: sapien.Pose, name: str = "bin") -> Body:
     """A small round waste bin, wider above. Points: "rim", on its wall towards +x; "inside", on its floor."""
-    radius, height = draw(world, (0.05, 0.056)), draw(world, (0.11, 0.125))
-    colour = draw(world, ("grey", "blue", "green", "black", "white"))
+    radius, height = draw(scene, (0.05, 0.056)), draw(scene, (0.11, 0.125))
+    colour = draw(scene, ("grey", "blue", "green", "black", "white"))
     look = PALETTE[colour]
-    parts = Parts(world, density=150)
+    parts = Parts(scene, density=150)
     parts.disc(0.75 * radius, 0.006, 0.0, shade(look, 0.5))
     parts.wall((0.78 * radius, 0.0), (radius, height), WALL, look)
     parts.wall((radius + 0.003, height - 0.01), (radius + 0.003, height), WALL, shade(look, 0.7))
@@ -112,12 +112,12 @@ def bin(world: Tabletop, pose: sapien.Pose, name: str = "bin") -> Body:
     return made
 
 
-def plastic_box(world: Tabletop, pose: sapien.Pose, name: str = "plastic_box", static: bool = False) -> Body:
+def plastic_box(scene: Tabletop, pose: sapien.Pose, name: str = "plastic_box", static: bool = False) -> Body:
     """An open storage box, long along x. Points: "inside", on its floor; "left" and "right", the halves of it."""
-    half, height = (draw(world, (0.12, 0.135)), draw(world, (0.075, 0.085))), draw(world, (0.05, 0.065))
-    colour = draw(world, ("blue", "green", "white", "orange", "purple"))
+    half, height = (draw(scene, (0.12, 0.135)), draw(scene, (0.075, 0.085))), draw(scene, (0.05, 0.065))
+    colour = draw(scene, ("blue", "green", "white", "orange", "purple"))
     look = PALETTE[colour]
-    parts = Parts(world)
+    parts = Parts(scene)
     parts.tub(half, height, 0.005, look)
     for sign in (-1, 1):  # a rim that juts out
         parts.box((half[0] + 0.006, 0.005, 0.004), [0, sign * (half[1] + 0.002), height - 0.004], shade(look, 0.75))
@@ -128,11 +128,11 @@ def plastic_box(world: Tabletop, pose: sapien.Pose, name: str = "plastic_box", s
     return made
 
 
-def dustbin(world: Tabletop, pose: sapien.Pose, name: str = "dustbin", static: bool = True) -> Body:
+def dustbin(scene: Tabletop, pose: sapien.Pose, name: str = "dustbin", static: bool = True) -> Body:
     """A tall open dustbin, long along y, a little lower than the table. Points: "inside", on its floor; "mouth"."""
-    half, height = (draw(world, (0.13, 0.138)), draw(world, (0.18, 0.2))), draw(world, (0.64, 0.67))
-    colour = draw(world, ("grey", "green", "blue", "black"))
-    look, parts = PALETTE[colour], Parts(world)
+    half, height = (draw(scene, (0.13, 0.138)), draw(scene, (0.18, 0.2))), draw(scene, (0.64, 0.67))
+    colour = draw(scene, ("grey", "green", "blue", "black"))
+    look, parts = PALETTE[colour], Parts(scene)
     parts.tub(half, height, 0.01, look)
     parts.box((half[0] - 0.005, half[1] - 0.005, 0.02), [0, 0, 0.1], shade(look, 0.4))  # the floor
     for sign in (-1, 1):  # dark inside, so that from above it is seen to be open
@@ -147,14 +147,14 @@ def dustbin(world: Tabletop, pose: sapien.Pose, name: str = "dustbin", static: b
     return made
 
 
-def mug_rack(world: Tabletop, pose: sapien.Pose, name: str = "mug_rack", static: bool = True) -> Body:
+def mug_rack(scene: Tabletop, pose: sapien.Pose, name: str = "mug_rack", static: bool = True) -> Body:
     """A mug tree with one long peg towards +y of its own frame that rises a little, and a short one the other way.
 
     Points: "root" and "tip", the ends of the long peg; "peg", on its axis, where a mug hangs.
     """
-    height, length = draw(world, (0.2, 0.215)), 0.1
-    colour = draw(world, ("wooden", "black", "white", "brown"))
-    look, parts = WOOD if colour == "wooden" else PALETTE[colour], Parts(world)
+    height, length = draw(scene, (0.2, 0.215)), 0.1
+    colour = draw(scene, ("wooden", "black", "white", "brown"))
+    look, parts = WOOD if colour == "wooden" else PALETTE[colour], Parts(scene)
     parts.disc(0.055, 0.014, 0.0, shade(look, 0.85))
     parts.cylinder(0.008, height, [0, 0, 0.0], look)
     parts.sphere(0.011, [0, 0, height], shade(look, 0.8))

@@ -12,13 +12,13 @@ LIGHT = 120.0  # kg/m3
 CRUSTS: dict[str, Colour] = {"brown": (0.66, 0.4, 0.17), "golden": (0.87, 0.6, 0.25), "dark": (0.42, 0.25, 0.12)}
 
 
-def bread(world: Tabletop, pose: sapien.Pose, name: str = "bread") -> Body:
+def bread(scene: Tabletop, pose: sapien.Pose, name: str = "bread") -> Body:
     """A roll, a loaf or a piece of toast, long along x. Points: "grip", in its middle; "top"."""
-    length, width = draw(world, (0.07, 0.078, 0.086)), draw(world, (0.042, 0.048))
-    height, kind = draw(world, (0.034, 0.04)), draw(world, ("roll", "loaf", "toast"))
-    colour = draw(world, tuple(CRUSTS))
+    length, width = draw(scene, (0.07, 0.078, 0.086)), draw(scene, (0.042, 0.048))
+    height, kind = draw(scene, (0.034, 0.04)), draw(scene, ("roll", "loaf", "toast"))
+    colour = draw(scene, tuple(CRUSTS))
     look = CRUSTS[colour]
-    x, y, parts = length / 2, width / 2, Parts(world, density=LIGHT)
+    x, y, parts = length / 2, width / 2, Parts(scene, density=LIGHT)
     if kind == "toast":
         parts.box((x, y, height / 2), [0, 0, height / 2], look)
         parts.box((0.88 * x, 0.86 * y, 0.001), [0, 0, height], (0.95, 0.85, 0.62), solid=False)
@@ -39,11 +39,11 @@ def bread(world: Tabletop, pose: sapien.Pose, name: str = "bread") -> Body:
     return made
 
 
-def burger(world: Tabletop, pose: sapien.Pose, name: str = "burger") -> Body:
+def burger(scene: Tabletop, pose: sapien.Pose, name: str = "burger") -> Body:
     """A hamburger. Points: "grip", on its axis; "top"."""
-    radius, height = draw(world, (0.031, 0.034)), draw(world, (0.05, 0.056))
-    colour = draw(world, tuple(CRUSTS))
-    look, parts = CRUSTS[colour], Parts(world, density=LIGHT)
+    radius, height = draw(scene, (0.031, 0.034)), draw(scene, (0.05, 0.056))
+    colour = draw(scene, tuple(CRUSTS))
+    look, parts = CRUSTS[colour], Parts(scene, density=LIGHT)
     bun, at = 0.28 * height, 0.0
     parts.cylinder(0.97 * radius, bun, [0, 0, 0], look)
     at += bun
@@ -66,11 +66,11 @@ def burger(world: Tabletop, pose: sapien.Pose, name: str = "burger") -> Body:
 GREEN: Colour = (0.35, 0.65, 0.2)
 
 
-def fries(world: Tabletop, pose: sapien.Pose, name: str = "fries") -> Body:
+def fries(scene: Tabletop, pose: sapien.Pose, name: str = "fries") -> Body:
     """French fries in a carton, wide along x. Points: "grip", in the carton's middle; "top"."""
-    half, height = (draw(world, (0.03, 0.034)), draw(world, (0.018, 0.021))), draw(world, (0.06, 0.068))
-    colour = draw(world, ("red", "white", "yellow", "blue"))
-    look, parts = PALETTE[colour], Parts(world, density=LIGHT)
+    half, height = (draw(scene, (0.03, 0.034)), draw(scene, (0.018, 0.021))), draw(scene, (0.06, 0.068))
+    colour = draw(scene, ("red", "white", "yellow", "blue"))
+    look, parts = PALETTE[colour], Parts(scene, density=LIGHT)
     (x, y), fry = half, (0.96, 0.8, 0.35)
     parts.box((x, y, height / 2), [0, 0, height / 2], look)
     band = shade(PALETTE["white"], 1.0) if colour != "white" else PALETTE["red"]
@@ -86,11 +86,11 @@ def fries(world: Tabletop, pose: sapien.Pose, name: str = "fries") -> Body:
     return made
 
 
-def tray(world: Tabletop, pose: sapien.Pose, name: str = "tray", static: bool = True) -> Body:
+def tray(scene: Tabletop, pose: sapien.Pose, name: str = "tray", static: bool = True) -> Body:
     """A serving tray, long along x. Points: "left" and "right", the halves of its floor; "inside", its middle."""
-    half = (draw(world, (0.14, 0.155)), draw(world, (0.095, 0.105)))
-    colour = draw(world, ("red", "brown", "blue", "grey", "green"))
-    parts = Parts(world)
+    half = (draw(scene, (0.14, 0.155)), draw(scene, (0.095, 0.105)))
+    colour = draw(scene, ("red", "brown", "blue", "grey", "green"))
+    parts = Parts(scene)
     parts.tub(half, 0.016, 0.006, PALETTE[colour])
     parts.box((0.86 * half[0], 0.82 * half[1], 0.0004), [0, 0, 0.006], shade(PALETTE[colour], 1.35), solid=False)
     made = parts.build(name, pose, static)

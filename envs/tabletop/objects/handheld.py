@@ -16,12 +16,12 @@ WOODS = {"wooden": WOOD, "brown": PALETTE["brown"], "white": PALETTE["white"], "
 SOLES: tuple[Colour, ...] = (PALETTE["white"], (0.55, 0.4, 0.25))
 
 
-def roller(world: Tabletop, pose: sapien.Pose, name: str = "roller") -> Body:
+def roller(scene: Tabletop, pose: sapien.Pose, name: str = "roller") -> Body:
     """A rolling pin that lies along x. Points: "left" (-x) and "right" (+x), the middles of its handles."""
-    radius, half, reach = draw(world, (0.025, 0.028)), draw(world, (0.095, 0.105, 0.115)), 0.062
-    colour = draw(world, tuple(WOODS))
-    look, grip = WOODS[colour], draw(world, ("red", "blue", "black", "green"))
-    parts = Parts(world)
+    radius, half, reach = draw(scene, (0.025, 0.028)), draw(scene, (0.095, 0.105, 0.115)), 0.062
+    colour = draw(scene, tuple(WOODS))
+    look, grip = WOODS[colour], draw(scene, ("red", "blue", "black", "green"))
+    parts = Parts(scene)
     parts.cylinder(radius, 2 * half, [-half, 0, radius], look, axis=(1, 0, 0))
     for sign in (-1, 1):
         end = sign * half
@@ -35,12 +35,12 @@ def roller(world: Tabletop, pose: sapien.Pose, name: str = "roller") -> Body:
     return made
 
 
-def microphone(world: Tabletop, pose: sapien.Pose, name: str = "microphone") -> Body:
+def microphone(scene: Tabletop, pose: sapien.Pose, name: str = "microphone") -> Body:
     """A microphone that lies along x, its head towards +x. Points on its handle: "tail" and "neck"; "head"."""
-    back, front, head = draw(world, (0.09, 0.1)), draw(world, (0.05, 0.055)), draw(world, (0.022, 0.024))
-    colour = draw(world, ("black", "grey", "blue", "red", "purple"))
-    look, band = PALETTE[colour], draw(world, (PALETTE["yellow"], PALETTE["teal"], PALETTE["white"]))
-    parts = Parts(world)
+    back, front, head = draw(scene, (0.09, 0.1)), draw(scene, (0.05, 0.055)), draw(scene, (0.022, 0.024))
+    colour = draw(scene, ("black", "grey", "blue", "red", "purple"))
+    look, band = PALETTE[colour], draw(scene, (PALETTE["yellow"], PALETTE["teal"], PALETTE["white"]))
+    parts = Parts(scene)
     parts.cylinder(0.0125, back + front, [-back, 0, head], look, axis=(1, 0, 0))
     parts.cylinder(head - 0.003, 0.012, [-back, 0, head], band, axis=(1, 0, 0))
     parts.box((0.008, 0.004, 0.0015), [0.0, 0, head + 0.0125], band, solid=False)
@@ -63,19 +63,19 @@ class ShoeLook:
     sole: Colour
 
 
-def shoe_look(world: Tabletop) -> ShoeLook:
+def shoe_look(scene: Tabletop) -> ShoeLook:
     """Draws the looks of a shoe."""
-    colour = draw(world, ("red", "blue", "teal", "orange", "purple", "black", "pink"))
-    return ShoeLook(draw(world, (0.155, 0.17)), draw(world, (0.056, 0.062)), colour, draw(world, SOLES))
+    colour = draw(scene, ("red", "blue", "teal", "orange", "purple", "black", "pink"))
+    return ShoeLook(draw(scene, (0.155, 0.17)), draw(scene, (0.056, 0.062)), colour, draw(scene, SOLES))
 
 
-def shoe(world: Tabletop, pose: sapien.Pose, name: str = "shoe", like: ShoeLook | None = None) -> Body:
+def shoe(scene: Tabletop, pose: sapien.Pose, name: str = "shoe", like: ShoeLook | None = None) -> Body:
     """A high shoe, its toe towards +x. Points: "grip", on its shaft; "toe". `like` makes one of a pair."""
-    drawn = like or shoe_look(world)
+    drawn = like or shoe_look(scene)
     length, width, colour, sole, thick = drawn.length, drawn.width, drawn.colour, drawn.sole, 0.012
     look, x, y = PALETTE[colour], length / 2, width / 2
     shaft, height = 0.022, 0.088
-    parts = Parts(world)
+    parts = Parts(scene)
     parts.box((x - 0.7 * y, y, thick / 2), [-0.7 * y, 0, thick / 2], sole)
     parts.cylinder(y, thick, [x - y, 0, 0], sole)
     parts.box((0.5 * x, 0.9 * y, 0.016), [0.1 * x, 0, thick + 0.016], look)
@@ -96,12 +96,12 @@ def shoe(world: Tabletop, pose: sapien.Pose, name: str = "shoe", like: ShoeLook 
     return made
 
 
-def shoe_box(world: Tabletop, pose: sapien.Pose, name: str = "shoe_box", static: bool = False) -> Body:
+def shoe_box(scene: Tabletop, pose: sapien.Pose, name: str = "shoe_box", static: bool = False) -> Body:
     """An open box for a pair of shoes, long along x. Points on its floor: "front" and "back", one for each shoe."""
-    half = (draw(world, (0.115, 0.12)), draw(world, (0.092, 0.096)))
-    colour = draw(world, ("brown", "orange", "white", "grey", "green"))
+    half = (draw(scene, (0.115, 0.12)), draw(scene, (0.092, 0.096)))
+    colour = draw(scene, ("brown", "orange", "white", "grey", "green"))
     look, (x, y), height = PALETTE[colour], half, 0.046
-    parts = Parts(world)
+    parts = Parts(scene)
     parts.tub(half, height, 0.005, look)
     parts.box((0.3 * x, 0.0006, 0.3 * height), [-0.5 * x, -y, 0.5 * height], PALETTE["white"], solid=False)
     parts.box((0.2 * x, 0.0008, 0.08 * height), [-0.5 * x, -y, 0.5 * height], DARK, solid=False)
@@ -113,12 +113,12 @@ def shoe_box(world: Tabletop, pose: sapien.Pose, name: str = "shoe_box", static:
     return made
 
 
-def pill_bottle(world: Tabletop, pose: sapien.Pose, name: str = "pill_bottle") -> Body:
+def pill_bottle(scene: Tabletop, pose: sapien.Pose, name: str = "pill_bottle") -> Body:
     """A small bottle of pills with a broad cap. Points: "grip" on its axis; "top" on its cap."""
-    radius, body = draw(world, (0.02, 0.0225, 0.025)), draw(world, (0.05, 0.06))
-    colour = draw(world, ("orange", "white", "teal", "brown", "green"))
-    look, cap = PALETTE[colour], draw(world, (PALETTE["white"], PALETTE["red"], PALETTE["blue"]))
-    parts = Parts(world)
+    radius, body = draw(scene, (0.02, 0.0225, 0.025)), draw(scene, (0.05, 0.06))
+    colour = draw(scene, ("orange", "white", "teal", "brown", "green"))
+    look, cap = PALETTE[colour], draw(scene, (PALETTE["white"], PALETTE["red"], PALETTE["blue"]))
+    parts = Parts(scene)
     parts.cylinder(radius, body, [0, 0, 0], look)
     label = PALETTE["white"] if colour != "white" else PALETTE["teal"]
     parts.cylinder(radius + 0.0006, 0.45 * body, [0, 0, 0.25 * body], label, solid=False)
@@ -134,18 +134,18 @@ def pill_bottle(world: Tabletop, pose: sapien.Pose, name: str = "pill_bottle") -
 PAD_COLOURS = ("blue", "green", "black", "purple", "red")
 
 
-def square_pad(world: Tabletop, pose: sapien.Pose, name: str = "pad") -> Body:
+def square_pad(scene: Tabletop, pose: sapien.Pose, name: str = "pad") -> Body:
     """A thin square pad, fixed to the table. Point: "top", the middle of its upper side."""
-    return _sheet((draw(world, (0.04, 0.044)),) * 2, world, pose, name)
+    return _sheet((draw(scene, (0.04, 0.044)),) * 2, scene, pose, name)
 
 
-def shoe_mat(world: Tabletop, pose: sapien.Pose, name: str = "shoe_mat") -> Body:
+def shoe_mat(scene: Tabletop, pose: sapien.Pose, name: str = "shoe_mat") -> Body:
     """A thin mat long along x, fixed to the table. Point: "top", the middle of its upper side."""
-    return _sheet((draw(world, (0.12, 0.13)), draw(world, (0.05, 0.055))), world, pose, name)
+    return _sheet((draw(scene, (0.12, 0.13)), draw(scene, (0.05, 0.055))), scene, pose, name)
 
 
-def _sheet(half: tuple[float, ...], world: Tabletop, pose: sapien.Pose, name: str) -> Body:
-    (x, y), colour, parts = half, draw(world, PAD_COLOURS), Parts(world)
+def _sheet(half: tuple[float, ...], scene: Tabletop, pose: sapien.Pose, name: str) -> Body:
+    (x, y), colour, parts = half, draw(scene, PAD_COLOURS), Parts(scene)
     parts.box((x, y, 0.0005), [0, 0, 0.0005], PALETTE[colour])
     parts.box((x - 0.006, y - 0.006, 0.0002), [0, 0, 0.001], shade(PALETTE[colour], 1.3), solid=False)
     made = parts.build(name, pose, static=True)
@@ -153,12 +153,12 @@ def _sheet(half: tuple[float, ...], world: Tabletop, pose: sapien.Pose, name: st
     return made
 
 
-def scanner(world: Tabletop, pose: sapien.Pose, name: str = "scanner") -> Body:
+def scanner(scene: Tabletop, pose: sapien.Pose, name: str = "scanner") -> Body:
     """A hand scanner that lies along x, its window towards +x. Points: "grip", on its handle; "window"."""
-    back, wide = draw(world, (0.075, 0.085)), draw(world, (0.026, 0.03))
-    colour = draw(world, ("black", "grey", "yellow", "blue", "red"))
+    back, wide = draw(scene, (0.075, 0.085)), draw(scene, (0.026, 0.03))
+    colour = draw(scene, ("black", "grey", "yellow", "blue", "red"))
     look = PALETTE[colour]
-    parts = Parts(world)
+    parts = Parts(scene)
     parts.box((back / 2, 0.0125, 0.013), [-back / 2, 0, 0.013], look)
     parts.box((0.012, 0.018, 0.015), [0.008, 0, 0.015], shade(look, 0.8))
     parts.box((0.02, wide, 0.019), [0.036, 0, 0.019], look)
@@ -173,12 +173,12 @@ def scanner(world: Tabletop, pose: sapien.Pose, name: str = "scanner") -> Body:
     return made
 
 
-def carton(world: Tabletop, pose: sapien.Pose, name: str = "carton") -> Body:
+def carton(scene: Tabletop, pose: sapien.Pose, name: str = "carton") -> Body:
     """A carton with a bar code on both ends, long along x. Points: "grip", its middle; "left", "right", its ends."""
-    half = (draw(world, (0.036, 0.042)), draw(world, (0.02, 0.025)), draw(world, (0.021, 0.025)))
-    colour = draw(world, ("green", "orange", "red", "purple", "blue", "yellow"))
+    half = (draw(scene, (0.036, 0.042)), draw(scene, (0.02, 0.025)), draw(scene, (0.021, 0.025)))
+    colour = draw(scene, ("green", "orange", "red", "purple", "blue", "yellow"))
     look, (x, y, z) = PALETTE[colour], half
-    parts = Parts(world)
+    parts = Parts(scene)
     parts.box(half, [0, 0, z], look)
     parts.box((0.55 * x, 0.7 * y, 0.0004), [0, 0, 2 * z], PALETTE["white"], solid=False)
     for bar in range(6):
@@ -195,12 +195,12 @@ def carton(world: Tabletop, pose: sapien.Pose, name: str = "carton") -> Body:
     return made
 
 
-def flask(world: Tabletop, pose: sapien.Pose, name: str = "flask") -> Body:
+def flask(scene: Tabletop, pose: sapien.Pose, name: str = "flask") -> Body:
     """A sports flask with a domed lid. Points: "grip" on its axis, as a bottle's; "top" on its lid."""
-    radius, body = draw(world, (0.03, 0.033)), draw(world, (0.115, 0.13, 0.145))
-    colour = draw(world, ("grey", "teal", "pink", "blue", "orange", "white"))
-    look, lid = PALETTE[colour], draw(world, (DARK, PALETTE["white"] if colour != "white" else PALETTE["red"]))
-    parts = Parts(world)
+    radius, body = draw(scene, (0.03, 0.033)), draw(scene, (0.115, 0.13, 0.145))
+    colour = draw(scene, ("grey", "teal", "pink", "blue", "orange", "white"))
+    look, lid = PALETTE[colour], draw(scene, (DARK, PALETTE["white"] if colour != "white" else PALETTE["red"]))
+    parts = Parts(scene)
     parts.cylinder(radius, body, [0, 0, 0], look)
     for z in (0.3, 0.62):
         parts.cylinder(radius + 0.0006, 0.006, [0, 0, z * body], shade(look, 0.6), solid=False)
@@ -213,12 +213,12 @@ def flask(world: Tabletop, pose: sapien.Pose, name: str = "flask") -> Body:
     return made
 
 
-def sauce_bottle(world: Tabletop, pose: sapien.Pose, name: str = "sauce_bottle") -> Body:
+def sauce_bottle(scene: Tabletop, pose: sapien.Pose, name: str = "sauce_bottle") -> Body:
     """A squeeze bottle with a pointed nozzle. Points: "grip" on its axis, as a bottle's; "top", its nozzle."""
-    radius, body = draw(world, (0.025, 0.028)), draw(world, (0.11, 0.125))
-    colour = draw(world, ("red", "yellow", "green", "brown"))
-    look, nozzle = PALETTE[colour], draw(world, (PALETTE["white"], PALETTE["red"]))
-    parts = Parts(world)
+    radius, body = draw(scene, (0.025, 0.028)), draw(scene, (0.11, 0.125))
+    colour = draw(scene, ("red", "yellow", "green", "brown"))
+    look, nozzle = PALETTE[colour], draw(scene, (PALETTE["white"], PALETTE["red"]))
+    parts = Parts(scene)
     parts.cylinder(radius, body, [0, 0, 0], look)
     parts.cylinder(radius + 0.0007, 0.4 * body, [0, 0, 0.3 * body], PALETTE["white"], solid=False)
     parts.cylinder(0.6 * radius, 0.0016, [0, -radius, 0.5 * body], look, axis=(0, 1, 0), solid=False)

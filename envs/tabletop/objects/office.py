@@ -9,17 +9,17 @@ from envs.tabletop.objects.parts import DARK, PALETTE, STEEL, WOOD, Parts, draw,
 from envs.tabletop.scene import Body, Tabletop
 
 
-def stapler(world: Tabletop, pose: sapien.Pose, name: str = "stapler", static: bool = False) -> Body:
+def stapler(scene: Tabletop, pose: sapien.Pose, name: str = "stapler", static: bool = False) -> Body:
     """A stapler, long along x, its mouth towards +x.
 
     Points: "top", where it is pressed; "grip", on its middle, held from above by fingers that close along y.
     """
-    length, width = draw(world, (0.12, 0.135, 0.15)), draw(world, (0.03, 0.034))
-    colour = draw(world, ("black", "red", "blue", "grey", "teal"))
+    length, width = draw(scene, (0.12, 0.135, 0.15)), draw(scene, (0.03, 0.034))
+    colour = draw(scene, ("black", "red", "blue", "grey", "teal"))
     look = PALETTE[colour]
     half, tilt = length / 2, 0.12  # rad, by which the upper half gapes
     gape = sapien.Pose(q=[np.cos(tilt / 2), 0, -np.sin(tilt / 2), 0])
-    parts = Parts(world)
+    parts = Parts(scene)
     parts.box((half, width / 2, 0.004), [0, 0, 0.004], DARK)
     parts.box((0.012, width / 2, 0.012), [-half + 0.012, 0, 0.018], shade(look, 0.7))
     parts.box((half - 0.004, 0.4 * width, 0.004), [0.002, 0, 0.027], STEEL, gape)
@@ -32,12 +32,12 @@ def stapler(world: Tabletop, pose: sapien.Pose, name: str = "stapler", static: b
     return made
 
 
-def tea_box(world: Tabletop, pose: sapien.Pose, name: str = "tea_box") -> Body:
+def tea_box(scene: Tabletop, pose: sapien.Pose, name: str = "tea_box") -> Body:
     """A small carton with a label, long along x. Points: "grip", in its middle; "top"."""
-    half = (draw(world, (0.035, 0.042)), draw(world, (0.02, 0.025)), draw(world, (0.018, 0.024)))
-    colour = draw(world, ("green", "orange", "red", "purple", "blue", "yellow"))
+    half = (draw(scene, (0.035, 0.042)), draw(scene, (0.02, 0.025)), draw(scene, (0.018, 0.024)))
+    colour = draw(scene, ("green", "orange", "red", "purple", "blue", "yellow"))
     look = PALETTE[colour]
-    parts = Parts(world)
+    parts = Parts(scene)
     parts.box(half, [0, 0, half[2]], look)
     parts.box((0.6 * half[0], 0.6 * half[1], 0.0005), [0, 0, 2 * half[2]], PALETTE["white"], solid=False)
     parts.box((0.6 * half[0], half[1] + 0.0005, 0.4 * half[2]), [0, 0, half[2]], shade(look, 0.5), solid=False)
@@ -47,13 +47,13 @@ def tea_box(world: Tabletop, pose: sapien.Pose, name: str = "tea_box") -> Body:
     return made
 
 
-def playing_cards(world: Tabletop, pose: sapien.Pose, name: str = "playing_cards") -> Body:
+def playing_cards(scene: Tabletop, pose: sapien.Pose, name: str = "playing_cards") -> Body:
     """A box of playing cards that stands on its long side, along x. Points: "grip", near its upper side; "top"."""
-    half = (draw(world, (0.042, 0.046)), draw(world, (0.009, 0.011, 0.013)), draw(world, (0.031, 0.034)))
-    colour = draw(world, ("red", "blue", "black", "green", "purple"))
+    half = (draw(scene, (0.042, 0.046)), draw(scene, (0.009, 0.011, 0.013)), draw(scene, (0.031, 0.034)))
+    colour = draw(scene, ("red", "blue", "black", "green", "purple"))
     look = PALETTE[colour]
     x, y, z = half
-    parts = Parts(world)
+    parts = Parts(scene)
     parts.box(half, [0, 0, z], look)
     for sign in (-1, 1):  # the back of a card on both faces: a white frame, a lozenge
         face = sign * (y + 0.0003)
@@ -69,13 +69,13 @@ def playing_cards(world: Tabletop, pose: sapien.Pose, name: str = "playing_cards
     return made
 
 
-def alarm_clock(world: Tabletop, pose: sapien.Pose, name: str = "alarm_clock", static: bool = True) -> Body:
+def alarm_clock(scene: Tabletop, pose: sapien.Pose, name: str = "alarm_clock", static: bool = True) -> Body:
     """An alarm clock, round with two bells or square, its face towards -y. Point "top" is the middle of its button."""
-    radius, depth = draw(world, (0.035, 0.04)), draw(world, (0.042, 0.05))
-    colour = draw(world, ("red", "teal", "yellow", "pink", "white", "blue"))
+    radius, depth = draw(scene, (0.035, 0.04)), draw(scene, (0.042, 0.05))
+    colour = draw(scene, ("red", "teal", "yellow", "pink", "white", "blue"))
     look, middle = PALETTE[colour], radius + 0.007
-    parts = Parts(world)
-    if draw(world, ("round", "square")) == "round":
+    parts = Parts(scene)
+    if draw(scene, ("round", "square")) == "round":
         parts.cylinder(radius, depth, [0, depth / 2, middle], look, axis=(0, -1, 0))
         for sign in (-1, 1):
             parts.rod([[0, 0, middle], [0.6 * radius * sign, 0, 0.007]], 0.006, shade(look, 0.7))
@@ -97,7 +97,7 @@ def alarm_clock(world: Tabletop, pose: sapien.Pose, name: str = "alarm_clock", s
         mark = sapien.Pose(q=[np.cos(hour * np.pi / 12), 0, np.sin(hour * np.pi / 12), 0])
         at = [0.7 * radius * s, front - 0.001, middle + 0.7 * radius * c]
         parts.box((0.0012, 0.0008, 0.003), at, DARK, mark, solid=False)
-    for angle, length in ((world.rng.uniform(0, 2 * np.pi), 0.32), (world.rng.uniform(0, 2 * np.pi), 0.5)):
+    for angle, length in ((scene.rng.uniform(0, 2 * np.pi), 0.32), (scene.rng.uniform(0, 2 * np.pi), 0.5)):
         hand = sapien.Pose(q=[np.cos(angle / 2), 0, np.sin(angle / 2), 0])
         shift = length / 2 * radius * np.array([np.sin(angle), 0, np.cos(angle)])
         parts.box(
@@ -108,12 +108,12 @@ def alarm_clock(world: Tabletop, pose: sapien.Pose, name: str = "alarm_clock", s
     return made
 
 
-def mouse(world: Tabletop, pose: sapien.Pose, name: str = "mouse") -> Body:
+def mouse(scene: Tabletop, pose: sapien.Pose, name: str = "mouse") -> Body:
     """A computer mouse, long along x, its buttons towards +x. Points: "grip", across its middle; "top"."""
-    half, width = draw(world, (0.044, 0.05)), draw(world, (0.05, 0.056))
-    colour = draw(world, ("black", "white", "grey", "red", "blue", "pink"))
+    half, width = draw(scene, (0.044, 0.05)), draw(scene, (0.05, 0.056))
+    colour = draw(scene, ("black", "white", "grey", "red", "blue", "pink"))
     look, flank = PALETTE[colour], half - width / 2
-    parts = Parts(world)
+    parts = Parts(scene)
     parts.box((flank + 0.004, width / 2, 0.013), [0, 0, 0.013], look)
     parts.cylinder(width / 2, 0.022, [flank, 0, 0], look)
     parts.cylinder(width / 2, 0.026, [-flank, 0, 0], look)
@@ -127,24 +127,24 @@ def mouse(world: Tabletop, pose: sapien.Pose, name: str = "mouse") -> Body:
 
 
 def pad(
-    world: Tabletop, pose: sapien.Pose, half: tuple[float, float] = (0.05, 0.05), name: str = "pad", solid: bool = True
+    scene: Tabletop, pose: sapien.Pose, half: tuple[float, float] = (0.05, 0.05), name: str = "pad", solid: bool = True
 ) -> Body:
     """A thin mat of one colour, fixed to the table, half sizes (m) along x and y. Point "top" is its middle."""
-    colour = draw(world, [name for name in PALETTE if name != "white"])  # the table is white
-    parts = Parts(world)
+    colour = draw(scene, [name for name in PALETTE if name != "white"])  # the table is white
+    parts = Parts(scene)
     parts.box((*half, 0.001), [0, 0, 0], PALETTE[colour], solid=solid)
     made = parts.build(name, pose, static=True)
     made.points, made.colour = points(top=[0, 0, 0.001]), colour
     return made
 
 
-def fan(world: Tabletop, pose: sapien.Pose, name: str = "fan") -> Body:
+def fan(scene: Tabletop, pose: sapien.Pose, name: str = "fan") -> Body:
     """A small desk fan that blows towards -y. Points: "grip", at the top of its cage, which fingers clamp along y."""
-    radius, depth = draw(world, (0.038, 0.044)), draw(world, (0.028, 0.034))
-    colour = draw(world, ("white", "teal", "blue", "pink", "black", "yellow"))
+    radius, depth = draw(scene, (0.038, 0.044)), draw(scene, (0.028, 0.034))
+    colour = draw(scene, ("white", "teal", "blue", "pink", "black", "yellow"))
     look = PALETTE[colour]
     pale, middle = shade(look, 0.45 if colour == "white" else 1.6), radius + 0.028
-    parts = Parts(world)
+    parts = Parts(scene)
     parts.cylinder(0.044, 0.012, [0, 0, 0], look)
     parts.cylinder(0.008, 0.03, [0, 0, 0.01], shade(look, 0.8))
     parts.density = 120
@@ -171,12 +171,12 @@ def fan(world: Tabletop, pose: sapien.Pose, name: str = "fan") -> Body:
     return made
 
 
-def electronic_scale(world: Tabletop, pose: sapien.Pose, name: str = "electronic_scale") -> Body:
+def electronic_scale(scene: Tabletop, pose: sapien.Pose, name: str = "electronic_scale") -> Body:
     """A flat scale with a steel plate and a display towards -y. Point "top" is the middle of the plate."""
-    x, y = draw(world, (0.052, 0.058)), draw(world, (0.062, 0.068))
-    colour = draw(world, ("white", "black", "grey", "blue"))
+    x, y = draw(scene, (0.052, 0.058)), draw(scene, (0.062, 0.068))
+    colour = draw(scene, ("white", "black", "grey", "blue"))
     look = PALETTE[colour]
-    parts = Parts(world, density=600)
+    parts = Parts(scene, density=600)
     parts.box((x, y, 0.01), [0, 0, 0.01], look)
     parts.box((0.94 * x, 0.74 * y, 0.003), [0, 0.22 * y, 0.023], STEEL)
     parts.box((0.42 * x, 0.12 * y, 0.0006), [0, -0.8 * y, 0.02], (0.25, 0.75, 0.5), solid=False)
@@ -187,13 +187,13 @@ def electronic_scale(world: Tabletop, pose: sapien.Pose, name: str = "electronic
     return made
 
 
-def display_stand(world: Tabletop, pose: sapien.Pose, name: str = "display_stand") -> Body:
+def display_stand(scene: Tabletop, pose: sapien.Pose, name: str = "display_stand") -> Body:
     """A low pedestal, round or square. Point "top" is the middle of its upper side."""
-    half, height = draw(world, (0.048, 0.054)), draw(world, (0.03, 0.038, 0.046))
-    colour = draw(world, ("white", "black", "wooden", "teal", "purple"))
+    half, height = draw(scene, (0.048, 0.054)), draw(scene, (0.03, 0.038, 0.046))
+    colour = draw(scene, ("white", "black", "wooden", "teal", "purple"))
     look = WOOD if colour == "wooden" else PALETTE[colour]
-    parts = Parts(world, density=600)
-    if draw(world, ("round", "square")) == "round":
+    parts = Parts(scene, density=600)
+    if draw(scene, ("round", "square")) == "round":
         parts.disc(half, 0.01, 0.0, shade(look, 0.8))
         parts.cylinder(0.5 * half, height - 0.018, [0, 0, 0.009], shade(look, 0.6))
         parts.disc(half, 0.01, height - 0.01, look)
@@ -208,15 +208,15 @@ def display_stand(world: Tabletop, pose: sapien.Pose, name: str = "display_stand
     return made
 
 
-def phone(world: Tabletop, pose: sapien.Pose, name: str = "phone") -> Body:
+def phone(scene: Tabletop, pose: sapien.Pose, name: str = "phone") -> Body:
     """A phone on its back, long along x, its top towards +x.
 
     Points: "grip", across its upper part, a little above it; "foot", the middle of its lower edge, on the back.
     """
-    half, width = draw(world, (0.066, 0.071, 0.075)), draw(world, (0.064, 0.07))
-    colour = draw(world, ("black", "white", "blue", "red", "green", "purple"))
+    half, width = draw(scene, (0.066, 0.071, 0.075)), draw(scene, (0.064, 0.07))
+    colour = draw(scene, ("black", "white", "blue", "red", "green", "purple"))
     look = PALETTE[colour]
-    parts = Parts(world, density=200)
+    parts = Parts(scene, density=200)
     parts.box((half, width / 2, 0.006), [0, 0, 0.006], look)
     parts.box((half - 0.004, width / 2 - 0.003, 0.0004), [0, 0, 0.012], DARK, solid=False)
     for row in range(4):  # the home screen
@@ -232,19 +232,19 @@ def phone(world: Tabletop, pose: sapien.Pose, name: str = "phone") -> Body:
     return made
 
 
-def phone_stand(world: Tabletop, pose: sapien.Pose, name: str = "phone_stand") -> Body:
+def phone_stand(scene: Tabletop, pose: sapien.Pose, name: str = "phone_stand") -> Body:
     """A stand that a phone leans in, facing -y, fixed to the table.
 
     Points: "seat", where the back of the phone's lower edge rests; "lean", a point further up its back rest: the line
     through both gives the slope.
     """
-    slope, half = draw(world, (1.1, 1.2)), draw(world, (0.024, 0.03))  # rad above the level; m
-    colour = draw(world, ("white", "grey", "black", "teal", "wooden"))
+    slope, half = draw(scene, (1.1, 1.2)), draw(scene, (0.024, 0.03))  # rad above the level; m
+    colour = draw(scene, ("white", "grey", "black", "teal", "wooden"))
     look = WOOD if colour == "wooden" else PALETTE[colour]
     up = np.array([0, np.cos(slope), np.sin(slope)])
     tilt = sapien.Pose(q=[np.cos(slope / 2 - np.pi / 4), np.sin(slope / 2 - np.pi / 4), 0, 0])
     seat, length = np.array([0, -0.01, 0.016]), 0.085
-    parts = Parts(world)
+    parts = Parts(scene)
     parts.box((half + 0.006, 0.045, 0.005), [0, 0.014, 0.005], shade(look, 0.8))
     parts.box((half, 0.02, 0.003), [0, -0.012, 0.013], look)
     parts.box((half, 0.003, 0.006), [0, -0.035, 0.019], look)
@@ -255,19 +255,19 @@ def phone_stand(world: Tabletop, pose: sapien.Pose, name: str = "phone_stand") -
     return made
 
 
-def payment_sign(world: Tabletop, pose: sapien.Pose, name: str = "payment_sign") -> Body:
+def payment_sign(scene: Tabletop, pose: sapien.Pose, name: str = "payment_sign") -> Body:
     """An upright sign with a QR code towards -y, on a foot. Points: "grip", at its upper edge; "top"."""
-    half, height = draw(world, (0.034, 0.039)), draw(world, (0.085, 0.095))
-    colour = draw(world, ("white", "green", "blue", "orange", "red"))
+    half, height = draw(scene, (0.034, 0.039)), draw(scene, (0.085, 0.095))
+    colour = draw(scene, ("white", "green", "blue", "orange", "red"))
     look, thick = PALETTE[colour], 0.006
-    parts = Parts(world)
+    parts = Parts(scene)
     parts.box((half + 0.004, 0.03, 0.005), [0, 0, 0.005], shade(look, 0.7))
     parts.density = 150
     parts.box((half, thick, height / 2), [0, 0, height / 2], look)
     cells, side = 9, 1.7 * half
     cell, middle = side / cells, height - 0.008 - side / 2
     parts.box((side / 2 + 0.002, 0.0005, side / 2 + 0.002), [0, -thick, middle], (1.0, 1.0, 1.0), solid=False)
-    dark = world.rng.random((cells, cells)) < 0.45
+    dark = scene.rng.random((cells, cells)) < 0.45
     for row, column in ((0, 0), (0, cells - 3), (cells - 3, 0)):  # the three finder squares
         dark[row : row + 3, column : column + 3] = True
         dark[row + 1, column + 1] = False
@@ -288,13 +288,13 @@ def payment_sign(world: Tabletop, pose: sapien.Pose, name: str = "payment_sign")
     return made
 
 
-def seal(world: Tabletop, pose: sapien.Pose, name: str = "seal") -> Body:
+def seal(scene: Tabletop, pose: sapien.Pose, name: str = "seal") -> Body:
     """A stamp that stands on its rubber, with a round handle. Points: "grip", on the handle; "top"."""
-    half, handle, height = draw(world, (0.02, 0.024)), draw(world, (0.009, 0.011)), draw(world, (0.085, 0.095))
-    colour = draw(world, ("red", "black", "brown", "green", "blue"))
+    half, handle, height = draw(scene, (0.02, 0.024)), draw(scene, (0.009, 0.011)), draw(scene, (0.085, 0.095))
+    colour = draw(scene, ("red", "black", "brown", "green", "blue"))
     look = PALETTE[colour]
-    parts = Parts(world, density=400)
-    if draw(world, ("round", "square")) == "round":
+    parts = Parts(scene, density=400)
+    if draw(scene, ("round", "square")) == "round":
         parts.cylinder(half, 0.004, [0, 0, 0], DARK)
         parts.cylinder(half, 0.02, [0, 0, 0.004], WOOD)
     else:
@@ -309,29 +309,29 @@ def seal(world: Tabletop, pose: sapien.Pose, name: str = "seal") -> Body:
     return made
 
 
-def cube(world: Tabletop, pose: sapien.Pose, name: str = "cube") -> Body:
+def cube(scene: Tabletop, pose: sapien.Pose, name: str = "cube") -> Body:
     """A puzzle cube of two by two stickers a side. Points: "grip", in its middle; "top"."""
-    half = draw(world, (0.022, 0.025))
-    body = draw(world, ("black", "white"))
+    half = draw(scene, (0.022, 0.025))
+    body = draw(scene, ("black", "white"))
     looks = [PALETTE[colour] for colour in ("red", "orange", "yellow", "green", "blue")] + [(1.0, 1.0, 1.0)]
-    parts = Parts(world)
+    parts = Parts(scene)
     parts.box((half, half, half), [0, 0, half], PALETTE[body])
     for axis, sign in ((0, -1), (0, 1), (1, -1), (1, 1), (2, 1)):
         for u in (-1, 1):
             for v in (-1, 1):
                 at = np.insert(0.49 * half * np.array([u, v]), axis, sign * half) + half * np.array([0, 0, 1])
-                parts.box(np.insert(np.full(2, 0.43 * half), axis, 0.0006), at, draw(world, looks), solid=False)
+                parts.box(np.insert(np.full(2, 0.43 * half), axis, 0.0006), at, draw(scene, looks), solid=False)
     made = parts.build(name, pose)
     made.points = points(grip=[0, 0, half + 0.002], top=[0, 0, 2 * half])
     made.width, made.colour = 2 * half, body
     return made
 
 
-def toy_car(world: Tabletop, pose: sapien.Pose, name: str = "toy_car") -> Body:
+def toy_car(scene: Tabletop, pose: sapien.Pose, name: str = "toy_car") -> Body:
     """A toy car on its wheels, its bonnet towards +x. Points: "grip", in its middle; "top"."""
-    length, width = draw(world, (0.072, 0.08)), draw(world, (0.034, 0.04))
-    colour = draw(world, ("red", "blue", "yellow", "green", "orange", "purple"))
-    look, parts = PALETTE[colour], Parts(world, density=120.0)
+    length, width = draw(scene, (0.072, 0.08)), draw(scene, (0.034, 0.04))
+    colour = draw(scene, ("red", "blue", "yellow", "green", "orange", "purple"))
+    look, parts = PALETTE[colour], Parts(scene, density=120.0)
     x, y, wheel = length / 2, width / 2, 0.009
     parts.box((x, y, 0.009), [0, 0, 0.015], look)
     parts.box((0.5 * x, 0.86 * y, 0.008), [-0.12 * x, 0, 0.032], shade(look, 0.9))
@@ -348,11 +348,11 @@ def toy_car(world: Tabletop, pose: sapien.Pose, name: str = "toy_car") -> Body:
     return made
 
 
-def remote_control(world: Tabletop, pose: sapien.Pose, name: str = "remote_control") -> Body:
+def remote_control(scene: Tabletop, pose: sapien.Pose, name: str = "remote_control") -> Body:
     """A remote control, long along x. Points: "grip", across its middle; "top"."""
-    half, width = draw(world, (0.06, 0.07)), draw(world, (0.036, 0.042))
-    colour = draw(world, ("black", "grey", "white"))
-    parts = Parts(world)
+    half, width = draw(scene, (0.06, 0.07)), draw(scene, (0.036, 0.042))
+    colour = draw(scene, ("black", "grey", "white"))
+    parts = Parts(scene)
     parts.box((half, width / 2, 0.01), [0, 0, 0.01], PALETTE[colour])
     parts.cylinder(0.005, 0.0015, [0.82 * half, 0, 0.02], PALETTE["red"], solid=False)
     for row in range(5):
@@ -364,12 +364,12 @@ def remote_control(world: Tabletop, pose: sapien.Pose, name: str = "remote_contr
     return made
 
 
-def hand_bell(world: Tabletop, pose: sapien.Pose, name: str = "hand_bell") -> Body:
+def hand_bell(scene: Tabletop, pose: sapien.Pose, name: str = "hand_bell") -> Body:
     """A small bell with an upright handle. Points: "grip", on the handle; "top"."""
-    radius, handle = draw(world, (0.028, 0.032)), draw(world, (0.008, 0.01))
-    colour = draw(world, ("golden", "grey", "copper"))
+    radius, handle = draw(scene, (0.028, 0.032)), draw(scene, (0.008, 0.01))
+    colour = draw(scene, ("golden", "grey", "copper"))
     look = {"golden": (0.85, 0.65, 0.2), "grey": STEEL, "copper": (0.72, 0.42, 0.28)}[colour]
-    parts = Parts(world)
+    parts = Parts(scene)
     for share, low, high in ((1.0, 0.0, 0.006), (0.85, 0.006, 0.018), (0.7, 0.018, 0.03), (0.5, 0.03, 0.036)):
         parts.cylinder(share * radius, high - low, [0, 0, low], look)
     parts.sphere(0.9 * radius, [0, 0, 0.014], look, solid=False)  # a smooth dome over these steps

@@ -1,9 +1,9 @@
 """Composing objects from primitives.
 
-Conventions, for every object function `name(world, pose, name="name") -> Body`:
-- `pose` is that of the origin, which lies on the underside, in the middle (`world.on_table(spot, yaw)`).
+Conventions, for every object function `name(scene, pose, name="name") -> Body`:
+- `pose` is that of the origin, which lies on the underside, in the middle (`scene.on_table(spot, yaw)`).
 - The front is the -y side, so that an object with yaw 0 faces the robot; a long object lies along x.
-- Sizes, proportions and colours are drawn from `world.rng` with `draw`; `body.colour` names the main colour.
+- Sizes, proportions and colours are drawn from `scene.rng` with `draw`; `body.colour` names the main colour.
 - "grip" is where two fingers hold it, closing along the body's y axis, and `body.width` (m) is what they span.
 - Points are in the body's frame (m). Walls that fingers straddle are at least 8 mm thick (`Skills.holds` needs it).
 """
@@ -46,9 +46,9 @@ DENSITY = 300.0  # kg/m3: light objects slip less; RoboTwin's weigh 10 g or so, 
 OVERLAP = 0.0005  # m, by which the boxes of a ring overlap
 
 
-def draw(world: Tabletop, options: Sequence[Option]) -> Option:
+def draw(scene: Tabletop, options: Sequence[Option]) -> Option:
     """One of the options, drawn from the scene's generator."""
-    return options[int(world.rng.integers(len(options)))]
+    return options[int(scene.rng.integers(len(options)))]
 
 
 def shade(colour: Colour, factor: float) -> Colour:
@@ -63,9 +63,9 @@ class Parts:
     `solid=False` makes a part that is only seen: keys, labels, screens.
     """
 
-    def __init__(self, world: Tabletop, builder: Any = None, density: float = DENSITY) -> None:
-        self.world = world
-        self.builder = builder or world.scene.create_actor_builder()
+    def __init__(self, scene: Tabletop, builder: Any = None, density: float = DENSITY) -> None:
+        self.scene = scene
+        self.builder = builder or scene.physics.create_actor_builder()
         self.density = density
 
     def box(
@@ -75,7 +75,7 @@ class Parts:
         centre, half = make_pose(at) * (pose or sapien.Pose()), _triple(half)
         self.builder.add_box_visual(centre, half, material(colour))
         if solid:
-            self.builder.add_box_collision(centre, half, self.world.friction, density=self.density)
+            self.builder.add_box_collision(centre, half, self.scene.friction, density=self.density)
 
     def cylinder(
         self,
@@ -92,13 +92,13 @@ class Parts:
         )
         self.builder.add_cylinder_visual(centre, radius, height / 2, material(colour))
         if solid:
-            self.builder.add_cylinder_collision(centre, radius, height / 2, self.world.friction, density=self.density)
+            self.builder.add_cylinder_collision(centre, radius, height / 2, self.scene.friction, density=self.density)
 
     def sphere(self, radius: float, at: Vector, colour: Colour, solid: bool = True) -> None:
         """A sphere (m)."""
         self.builder.add_sphere_visual(make_pose(at), radius, material(colour))
         if solid:
-            self.builder.add_sphere_collision(make_pose(at), radius, self.world.friction, density=self.density)
+            self.builder.add_sphere_collision(make_pose(at), radius, self.scene.friction, density=self.density)
 
     def rod(self, points: Sequence[Vector], radius: float, colour: Colour, solid: bool = True) -> None:
         """A round bar through points (m): capsules from each to the next; handles, arches, wires."""
@@ -108,7 +108,7 @@ class Parts:
             half = float(np.linalg.norm(way)) / 2
             self.builder.add_capsule_visual(pose, radius, half, material(colour))
             if solid:
-                self.builder.add_capsule_collision(pose, radius, half, self.world.friction, density=self.density)
+                self.builder.add_capsule_collision(pose, radius, half, self.scene.friction, density=self.density)
 
     def wall(
         self, low: tuple[float, float], high: tuple[float, float], thickness: float, colour: Colour, sides: int = 16
@@ -125,7 +125,7 @@ class Parts:
             pose = upright([x, y, (z0 + z1) / 2], angle)
             pose = pose * tilt if lean else pose
             self.builder.add_box_visual(pose, half, look)
-            self.builder.add_box_collision(pose, half, self.world.friction, density=self.density)
+            self.builder.add_box_collision(pose, half, self.scene.friction, density=self.density)
 
     def disc(self, radius: float, thickness: float, height: float, colour: Colour, solid: bool = True) -> None:
         """A horizontal disc whose underside lies at `height` (m): floors of vessels, plates, lids."""
@@ -143,7 +143,7 @@ class Parts:
 
     def build(self, name: str, pose: sapien.Pose, static: bool = False) -> Body:
         """Builds the actor as the body `name` of the scene."""
-        return self.world.add(name, self.builder, pose, static)
+        return self.scene.add(name, self.builder, pose, static)
 
 
 def _triple(vector: Vector) -> tuple[float, float, float]:

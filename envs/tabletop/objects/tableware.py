@@ -21,46 +21,46 @@ BOWL_RADII, BOWL_HEIGHTS = (0.058, 0.064, 0.07), (0.05, 0.056)  # m
 RIM = 0.008  # m, the thickness of a bowl's and a plate's rim
 
 
-def cup(world: Tabletop, pose: sapien.Pose, name: str = "cup") -> Body:
+def cup(scene: Tabletop, pose: sapien.Pose, name: str = "cup") -> Body:
     """An empty cup without a handle.
 
     Points: "grip", on its axis, where two fingers hold it; "wall", on its outside at the same height.
     """
-    radius = float(world.rng.choice([0.031, 0.034]))
-    height = float(world.rng.choice([0.085, 0.1]))
-    colour = draw(world, CUP_COLOURS)
-    parts = Parts(world, density=400)
+    radius = float(scene.rng.choice([0.031, 0.034]))
+    height = float(scene.rng.choice([0.085, 0.1]))
+    colour = draw(scene, CUP_COLOURS)
+    parts = Parts(scene, density=400)
     parts.wall((radius, 0.0), (radius, height), CUP_WALL, colour, CUP_SIDES)
-    add_cylinder(parts.builder, radius - CUP_WALL, 0.003, material((0.35, 0.33, 0.3)), world.friction, height=0.003)
+    add_cylinder(parts.builder, radius - CUP_WALL, 0.003, material((0.35, 0.33, 0.3)), scene.friction, height=0.003)
     made = parts.build(name, pose)
     made.points = points(grip=[0, 0, height - 0.025], wall=[radius, 0, height - 0.025])
     made.width, made.colour = 2 * radius, CUP_COLOUR_NAMES[CUP_COLOURS.index(colour)]
     return made
 
 
-def coaster(world: Tabletop, pose: sapien.Pose, name: str = "coaster") -> Body:
+def coaster(scene: Tabletop, pose: sapien.Pose, name: str = "coaster") -> Body:
     """A round coaster, fixed to the table; point "top" is the middle of its upper side."""
-    builder = world.scene.create_actor_builder()
-    colour = draw(world, tuple(COASTERS))
+    builder = scene.physics.create_actor_builder()
+    colour = draw(scene, tuple(COASTERS))
     look = COASTERS[colour]
     rim: Colour = (look[0] * 0.5, look[1] * 0.5, look[2] * 0.5)
-    add_cylinder(builder, 0.05, 0.003, material(rim), world.friction, height=0.003)
+    add_cylinder(builder, 0.05, 0.003, material(rim), scene.friction, height=0.003)
     add_cylinder(builder, 0.042, 0.003, material(look), None, height=0.0032)
-    made = world.add(name, builder, pose, static=True)
+    made = scene.add(name, builder, pose, static=True)
     made.points["top"], made.colour = np.array([0.0, 0.0, 0.006]), colour
     return made
 
 
-def mug(world: Tabletop, pose: sapien.Pose, name: str = "mug") -> Body:
+def mug(scene: Tabletop, pose: sapien.Pose, name: str = "mug") -> Body:
     """A mug with its handle towards +x.
 
     Points: "grip" on its axis, two fingers hold it across; "handle", the middle of the handle's outer bar, held by
     fingers that close along y; "hole", the middle of the handle's opening.
     """
-    radius, height = draw(world, (0.033, 0.036)), draw(world, (0.08, 0.09, 0.1))
-    colour = draw(world, ("white", "blue", "red", "green", "yellow", "black"))
+    radius, height = draw(scene, (0.033, 0.036)), draw(scene, (0.08, 0.09, 0.1))
+    colour = draw(scene, ("white", "blue", "red", "green", "yellow", "black"))
     look = PALETTE[colour]
-    parts = Parts(world)
+    parts = Parts(scene)
     parts.wall((radius, 0.0), (radius, height), 0.005, look)
     parts.disc(radius - 0.004, 0.006, 0.0, shade(look, 0.6))
     reach, low, high = radius + 0.034, 0.22 * height, 0.82 * height
@@ -74,18 +74,18 @@ def mug(world: Tabletop, pose: sapien.Pose, name: str = "mug") -> Body:
     return made
 
 
-def bowl(world: Tabletop, pose: sapien.Pose, name: str = "bowl", like: Body | None = None) -> Body:
+def bowl(scene: Tabletop, pose: sapien.Pose, name: str = "bowl", like: Body | None = None) -> Body:
     """A round bowl. Points: "rim", on its wall towards +x (`Skills.rim_grip`); "inside", on its floor.
 
     `like` is a bowl whose size it takes; "nested" is where the origin of such a bowl rests that stands in this one.
     """
-    radius, height = draw(world, BOWL_RADII), draw(world, BOWL_HEIGHTS)
+    radius, height = draw(scene, BOWL_RADII), draw(scene, BOWL_HEIGHTS)
     if like is not None:
         radius, height = (float(v) for v in like.points["size"][[0, 2]])
-    colour = draw(world, ("white", "blue", "teal", "orange", "red", "yellow"))
+    colour = draw(scene, ("white", "blue", "teal", "orange", "red", "yellow"))
     look = PALETTE[colour]
     foot = 0.5 * radius
-    parts = Parts(world)
+    parts = Parts(scene)
     parts.disc(foot, 0.008, 0.0, shade(look, 0.6))
     parts.wall((foot + 0.004, 0.004), (0.95 * radius, 0.42 * height), RIM, shade(look, 0.8))
     parts.wall((0.95 * radius, 0.38 * height), (radius, height), RIM, look)
@@ -96,12 +96,12 @@ def bowl(world: Tabletop, pose: sapien.Pose, name: str = "bowl", like: Body | No
     return made
 
 
-def plate(world: Tabletop, pose: sapien.Pose, name: str = "plate", static: bool = False) -> Body:
+def plate(scene: Tabletop, pose: sapien.Pose, name: str = "plate", static: bool = False) -> Body:
     """A round plate. Points: "top", the middle of its upper side; "rim", on its rim towards +x."""
-    radius = draw(world, (0.085, 0.095))
-    colour = draw(world, ("white", "blue", "teal", "pink", "yellow"))
+    radius = draw(scene, (0.085, 0.095))
+    colour = draw(scene, ("white", "blue", "teal", "pink", "yellow"))
     look = PALETTE[colour]
-    parts = Parts(world)
+    parts = Parts(scene)
     parts.disc(0.68 * radius, 0.006, 0.0, shade(look, 0.85))
     parts.wall((0.66 * radius, 0.003), (radius, 0.018), RIM / 2, look, sides=24)
     parts.cylinder(0.5 * radius, 0.0006, [0, 0, 0.006], shade(look, 0.95), solid=False)
@@ -111,33 +111,33 @@ def plate(world: Tabletop, pose: sapien.Pose, name: str = "plate", static: bool 
     return made
 
 
-def bottle(world: Tabletop, pose: sapien.Pose, name: str = "bottle") -> Body:
+def bottle(scene: Tabletop, pose: sapien.Pose, name: str = "bottle") -> Body:
     """A bottle with a label, neck and cap. Points: "grip" on its axis at the label; "neck"; "top" on its cap."""
-    radius, height = draw(world, (0.027, 0.03, 0.033)), draw(world, (0.17, 0.19, 0.21))
-    colour = draw(world, ("green", "blue", "red", "orange", "purple", "yellow", "black"))
+    radius, height = draw(scene, (0.027, 0.03, 0.033)), draw(scene, (0.17, 0.19, 0.21))
+    colour = draw(scene, ("green", "blue", "red", "orange", "purple", "yellow", "black"))
     look = PALETTE[colour]
     body, neck = 0.62 * height, 0.8 * height
-    parts = Parts(world)
+    parts = Parts(scene)
     parts.cylinder(radius, body, [0, 0, 0], look)
     parts.cylinder(
-        radius + 0.0008, 0.3 * body, [0, 0, 0.35 * body], draw(world, ((0.95, 0.95, 0.9), DARK)), solid=False
+        radius + 0.0008, 0.3 * body, [0, 0, 0.35 * body], draw(scene, ((0.95, 0.95, 0.9), DARK)), solid=False
     )
     for step in range(3):  # the shoulder
         parts.cylinder(radius * (0.86 - 0.2 * step), (neck - body) / 3, [0, 0, body + step * (neck - body) / 3], look)
     parts.cylinder(0.011, height - neck - 0.02, [0, 0, neck], shade(look, 0.9))
-    parts.cylinder(0.014, 0.022, [0, 0, height - 0.022], draw(world, (PALETTE["white"], PALETTE["red"], DARK)))
+    parts.cylinder(0.014, 0.022, [0, 0, height - 0.022], draw(scene, (PALETTE["white"], PALETTE["red"], DARK)))
     made = parts.build(name, pose)
     made.points = points(grip=[0, 0, 0.5 * body], neck=[0, 0, neck + 0.01], top=[0, 0, height])
     made.width, made.colour = 2 * radius, colour
     return made
 
 
-def can(world: Tabletop, pose: sapien.Pose, name: str = "can") -> Body:
+def can(scene: Tabletop, pose: sapien.Pose, name: str = "can") -> Body:
     """A drinks can. Points: "grip" on its axis; "top", the middle of its lid."""
-    radius, height = draw(world, (0.027, 0.03, 0.033)), draw(world, (0.09, 0.105, 0.115))
-    colour = draw(world, ("red", "blue", "green", "orange", "black", "purple"))
+    radius, height = draw(scene, (0.027, 0.03, 0.033)), draw(scene, (0.09, 0.105, 0.115))
+    colour = draw(scene, ("red", "blue", "green", "orange", "black", "purple"))
     look, metal = PALETTE[colour], (0.75, 0.76, 0.78)
-    parts = Parts(world)
+    parts = Parts(scene)
     parts.cylinder(radius * 0.9, 0.006, [0, 0, 0], metal)
     parts.cylinder(radius, height - 0.014, [0, 0, 0.006], look)
     parts.cylinder(radius + 0.0006, 0.2 * height, [0, 0, 0.42 * height], PALETTE["white"], solid=False)

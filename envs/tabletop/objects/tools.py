@@ -15,41 +15,41 @@ HANDLE_WIDTH = 0.022  # m, the hammer's handle
 HAMMER_MASS = 0.03  # kg; light, as in RoboTwin, and all of it in the head, so that the hammer stands on its face
 
 
-def bell(world: Tabletop, pose: sapien.Pose, name: str = "bell") -> Body:
+def bell(scene: Tabletop, pose: sapien.Pose, name: str = "bell") -> Body:
     """A desk bell, fixed to the table: foot, dome and button; point "top" is the middle of its button."""
-    scale = (1.0, 0.85)[int(world.rng.integers(2))]
-    builder = world.scene.create_actor_builder()
-    add_cylinder(builder, 0.044 * scale, 0.005, material((0.1, 0.1, 0.1)), world.friction, height=0.005)
+    scale = (1.0, 0.85)[int(scene.rng.integers(2))]
+    builder = scene.physics.create_actor_builder()
+    add_cylinder(builder, 0.044 * scale, 0.005, material((0.1, 0.1, 0.1)), scene.friction, height=0.005)
     dome = sapien.Pose([0, 0, 0.01])
-    builder.add_sphere_visual(dome, 0.036 * scale, material(draw(world, METALS), roughness=0.25))
-    builder.add_sphere_collision(dome, 0.036 * scale, world.friction)
+    builder.add_sphere_visual(dome, 0.036 * scale, material(draw(scene, METALS), roughness=0.25))
+    builder.add_sphere_collision(dome, 0.036 * scale, scene.friction)
     top = 0.01 + 0.036 * scale
-    add_cylinder(builder, 0.009, 0.006, material((0.95, 0.95, 0.95)), world.friction, height=top + 0.005)
-    made = world.add(name, builder, pose, static=True)
+    add_cylinder(builder, 0.009, 0.006, material((0.95, 0.95, 0.95)), scene.friction, height=top + 0.005)
+    made = scene.add(name, builder, pose, static=True)
     made.points["top"] = np.array([0.0, 0.0, top + 0.011])
     return made
 
 
-def hammer(world: Tabletop, pose: sapien.Pose, name: str = "hammer") -> Body:
+def hammer(scene: Tabletop, pose: sapien.Pose, name: str = "hammer") -> Body:
     """A hammer that stands on its striking face, the handle lying level towards -y of its own frame.
 
     Points: "face", the middle of the striking face; "grip", where the handle is held.
     """
-    scale, length, colour = draw(world, (1.0, 0.9)), draw(world, (0.15, 0.165, 0.18)), draw(world, tuple(HANDLES))
+    scale, length, colour = draw(scene, (1.0, 0.9)), draw(scene, (0.15, 0.165, 0.18)), draw(scene, tuple(HANDLES))
     steel, handle = material((0.22, 0.23, 0.26), 0.3), material(HANDLES[colour])
     middle = 0.042 * scale  # m, height of the handle above the striking face
-    builder = world.scene.create_actor_builder()
-    add_cylinder(builder, 0.026 * scale, 0.016, steel, world.friction, height=0.016)
+    builder = scene.physics.create_actor_builder()
+    add_cylinder(builder, 0.026 * scale, 0.016, steel, scene.friction, height=0.016)
     half = (0.016 * scale, 0.016 * scale, 0.024 * scale)
     builder.add_box_visual(sapien.Pose([0, 0, middle]), half, steel)
-    builder.add_box_collision(sapien.Pose([0, 0, middle]), half, world.friction)
-    add_cylinder(builder, 0.022 * scale, 0.009, steel, world.friction, height=2 * middle - 0.009)
+    builder.add_box_collision(sapien.Pose([0, 0, middle]), half, scene.friction)
+    add_cylinder(builder, 0.022 * scale, 0.009, steel, scene.friction, height=2 * middle - 0.009)
     half = (HANDLE_WIDTH / 2, length / 2, HANDLE_WIDTH / 2)
     centre = sapien.Pose([0, -length / 2 - half[0] / 2, middle])
     builder.add_box_visual(centre, half, handle)
-    builder.add_box_collision(centre, half, world.friction)
+    builder.add_box_collision(centre, half, scene.friction)
     builder.set_mass_and_inertia(HAMMER_MASS, sapien.Pose([0, -0.004, middle]), [1e-4, 1e-4, 1e-4])
-    made = world.add(name, builder, pose)
+    made = scene.add(name, builder, pose)
     made.points["face"] = np.zeros(3)
     made.points["grip"] = np.array([0.0, -0.68 * length, middle])
     made.colour = colour

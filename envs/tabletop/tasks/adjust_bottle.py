@@ -44,14 +44,14 @@ class AdjustBottle(Task):
         side = int(self.rng.choice([-1, 1]))
         spot = self.rng.uniform([0.08, -0.13], [0.12, -0.08]) * [side, 1]
         self.kind = str(self.rng.choice(sorted(BOTTLES)))
-        self.bottle = BOTTLES[self.kind](self.world, self.world.on_table(spot))
+        self.bottle = BOTTLES[self.kind](self.scene, self.scene.on_table(spot))
         heading = -side * (np.pi / 2 + self.rng.uniform(-0.4, 0.4))  # its top points to the table's middle
         rotation = directed(heading, 0.0)[:, [2, 1, 0]] * [-1, 1, 1]
         centre = self.bottle.points["top"][2] / 2 * rotation[:, 2]
-        lying = np.array([*spot, self.world.table_top + self.bottle.width / 2 + 0.001]) - centre
+        lying = np.array([*spot, self.scene.table_top + self.bottle.width / 2 + 0.001]) - centre
         self.bottle.entity.set_pose(make_pose(lying, quat_from_matrix(rotation)))
         self.arm = {-1: "left", 1: "right"}[side]
-        self.world.keep_clear(spot, 0.15)
+        self.scene.keep_clear(spot, 0.15)
 
     def slots(self) -> dict[str, str]:
         return {"bottle": self.kind, "colour": self.bottle.colour, "arm": self.arm}
@@ -60,14 +60,14 @@ class AdjustBottle(Task):
         """RoboTwin's predicate: raised on its side of the table; and upright, in the gripper."""
         grip = self.bottle.point("grip")
         aside = grip[0] * (1 if self.arm == "right" else -1) > ASIDE
-        raised = grip[2] > self.world.table_top + HEIGHT and self.bottle.rotation[2, 2] > UPRIGHT
-        return bool(aside and raised and self.world.touching(f"{self.arm}_finger*", self.bottle.name))
+        raised = grip[2] > self.scene.table_top + HEIGHT and self.bottle.rotation[2, 2] > UPRIGHT
+        return bool(aside and raised and self.scene.touching(f"{self.arm}_finger*", self.bottle.name))
 
     def expert(self) -> Commands:
         commands = {arm: self.skills.back_to_origin(arm) for arm in kin.ARMS}
         held, axis = self.bottle.point("grip"), self.bottle.rotation[:, 2]
         if self.skills.holds(self.arm, held, self.bottle.width):
-            goal = GOAL * [1 if self.arm == "right" else -1, 1, 1] + [0, 0, self.world.table_top]
+            goal = GOAL * [1 if self.arm == "right" else -1, 1, 1] + [0, 0, self.scene.table_top]
             rotation = self.skills.reaching(self.arm, goal, 0.0)
             commands[self.arm] = self.skills.bring(self.arm, held, goal, rotation)
         else:  # towards the bottle's top, so that levelling the tool turns that up

@@ -41,20 +41,20 @@ class BeatBlockHammer(Task):
     )
 
     def load(self) -> None:
-        top = self.world.table_top
+        top = self.scene.table_top
         yaw = np.arctan2(0.105, 0.995) * 2  # RoboTwin's fixed pose
-        self.hammer = hammer(self.world, upright([0.0, -0.02, top + 0.001], -yaw))
+        self.hammer = hammer(self.scene, upright([0.0, -0.02, top + 0.001], -yaw))
         while True:
             spot = self.rng.uniform([-0.25, -0.05], [0.25, 0.15])
             if abs(spot[0]) >= 0.05 and np.linalg.norm(spot - self.hammer.position[:2]) > 0.07:
                 break
-        self.half, colour, yaw = draw(self.world, HALVES), draw(self.world, COLOURS), self.rng.uniform(-0.5, 0.5)
+        self.half, colour, yaw = draw(self.scene, HALVES), draw(self.scene, COLOURS), self.rng.uniform(-0.5, 0.5)
         position, half = [*spot, top + self.half], (self.half, self.half, self.half)
-        self.block = self.world.box("block", half, position, PALETTE[colour], yaw, static=True)
+        self.block = self.scene.box("block", half, position, PALETTE[colour], yaw, static=True)
         self.block.colour = colour
         self.arm = self.skills.side(self.block)
-        self.world.keep_clear(spot, 0.07)
-        self.world.keep_clear(np.array([0.0, -0.08]), 0.13)
+        self.scene.keep_clear(spot, 0.07)
+        self.scene.keep_clear(np.array([0.0, -0.08]), 0.13)
 
     def slots(self) -> dict[str, str]:
         return {"arm": self.arm, "colour": self.block.colour, "handle": self.hammer.colour}
@@ -62,7 +62,7 @@ class BeatBlockHammer(Task):
     def success(self) -> bool:
         face, block = self.hammer.point("face"), self.block.position
         near = np.all(np.abs(face - block)[:2] < ON_BLOCK)
-        return bool(near and self.world.touching(self.hammer.name, self.block.name))
+        return bool(near and self.scene.touching(self.hammer.name, self.block.name))
 
     def expert(self) -> Commands:
         commands = {arm: self.skills.back_to_origin(arm) for arm in kin.ARMS}

@@ -32,10 +32,10 @@ class BlocksRankingRgb(Task):
     def load(self) -> None:
         self.sides = [2 * self.rng.uniform(0.015, 0.025)] * 3
         looks = {f"{name}_block": colour for name, colour in COLOURS.items()}
-        self.blocks, self.goals = load_row(self.world, self.sides, looks)
+        self.blocks, self.goals = load_row(self.scene, self.sides, looks)
 
     def success(self) -> bool:
-        return ranked(self.world, self.skills, self.blocks)
+        return ranked(self.scene, self.skills, self.blocks)
 
     def expert(self) -> Commands:
         return row_expert(self.skills, self.blocks, self.sides, self.goals)

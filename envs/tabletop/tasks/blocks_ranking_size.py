@@ -38,10 +38,10 @@ class BlocksRankingSize(Task):
         for size in SIZES:
             r, g, b = self.rng.uniform(0, 1, 3)
             looks[f"{size}_block"] = (float(r), float(g), float(b))
-        self.blocks, self.goals = load_row(self.world, self.sides, looks)
+        self.blocks, self.goals = load_row(self.scene, self.sides, looks)
 
     def success(self) -> bool:
-        return ranked(self.world, self.skills, self.blocks)
+        return ranked(self.scene, self.skills, self.blocks)
 
     def expert(self) -> Commands:
         return row_expert(self.skills, self.blocks, self.sides, self.goals)

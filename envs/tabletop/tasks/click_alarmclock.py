@@ -39,19 +39,19 @@ class ClickAlarmclock(Task):
     def load(self) -> None:
         spot = self.rng.uniform([0.05, -0.2], [0.25, 0.0]) * [self.rng.choice([-1, 1]), 1]
         yaw = self.rng.uniform(-np.pi, np.pi)
-        self.clock = alarm_clock(self.world, self.world.on_table(spot, yaw))
+        self.clock = alarm_clock(self.scene, self.scene.on_table(spot, yaw))
         self.arm = self.skills.side(self.clock)
-        self.world.keep_clear(spot, 0.1)
+        self.scene.keep_clear(spot, 0.1)
 
     def slots(self) -> dict[str, str]:
         return {"arm": self.arm, "colour": self.clock.colour}
 
     def success(self) -> bool:
         """RoboTwin's predicate: the closed gripper of the clock's side pushes on the clock near its button."""
-        if self.world.arms[self.arm].gripper >= CLOSED_COMMAND or self.skills.tool(self.arm).opening > 0.35:
+        if self.scene.arms[self.arm].gripper >= CLOSED_COMMAND or self.skills.tool(self.arm).opening > 0.35:
             return False
         top = self.clock.point("top")
-        points = self.world.touching(f"{self.arm}_finger*", self.clock.name)
+        points = self.scene.touching(f"{self.arm}_finger*", self.clock.name)
         return any(bool(np.all(np.abs(point - top) < NEAR_TOP)) for point in points)
 
     def expert(self) -> Commands:

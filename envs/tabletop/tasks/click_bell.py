@@ -40,20 +40,20 @@ class ClickBell(Task):
     def load(self) -> None:
         x = self.rng.uniform(0.05, 0.25) * self.rng.choice([-1, 1])
         y = self.rng.uniform(-0.2, 0.0)
-        self.bell = bell(self.world, upright([x, y, self.world.table_top]))
+        self.bell = bell(self.scene, upright([x, y, self.scene.table_top]))
         self.arm = self.skills.side(self.bell)
-        self.world.keep_clear(self.bell.position, 0.09)
+        self.scene.keep_clear(self.bell.position, 0.09)
 
     def slots(self) -> dict[str, str]:
         return {"arm": self.arm}
 
     def success(self) -> bool:
         """The closed gripper on the bell's side pushes on the bell near its top."""
-        arm = self.world.arms[self.arm]
+        arm = self.scene.arms[self.arm]
         if arm.gripper >= CLOSED_COMMAND or self.skills.tool(self.arm).opening > 0.35:
             return False
         top = self.bell.point("top")
-        points = self.world.touching(f"{self.arm}_finger*", self.bell.name)
+        points = self.scene.touching(f"{self.arm}_finger*", self.bell.name)
         return any(bool(np.all(np.abs(point - top) < NEAR_TOP)) for point in points)
 
     def progress(self) -> float:

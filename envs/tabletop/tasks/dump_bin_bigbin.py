@@ -44,19 +44,19 @@ class DumpBinBigbin(Task):
     )
 
     def load(self) -> None:
-        self.dustbin = load_dustbin(self.world)
+        self.dustbin = load_dustbin(self.scene)
         spot = self.rng.uniform([-0.2, -0.2], [0.2, -0.05])
         while abs(spot[0]) < 0.05:
             spot = self.rng.uniform([-0.2, -0.2], [0.2, -0.05])
-        self.bin = bin(self.world, self.world.on_table(spot, self.rng.uniform(-np.pi, np.pi)))
+        self.bin = bin(self.scene, self.scene.on_table(spot, self.rng.uniform(-np.pi, np.pi)))
         self.first = self.skills.side(self.bin)
-        self.world.keep_clear(spot, 0.12)
-        self.world.keep_clear(MIDDLE, 0.12)
+        self.scene.keep_clear(spot, 0.12)
+        self.scene.keep_clear(MIDDLE, 0.12)
         self.litter: list[Body] = []
         for i in range(PIECES):
-            at = [*(spot + self.rng.uniform(-0.012, 0.012, 2)), self.world.table_top + 0.025 + 0.018 * i]
-            parts = Parts(self.world, density=30)
-            parts.sphere(draw(self.world, RADIUS), [0, 0, 0], draw(self.world, LITTER))
+            at = [*(spot + self.rng.uniform(-0.012, 0.012, 2)), self.scene.table_top + 0.025 + 0.018 * i]
+            parts = Parts(self.scene, density=30)
+            parts.sphere(draw(self.scene, RADIUS), [0, 0, 0], draw(self.scene, LITTER))
             self.litter.append(parts.build(f"litter{i}", upright(at)))
 
     def slots(self) -> dict[str, str]:
@@ -65,8 +65,8 @@ class DumpBinBigbin(Task):
 
     def success(self) -> bool:
         """RoboTwin's predicate: the small bin is held up, all litter is in the dustbin; and it has begun to land."""
-        lifted = self.bin.position[2] > self.world.table_top + LIFTED
-        landed = self.world.touching("litter*", self.dustbin.name)
+        lifted = self.bin.position[2] > self.scene.table_top + LIFTED
+        landed = self.scene.touching("litter*", self.dustbin.name)
         return bool(lifted and landed and all(in_dustbin(self.dustbin, piece) for piece in self.litter))
 
     def expert(self) -> Commands:
@@ -74,7 +74,7 @@ class DumpBinBigbin(Task):
         commands = {arm: skills.back_to_origin(arm) for arm in kin.ARMS}
         held = {arm: self._holds(arm) for arm in kin.ARMS}
         if held["right"] and not held["left"]:
-            goal = np.array([*MIDDLE, self.world.table_top + 0.003])
+            goal = np.array([*MIDDLE, self.scene.table_top + 0.003])
             commands["right"] = skills.place("right", self.bin, goal, skills.reaching("right", goal, DOWN), hover=0.06)
         elif held["left"]:
             commands["left"] = self._tip()
@@ -95,7 +95,7 @@ class DumpBinBigbin(Task):
     def _tip(self) -> Command:
         """The left arm raises the bin, carries it over the dustbin and turns it over there."""
         tool = self.skills.tool("left")
-        over = np.array([*self.dustbin.position[:2], self.world.table_top]) + OVER
+        over = np.array([*self.dustbin.position[:2], self.scene.table_top]) + OVER
         away = np.linalg.norm((tool.position - over)[:2])
         turn = self.skills.reaching("left", over, TIPPED if away < 0.03 else CARRIED)
         if away > 0.1 and tool.position[2] < over[2] - 0.05:

@@ -38,17 +38,17 @@ class GrabRoller(Task):
     def load(self) -> None:
         spot = self.rng.uniform([-0.15, -0.25], [0.15, -0.05])
         yaw = self.rng.uniform(-0.8, 0.8)
-        self.roller = roller(self.world, self.world.on_table(spot, yaw))
-        self.world.keep_clear(spot, 0.22)
+        self.roller = roller(self.scene, self.scene.on_table(spot, yaw))
+        self.scene.keep_clear(spot, 0.22)
 
     def slots(self) -> dict[str, str]:
         return {"colour": self.roller.colour}
 
     def success(self) -> bool:
         """RoboTwin's predicate: lifted, both grippers closed; and level, held by both."""
-        closed = all(self.world.arms[arm].gripper < CLOSED_COMMAND for arm in kin.ARMS)
-        held = all(self.world.touching(f"{arm}_finger*", self.roller.name) for arm in kin.ARMS)
-        lifted = min(self.roller.point(arm)[2] for arm in kin.ARMS) > self.world.table_top + RISE
+        closed = all(self.scene.arms[arm].gripper < CLOSED_COMMAND for arm in kin.ARMS)
+        held = all(self.scene.touching(f"{arm}_finger*", self.roller.name) for arm in kin.ARMS)
+        lifted = min(self.roller.point(arm)[2] for arm in kin.ARMS) > self.scene.table_top + RISE
         return bool(closed and held and lifted and abs(self.roller.rotation[2, 0]) < LEVEL)
 
     def expert(self) -> Commands:

@@ -42,30 +42,30 @@ class HandoverBlock(Task):
     )
 
     def load(self) -> None:
-        top = self.world.table_top
+        top = self.scene.table_top
         spot = self.rng.uniform([-0.25, 0.0], [-0.05, 0.25])
         yaw = 2 * np.arctan2(0.195, 0.981) + self.rng.uniform(-0.2, 0.2)
-        half, self.half_height = draw(self.world, HALVES), draw(self.world, HALF_HEIGHTS)
-        colour, position = draw(self.world, COLOURS), [*spot, top + self.half_height + 0.001]
-        self.block = self.world.box("block", (half, half, self.half_height), position, PALETTE[colour], yaw)
+        half, self.half_height = draw(self.scene, HALVES), draw(self.scene, HALF_HEIGHTS)
+        colour, position = draw(self.scene, COLOURS), [*spot, top + self.half_height + 0.001]
+        self.block = self.scene.box("block", (half, half, self.half_height), position, PALETTE[colour], yaw)
         self.block.width, self.block.colour = 2 * half, colour
-        pad, colour = self.rng.uniform([0.1, 0.15], [0.25, 0.2]), draw(self.world, PAD_COLOURS)
-        self.pad = self.world.box("pad", PAD, [*pad, top], PALETTE[colour], static=True)
+        pad, colour = self.rng.uniform([0.1, 0.15], [0.25, 0.2]), draw(self.scene, PAD_COLOURS)
+        self.pad = self.scene.box("pad", PAD, [*pad, top], PALETTE[colour], static=True)
         self.pad.colour = colour
-        self.world.keep_clear(spot, 0.1)
-        self.world.keep_clear(pad, 0.1)
+        self.scene.keep_clear(spot, 0.1)
+        self.scene.keep_clear(pad, 0.1)
 
     def slots(self) -> dict[str, str]:
         return {"colour": self.block.colour, "pad": self.pad.colour}
 
     @property
     def goal(self) -> np.ndarray:
-        """Where the block's centre belongs (m, world)."""
+        """Where the block's centre belongs (m, scene)."""
         return self.pad.position + (PAD[2] + self.half_height) * UP
 
     @property
     def upper(self) -> np.ndarray:
-        """Where the left arm holds the block (m, world)."""
+        """Where the left arm holds the block (m, scene)."""
         return self.block.position + UPPER * self.half_height * UP
 
     def success(self) -> bool:
@@ -77,7 +77,7 @@ class HandoverBlock(Task):
             placed
             and self.skills.is_open("right")
             and self.skills.rests_on(self.block, self.pad)
-            and not self.world.fingers_on(self.block.name)
+            and not self.scene.fingers_on(self.block.name)
         )
 
     def expert(self) -> Commands:
@@ -108,7 +108,7 @@ class HandoverBlock(Task):
 
     def _hand_over(self) -> Commands:
         """The left arm holds the block out in the middle; the right arm takes it there, at a right angle."""
-        middle = np.array([*HANDOVER[:2], self.world.table_top + HANDOVER[2]])
+        middle = np.array([*HANDOVER[:2], self.scene.table_top + HANDOVER[2]])
         rotation = directed(-np.pi / 4, 0.0)
         if np.linalg.norm(self.block.position - middle) < 0.012:
             right = self.skills.grasp("right", self.block.position, rotation, PREGRASP, along=-rotation[:, 0])

@@ -46,11 +46,11 @@ class HandoverMic(Task):
         spot = self.rng.uniform([0.15, -0.05], [0.2, 0.0]) * [side, 1]
         self.yaw = np.pi if side > 0 else 0.0  # its head points to the table's middle, and to the arm that takes it
         yaw = self.yaw + self.rng.uniform(-0.3, 0.3)
-        self.mic = microphone(self.world, self.world.on_table(spot, yaw))
+        self.mic = microphone(self.scene, self.scene.on_table(spot, yaw))
         self.taker, self.giver = kin.ARMS[::side]
         self.way = -side  # from giver to taker along x
-        self.world.keep_clear(spot, 0.13)
-        self.world.keep_clear(np.array([0.0, -0.08]), 0.1)
+        self.scene.keep_clear(spot, 0.13)
+        self.scene.keep_clear(np.array([0.0, -0.08]), 0.1)
 
     def slots(self) -> dict[str, str]:
         return {"giver": self.giver, "taker": self.taker, "colour": self.mic.colour}
@@ -58,9 +58,9 @@ class HandoverMic(Task):
     def success(self) -> bool:
         """RoboTwin's predicate: the head is up on the taker's side, the taker closed, the giver open and off it."""
         head = self.mic.point("head")
-        passed = head[0] * self.way > 0 and head[2] > self.world.table_top + HEIGHT
-        taken = self.world.arms[self.taker].gripper < CLOSED_COMMAND
-        touched = {arm: bool(self.world.touching(f"{arm}_finger*", self.mic.name)) for arm in kin.ARMS}
+        passed = head[0] * self.way > 0 and head[2] > self.scene.table_top + HEIGHT
+        taken = self.scene.arms[self.taker].gripper < CLOSED_COMMAND
+        touched = {arm: bool(self.scene.touching(f"{arm}_finger*", self.mic.name)) for arm in kin.ARMS}
         let_go = self.skills.is_open(self.giver) and not touched[self.giver]
         return bool(passed and taken and touched[self.taker] and let_go)
 
@@ -68,7 +68,7 @@ class HandoverMic(Task):
         skills, points = self.skills, {self.giver: "tail", self.taker: "neck"}
         grips = {arm: skills.long_grip(arm, self.mic, PITCH, point) for arm, point in points.items()}
         held = {arm: skills.holds(arm, grip.point, grip.width) for arm, grip in grips.items()}
-        middle = MIDDLE + self.world.table_top * UP
+        middle = MIDDLE + self.scene.table_top * UP
         taker, giver = skills.tool(self.taker), skills.tool(self.giver)
         if held[self.taker] and held[self.giver]:  # the giver lets go
             return {

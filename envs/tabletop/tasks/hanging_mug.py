@@ -49,15 +49,15 @@ class HangingMug(Task):
     def load(self) -> None:
         spot = self.rng.uniform([-0.25, -0.05], [-0.1, 0.05])
         yaw = np.pi / 2 - FACING + self.rng.uniform(-np.pi / 2, np.pi / 2)
-        self.mug = mug(self.world, self.world.on_table(spot, yaw))
+        self.mug = mug(self.scene, self.scene.on_table(spot, yaw))
         dynamic: Any = self.mug.entity.find_component_by_type(sapien.physx.PhysxRigidDynamicComponent)
         dynamic.angular_damping = SWING_DAMPING
-        self.world.keep_clear(spot, 0.13)
-        self.world.keep_clear(MIDDLE, 0.13)
+        self.scene.keep_clear(spot, 0.13)
+        self.scene.keep_clear(MIDDLE, 0.13)
         spot = self.rng.uniform([0.1, 0.13], [0.3, 0.17])
         self.azimuth = FACING + self.rng.uniform(-0.2, 0.2)
-        self.rack = mug_rack(self.world, self.world.on_table(spot, np.pi / 2 - self.azimuth))
-        self.world.keep_clear(spot, 0.16)
+        self.rack = mug_rack(self.scene, self.scene.on_table(spot, np.pi / 2 - self.azimuth))
+        self.scene.keep_clear(spot, 0.16)
 
     def slots(self) -> dict[str, str]:
         return {"colour": self.mug.colour, "rack": self.rack.colour}
@@ -68,9 +68,9 @@ class HangingMug(Task):
             self.on_peg()
             and self.mug.speed < REST_SPEED
             and self.skills.is_open("right")
-            and self.world.touching(self.mug.name, self.rack.name)
-            and not self.world.fingers_on(self.mug.name)
-            and not self.world.touching(self.mug.name, "table")
+            and self.scene.touching(self.mug.name, self.rack.name)
+            and not self.scene.fingers_on(self.mug.name)
+            and not self.scene.touching(self.mug.name, "table")
         )
 
     def on_peg(self) -> bool:
@@ -78,7 +78,7 @@ class HangingMug(Task):
         way = self.rack.point("tip") - self.rack.point("root")
         hole = self.mug.point("hole") - self.rack.point("root")
         share = float(hole @ way) / float(way @ way)
-        raised = self.mug.point("hole")[2] > self.world.table_top + RAISED
+        raised = self.mug.point("hole")[2] > self.scene.table_top + RAISED
         return bool(0.0 < share < 1.0 and np.linalg.norm(hole - share * way) < ON_PEG and raised)
 
     def expert(self) -> Commands:
@@ -93,7 +93,7 @@ class HangingMug(Task):
         elif self.on_peg():
             commands["right"] = skills.leave("right", self.mug)
         elif held["left"]:
-            goal = np.array([*MIDDLE, self.world.table_top + 0.003])
+            goal = np.array([*MIDDLE, self.scene.table_top + 0.003])
             upright = yawed(np.pi / 2 - FACING, np.eye(3))
             turn = skills.turned("left", self.mug, upright)
             commands["left"] = skills.place("left", self.mug, goal, turn, twist=0.1)

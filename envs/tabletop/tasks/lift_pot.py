@@ -41,15 +41,15 @@ class LiftPot(Task):
     def load(self) -> None:
         spot = self.rng.uniform([-0.05, -0.05], [0.05, 0.05])
         yaw = self.rng.uniform(-np.pi / 8, np.pi / 8)
-        self.pot = pot(self.world, self.world.on_table(spot, yaw))
-        self.world.keep_clear(spot, 0.2)
+        self.pot = pot(self.scene, self.scene.on_table(spot, yaw))
+        self.scene.keep_clear(spot, 0.2)
 
     def slots(self) -> dict[str, str]:
         return {"colour": self.pot.colour}
 
     def success(self) -> bool:
         """RoboTwin's predicate: lifted, upright, each tool at its ear."""
-        lifted = self.pot.position[2] > self.world.table_top + RISE
+        lifted = self.pot.position[2] > self.scene.table_top + RISE
         at_ears = all(
             np.linalg.norm(self.skills.tool(arm).position - self.pot.point(arm)) < AT_EAR and self.pot_held(arm)
             for arm in kin.ARMS
@@ -58,7 +58,7 @@ class LiftPot(Task):
 
     def pot_held(self, arm: str) -> bool:
         """Whether the fingers of an arm touch the pot."""
-        return bool(self.world.touching(f"{arm}_finger*", self.pot.name))
+        return bool(self.scene.touching(f"{arm}_finger*", self.pot.name))
 
     def expert(self) -> Commands:
         return self.skills.lift({arm: self._grip(arm) for arm in kin.ARMS}, rise=0.03)

@@ -40,16 +40,16 @@ class MoveCanPot(Task):
 
     def load(self) -> None:
         yaw = self.rng.uniform(-np.pi / 8, np.pi / 8)
-        self.pot = pot(self.world, self.world.on_table(np.zeros(2), yaw))
+        self.pot = pot(self.scene, self.scene.on_table(np.zeros(2), yaw))
         spot = np.zeros(2)
         while np.linalg.norm(spot) < 0.3 or abs(spot[0]) < 0.2:
             spot = self.rng.uniform([-0.3, 0.05], [0.3, 0.15])
-        self.can = can(self.world, self.world.on_table(spot, self.rng.uniform(-np.pi / 4, np.pi / 4)))
+        self.can = can(self.scene, self.scene.on_table(spot, self.rng.uniform(-np.pi / 4, np.pi / 4)))
         self.arm = self.skills.side(self.can)
         self.side = 1 if self.arm == "right" else -1
-        self.world.keep_clear(spot, 0.1)
-        self.world.keep_clear(np.zeros(2), 0.16)
-        self.world.keep_clear(np.array([self.side * 0.2, 0.0]), 0.11)
+        self.scene.keep_clear(spot, 0.1)
+        self.scene.keep_clear(np.zeros(2), 0.16)
+        self.scene.keep_clear(np.array([self.side * 0.2, 0.0]), 0.11)
 
     def slots(self) -> dict[str, str]:
         return {"colour": self.can.colour, "pot": self.pot.colour, "arm": self.arm}
@@ -63,8 +63,8 @@ class MoveCanPot(Task):
             beside
             and standing
             and self.skills.all_open()
-            and self.skills.rests_on(self.can, self.world.bodies["table"])
-            and not self.world.fingers_on(self.can.name)
+            and self.skills.rests_on(self.can, self.scene.bodies["table"])
+            and not self.scene.fingers_on(self.can.name)
         )
 
     def expert(self) -> Commands:

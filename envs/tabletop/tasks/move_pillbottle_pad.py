@@ -42,11 +42,11 @@ class MovePillbottlePad(Task):
         goal = spot
         while np.linalg.norm(goal - spot) < 0.1:
             goal = self.rng.uniform([0.05, -0.2], [0.25, 0.1]) * [side, 1]
-        self.bottle = pill_bottle(self.world, self.world.on_table(spot, self.rng.uniform(-0.5, 0.5)))
-        self.pad = square_pad(self.world, upright([*goal, self.world.table_top]))
+        self.bottle = pill_bottle(self.scene, self.scene.on_table(spot, self.rng.uniform(-0.5, 0.5)))
+        self.pad = square_pad(self.scene, upright([*goal, self.scene.table_top]))
         self.arm = self.skills.side(self.bottle)
-        self.world.keep_clear(spot, 0.1)
-        self.world.keep_clear(goal, 0.1)
+        self.scene.keep_clear(spot, 0.1)
+        self.scene.keep_clear(goal, 0.1)
 
     def slots(self) -> dict[str, str]:
         return {"colour": self.bottle.colour, "pad": self.pad.colour, "arm": self.arm}
@@ -59,7 +59,7 @@ class MovePillbottlePad(Task):
             and self.skills.all_open()
             and self.bottle.rotation[2, 2] > 0.95
             and self.skills.rests_on(self.bottle, self.pad)
-            and not self.world.fingers_on(self.bottle.name)
+            and not self.scene.fingers_on(self.bottle.name)
         )
 
     def expert(self) -> Commands:

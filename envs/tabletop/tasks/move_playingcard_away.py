@@ -39,22 +39,22 @@ class MovePlayingcardAway(Task):
     def load(self) -> None:
         spot = self.rng.uniform([0.05, -0.2], [0.1, 0.05]) * [self.rng.choice([-1, 1]), 1]
         yaw = self.rng.uniform(-np.pi, np.pi)
-        self.cards = playing_cards(self.world, self.world.on_table(spot, yaw))
+        self.cards = playing_cards(self.scene, self.scene.on_table(spot, yaw))
         self.arm = self.skills.side(self.cards)
-        self.world.clear_areas.append((-0.6, -0.3, 0.6, 0.1))  # RoboTwin's
-        self.world.keep_clear(spot, 0.12)
+        self.scene.clear_areas.append((-0.6, -0.3, 0.6, 0.1))  # RoboTwin's
+        self.scene.keep_clear(spot, 0.12)
 
     def slots(self) -> dict[str, str]:
         return {"arm": self.arm, "side": self.arm, "colour": self.cards.colour}
 
     def success(self) -> bool:
         """RoboTwin's predicate, and the cards are let go and rest on the table."""
-        return self.placed() and self.skills.rests_on(self.cards, self.world.bodies["table"])
+        return self.placed() and self.skills.rests_on(self.cards, self.scene.bodies["table"])
 
     def placed(self) -> bool:
         """RoboTwin's predicate, and no finger touches the cards."""
         return bool(
-            abs(self.cards.position[0]) > AWAY and self.skills.all_open() and not self.world.fingers_on(self.cards.name)
+            abs(self.cards.position[0]) > AWAY and self.skills.all_open() and not self.scene.fingers_on(self.cards.name)
         )
 
     def expert(self) -> Commands:
@@ -64,7 +64,7 @@ class MovePlayingcardAway(Task):
         grip = self.skills.long_grip(self.arm, self.cards, PITCH)
         if self.skills.holds(self.arm, grip.point, grip.width):
             x = SHIFT if self.arm == "right" else -SHIFT
-            goal = np.array([x, min(self.cards.position[1], 0.0), self.world.table_top])
+            goal = np.array([x, min(self.cards.position[1], 0.0), self.scene.table_top])
             rotation = self.skills.tool(self.arm).rotation
             commands[self.arm] = self.skills.place(self.arm, self.cards, goal, rotation)
         else:

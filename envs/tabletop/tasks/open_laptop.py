@@ -39,9 +39,9 @@ class OpenLaptop(Task):
     def load(self) -> None:
         spot = self.rng.uniform([-0.05, -0.1], [0.05, 0.05])
         yaw = self.rng.uniform(-np.pi / 3, np.pi / 3)
-        self.laptop = laptop(self.world, self.world.on_table(spot, yaw), opened=0.2)
+        self.laptop = laptop(self.scene, self.scene.on_table(spot, yaw), opened=0.2)
         self.arm = "right" if self.laptop.link.point("edge")[0] > self.laptop.position[0] else "left"
-        self.world.keep_clear(spot, 0.26)
+        self.scene.keep_clear(spot, 0.26)
 
     def slots(self) -> dict[str, str]:
         return {"arm": self.arm, "colour": self.laptop.colour}

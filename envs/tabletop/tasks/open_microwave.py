@@ -36,10 +36,10 @@ class OpenMicrowave(Task):
 
     def load(self) -> None:
         spot = self.rng.uniform([-0.12, 0.15], [-0.02, 0.2])
-        self.microwave = microwave(self.world, self.world.on_table(spot))
+        self.microwave = microwave(self.scene, self.scene.on_table(spot))
         self.arm = "left"
-        self.world.keep_clear(spot, 0.22)
-        self.world.clear_areas.append((-0.4, -0.25, 0.25, 0.1))
+        self.scene.keep_clear(spot, 0.22)
+        self.scene.clear_areas.append((-0.4, -0.25, 0.25, 0.1))
 
     def slots(self) -> dict[str, str]:
         return {"arm": self.arm, "colour": self.microwave.colour}

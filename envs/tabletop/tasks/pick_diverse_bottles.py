@@ -35,7 +35,7 @@ class PickDiverseBottles(PickDualBottles):
         """Draws a bottle of any kind."""
         kinds = sorted(BOTTLES)
         kind = kinds[int(self.rng.integers(len(kinds)))]
-        body = BOTTLES[kind](self.world, self.world.on_table(spot, self.rng.uniform(-1, 1)), name)
+        body = BOTTLES[kind](self.scene, self.scene.on_table(spot, self.rng.uniform(-1, 1)), name)
         self.kinds = {**getattr(self, "kinds", {}), name: f"{body.colour} {kind}"}
         return body
 

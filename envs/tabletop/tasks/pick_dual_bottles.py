@@ -40,32 +40,32 @@ class PickDualBottles(Task):
 
     def load(self) -> None:
         self.bottles = {arm: self._put(arm, -1 if arm == "left" else 1) for arm in kin.ARMS}
-        self.world.keep_clear(np.array([-0.1, -0.11]), 0.1)
-        self.world.keep_clear(np.array([0.1, -0.11]), 0.1)
+        self.scene.keep_clear(np.array([-0.1, -0.11]), 0.1)
+        self.scene.keep_clear(np.array([0.1, -0.11]), 0.1)
 
     def _put(self, arm: str, side: int) -> Body:
         """Stands the bottle of one arm on its side of the table."""
         spot = self.rng.uniform([0.05, 0.03], [0.25, 0.23]) * [side, 1]
-        self.world.keep_clear(spot, 0.1)
+        self.scene.keep_clear(spot, 0.1)
         return self.make(f"{arm}_bottle", spot)
 
     def make(self, name: str, spot: np.ndarray) -> Body:
         """Draws a bottle."""
-        return bottle(self.world, self.world.on_table(spot, self.rng.uniform(-1, 1)), name)
+        return bottle(self.scene, self.scene.on_table(spot, self.rng.uniform(-1, 1)), name)
 
     def slots(self) -> dict[str, str]:
         return {arm: body.colour for arm, body in self.bottles.items()}
 
     def goal(self, arm: str) -> np.ndarray:
-        """Where an arm holds its bottle's grip (m, world)."""
-        return GOAL * [1 if arm == "right" else -1, 1, 1] + [0, 0, self.world.table_top]
+        """Where an arm holds its bottle's grip (m, scene)."""
+        return GOAL * [1 if arm == "right" else -1, 1, 1] + [0, 0, self.scene.table_top]
 
     def success(self) -> bool:
         """RoboTwin's predicate: both bottles at their goals; and upright, each in its gripper."""
         for arm, body in self.bottles.items():
             offset = body.point("grip") - self.goal(arm)
-            at_goal = np.all(np.abs(offset[:2]) < AT_GOAL) and body.point("grip")[2] > self.world.table_top + HEIGHT
-            held = self.world.touching(f"{arm}_finger*", body.name)
+            at_goal = np.all(np.abs(offset[:2]) < AT_GOAL) and body.point("grip")[2] > self.scene.table_top + HEIGHT
+            held = self.scene.touching(f"{arm}_finger*", body.name)
             if not (at_goal and held and body.rotation[2, 2] > UPRIGHT):
                 return False
         return True

@@ -61,16 +61,16 @@ class PlaceA2BLeft(Task):
         self.kinds = [str(self.rng.choice(list(OBJECTS)))]
         self.kinds.append(str(self.rng.choice([kind for kind in TARGETS if kind != self.kinds[0]])))
         yaws = self.rng.uniform(-np.pi, np.pi, 2)
-        self.object = OBJECTS[self.kinds[0]](self.world, self.world.on_table(spot, yaws[0]), name="object")
-        self.target = TARGETS[self.kinds[1]](self.world, self.world.on_table(target, yaws[1]), name="target")
+        self.object = OBJECTS[self.kinds[0]](self.scene, self.scene.on_table(spot, yaws[0]), name="object")
+        self.target = TARGETS[self.kinds[1]](self.scene, self.scene.on_table(target, yaws[1]), name="target")
         self.arm = self.skills.side(self.object)
         for place in (spot, target, self.goal):
-            self.world.keep_clear(place, 0.12)
+            self.scene.keep_clear(place, 0.12)
 
     @property
     def goal(self) -> np.ndarray:
-        """Where the object's origin belongs (m, world)."""
-        return np.array([self.target.position[0] + self.sign * GAP, self.target.position[1], self.world.table_top])
+        """Where the object's origin belongs (m, scene)."""
+        return np.array([self.target.position[0] + self.sign * GAP, self.target.position[1], self.scene.table_top])
 
     def slots(self) -> dict[str, str]:
         return {"object": self.kinds[0], "target": self.kinds[1], "colour": self.object.colour, "arm": self.arm}
@@ -87,8 +87,8 @@ class PlaceA2BLeft(Task):
             and self.skills.all_open()
             and self.object.rotation[2, 2] > 0.95
             and self.object.speed < REST_SPEED
-            and abs(self.object.position[2] - self.world.table_top) < 0.01
-            and not self.world.fingers_on(self.object.name)
+            and abs(self.object.position[2] - self.scene.table_top) < 0.01
+            and not self.scene.fingers_on(self.object.name)
         )
 
     def expert(self) -> Commands:
@@ -97,7 +97,7 @@ class PlaceA2BLeft(Task):
         grip = skills.long_grip(self.arm, self.object)
         if skills.holds(self.arm, grip.point, grip.width):
             goal = self.goal + 0.003 * UP
-            azimuth = np.copysign(np.pi / 2, goal[0] - self.world.arms[self.arm].base.p[0])  # the object along x
+            azimuth = np.copysign(np.pi / 2, goal[0] - self.scene.arms[self.arm].base.p[0])  # the object along x
             turn = directed(azimuth, np.pi / 2)
             commands[self.arm] = skills.place(self.arm, self.object, goal, turn, twist=0.2, hover=0.1)
         elif not self.beside():

@@ -42,8 +42,8 @@ class PlaceBreadBasket(Task):
 
     def load(self) -> None:
         spot = np.array([0.0, -0.2])
-        self.basket = bread_basket(self.world, self.world.on_table(spot, self.rng.uniform(0, np.pi)))
-        self.world.keep_clear(spot, 0.17)
+        self.basket = bread_basket(self.scene, self.scene.on_table(spot, self.rng.uniform(0, np.pi)))
+        self.scene.keep_clear(spot, 0.17)
         self.breads: list[Body] = []
         spots: list[np.ndarray] = []
         while len(spots) < 2:  # RoboTwin: from 0.15, 0.1 apart, where our basket and breads would meet
@@ -52,8 +52,8 @@ class PlaceBreadBasket(Task):
                 spots.append(spot)
         for i, spot in enumerate(spots):
             yaw = np.pi / 2 + self.rng.uniform(-np.pi / 4, np.pi / 4)
-            self.breads.append(bread(self.world, self.world.on_table(spot, yaw), name=f"bread{i}"))
-            self.world.keep_clear(spot, 0.1)
+            self.breads.append(bread(self.scene, self.scene.on_table(spot, yaw), name=f"bread{i}"))
+            self.scene.keep_clear(spot, 0.1)
         self.breads.sort(key=lambda b: b.position[1])  # the front one first
         self.arms = [self.skills.side(b) for b in self.breads]
 
@@ -69,14 +69,14 @@ class PlaceBreadBasket(Task):
     def success(self) -> bool:
         """RoboTwin's predicate, and both lie in the basket, let go."""
         at_rest = all(
-            self.inside(b) and b.speed < REST_SPEED and not self.world.fingers_on(b.name) and self._carried(b)
+            self.inside(b) and b.speed < REST_SPEED and not self.scene.fingers_on(b.name) and self._carried(b)
             for b in self.breads
         )
         return bool(at_rest and self.skills.all_open())
 
     def _carried(self, piece: Body) -> bool:
         """Whether the piece rests on the basket or on the other piece."""
-        return any(self.world.touching(piece.name, b.name) for b in [self.basket, *self.breads] if b is not piece)
+        return any(self.scene.touching(piece.name, b.name) for b in [self.basket, *self.breads] if b is not piece)
 
     def expert(self) -> Commands:
         errands = []

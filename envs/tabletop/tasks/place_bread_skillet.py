@@ -43,14 +43,14 @@ class PlaceBreadSkillet(Task):
         side = int(self.rng.choice([-1, 1]))  # the bread's
         spot = self.rng.uniform([0.2, -0.2], [0.28, 0.05]) * [side, 1]
         yaw = np.pi / 2 + self.rng.uniform(-np.pi / 4, np.pi / 4)
-        self.bread = bread(self.world, self.world.on_table(spot, yaw))
-        self.world.keep_clear(spot, 0.1)
+        self.bread = bread(self.scene, self.scene.on_table(spot, yaw))
+        self.scene.keep_clear(spot, 0.1)
         spot = self.rng.uniform([0.15, -0.2], [0.25, 0.05]) * [-side, 1]
         yaw = self.rng.uniform(-np.pi / 6, np.pi / 6) + (np.pi if side > 0 else 0)  # the handle points outwards
-        self.pan = skillet(self.world, self.world.on_table(spot, yaw))
-        self.world.keep_clear(spot, 0.12)
-        self.world.keep_clear(self.pan.point("grip")[:2], 0.12)
-        self.world.keep_clear(np.zeros(2) - [0, 0.1], 0.12)
+        self.pan = skillet(self.scene, self.scene.on_table(spot, yaw))
+        self.scene.keep_clear(spot, 0.12)
+        self.scene.keep_clear(self.pan.point("grip")[:2], 0.12)
+        self.scene.keep_clear(np.zeros(2) - [0, 0.1], 0.12)
         self.arm, self.pan_arm = (kin.ARMS[::-1], kin.ARMS)[side < 0]
 
     def slots(self) -> dict[str, str]:
@@ -67,24 +67,24 @@ class PlaceBreadSkillet(Task):
         low = min(self.bread.position[2], self.pan.point("inside")[2])
         return bool(
             self.in_pan()
-            and low > self.world.table_top + LIFTED
+            and low > self.scene.table_top + LIFTED
             and self.pan.rotation[2, 2] > 0.9
             and self.skills.rests_on(self.bread, self.pan)
-            and not self.world.fingers_on(self.bread.name)
+            and not self.scene.fingers_on(self.bread.name)
             and self.skills.is_open(self.arm)
         )
 
     def expert(self) -> Commands:
         skills = self.skills
-        out = np.array([np.copysign(1.0, self.world.arms[self.pan_arm].base.p[0]), 1, 1])
-        middle = HELD_AT * out + self.world.table_top * UP
+        out = np.array([np.copysign(1.0, self.scene.arms[self.pan_arm].base.p[0]), 1, 1])
+        middle = HELD_AT * out + self.scene.table_top * UP
         grip = skills.long_grip(self.pan_arm, self.pan, PITCH)
         at_middle = np.linalg.norm(self.pan.position - middle) < 0.02
         pan = skills.take(self.pan_arm, grip)
         if skills.holds(self.pan_arm, grip.point, grip.width):
             level = np.array([[out[0], 0, 0], [0, out[0], 0], [0, 0, 1]])
             target = skills.tool(self.pan_arm).position + middle - self.pan.position
-            rising = self.pan.position[2] < self.world.table_top + 0.05
+            rising = self.pan.position[2] < self.scene.table_top + 0.05
             if rising:
                 target = skills.tool(self.pan_arm).position + 0.03 * UP
             pan = Command(target, skills.turned(self.pan_arm, self.pan, level), CLOSED, SLOW)

@@ -44,11 +44,11 @@ class PlaceBurgerFries(Task):
             for low, high in (([0, -0.15], [0, -0.1]), ([-0.3, -0.15], [-0.25, -0.07]), ([0.2, -0.15], [0.3, -0.07]))
         ]
         spots[2][0] = max(spots[2][0], 0.22)  # off our tray
-        self.tray = tray(self.world, self.world.on_table(spots[0]))
-        self.burger = burger(self.world, self.world.on_table(spots[1], self.rng.uniform(-np.pi, np.pi)))
-        self.fries = fries(self.world, self.world.on_table(spots[2], np.pi / 2 + self.rng.uniform(-0.4, 0.4)))
+        self.tray = tray(self.scene, self.scene.on_table(spots[0]))
+        self.burger = burger(self.scene, self.scene.on_table(spots[1], self.rng.uniform(-np.pi, np.pi)))
+        self.fries = fries(self.scene, self.scene.on_table(spots[2], np.pi / 2 + self.rng.uniform(-0.4, 0.4)))
         for spot, radius in zip(spots, (0.2, 0.11, 0.11), strict=True):
-            self.world.keep_clear(spot, radius)
+            self.scene.keep_clear(spot, radius)
 
     def slots(self) -> dict[str, str]:
         return {"tray": self.tray.colour, "fries": self.fries.colour}
@@ -59,8 +59,8 @@ class PlaceBurgerFries(Task):
             np.linalg.norm((body.position - self.tray.point(half))[:2]) < AT_PLACE
             and body.rotation[2, 2] > 0.95
             and body.speed < REST_SPEED
-            and self.world.touching(body.name, self.tray.name)
-            and not self.world.fingers_on(body.name)
+            and self.scene.touching(body.name, self.tray.name)
+            and not self.scene.fingers_on(body.name)
             for body, half in ((self.burger, "left"), (self.fries, "right"))
         )
         return bool(placed and self.skills.all_open())

@@ -48,19 +48,19 @@ class PlaceCanBasket(Task):
     def load(self) -> None:
         side = int(self.rng.choice([-1, 1]))  # the object's
         spot = np.array([-0.02 * side, self.rng.uniform(-0.08, -0.05)])
-        self.basket = basket(self.world, self.world.on_table(spot))
-        self.world.keep_clear(spot, 0.15)
+        self.basket = basket(self.scene, self.scene.on_table(spot))
+        self.scene.keep_clear(spot, 0.15)
         self.arm = "left" if side < 0 else "right"
         self.other = kin.ARMS[1 - kin.ARMS.index(self.arm)]
         spot = self.rng.uniform(self.low, self.high) * [side, 1]
         self.object = self.load_object(spot)
-        self.world.keep_clear(spot, 0.12)
+        self.scene.keep_clear(spot, 0.12)
         self.start = {b.name: b.position[2] for b in (self.object, self.basket)}
 
     def load_object(self, spot: np.ndarray) -> Body:
         """What goes into the basket, at `spot` (xy, m)."""
         self.kind = "can"
-        return can(self.world, self.world.on_table(spot, self.rng.uniform(-np.pi, np.pi)))
+        return can(self.scene, self.scene.on_table(spot, self.rng.uniform(-np.pi, np.pi)))
 
     def slots(self) -> dict[str, str]:
         return {"object": self.kind, "colour": self.object.colour, "arm": self.arm, "other": self.other}
@@ -72,10 +72,10 @@ class PlaceCanBasket(Task):
             lifted
             and self.basket.rotation[2, 2] > 0.5
             and np.abs(self.object.position - self.basket.position).sum() < NEAR
-            and self.world.touching(self.object.name, self.basket.name)
-            and not self.world.touching(self.object.name, "table")
-            and not self.world.fingers_on(self.object.name)
-            and self.world.touching(f"{self.other}_finger*", self.basket.name)
+            and self.scene.touching(self.object.name, self.basket.name)
+            and not self.scene.touching(self.object.name, "table")
+            and not self.scene.fingers_on(self.object.name)
+            and self.scene.touching(f"{self.other}_finger*", self.basket.name)
         )
 
     def grip(self) -> Grip:

@@ -40,14 +40,14 @@ class PlaceCansPlasticbox(Task):
 
     def load(self) -> None:
         spot = self.rng.uniform([0, -0.15], [0, -0.1])
-        self.box = plastic_box(self.world, self.world.on_table(spot))
-        self.world.keep_clear(spot, 0.19)
+        self.box = plastic_box(self.scene, self.scene.on_table(spot))
+        self.scene.keep_clear(spot, 0.19)
         self.cans = {}
         for arm, sign in (("left", -1), ("right", 1)):
             spot = self.rng.uniform([0.2, -0.15], [0.25, -0.07]) * [sign, 1]  # RoboTwin: from 0.15, where our box ends
             yaw = self.rng.uniform(-np.pi, np.pi)
-            self.cans[arm] = can(self.world, self.world.on_table(spot, yaw), name=f"can_{arm}")
-            self.world.keep_clear(spot, 0.11)
+            self.cans[arm] = can(self.scene, self.scene.on_table(spot, yaw), name=f"can_{arm}")
+            self.scene.keep_clear(spot, 0.11)
 
     def slots(self) -> dict[str, str]:
         return {"box": self.box.colour, "colours": listed(body.colour for body in self.cans.values())}
@@ -65,7 +65,7 @@ class PlaceCansPlasticbox(Task):
             self.at_place(arm)
             and body.rotation[2, 2] > 0.95
             and body.speed < REST_SPEED
-            and not self.world.fingers_on(body.name)
+            and not self.scene.fingers_on(body.name)
             for arm, body in self.cans.items()
         )
         return bool(placed and self.skills.all_open())

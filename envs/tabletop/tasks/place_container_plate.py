@@ -41,11 +41,11 @@ class PlaceContainerPlate(Task):
         plate_spot = self.rng.uniform([0.02, -0.15], [0.08, -0.1]) * [side, 1]
         self.kind = str(self.rng.choice(["bowl", "cup"]))
         container = {"bowl": bowl, "cup": cup}[self.kind]
-        self.container = container(self.world, self.world.on_table(spot))
-        self.plate = plate(self.world, self.world.on_table(plate_spot), static=True)
+        self.container = container(self.scene, self.scene.on_table(spot))
+        self.plate = plate(self.scene, self.scene.on_table(plate_spot), static=True)
         self.arm = self.skills.side(self.container)
-        self.world.keep_clear(spot, 0.12)
-        self.world.keep_clear(plate_spot, 0.13)
+        self.scene.keep_clear(spot, 0.12)
+        self.scene.keep_clear(plate_spot, 0.13)
 
     def slots(self) -> dict[str, str]:
         return {"container": self.kind, "colour": self.container.colour, "arm": self.arm}
@@ -58,7 +58,7 @@ class PlaceContainerPlate(Task):
             and self.skills.all_open()
             and self.container.rotation[2, 2] > 0.95
             and self.skills.rests_on(self.container, self.plate)
-            and not self.world.fingers_on(self.container.name)
+            and not self.scene.fingers_on(self.container.name)
         )
 
     def expert(self) -> Commands:

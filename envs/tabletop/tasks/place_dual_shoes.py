@@ -41,17 +41,17 @@ class PlaceDualShoes(Task):
 
     def load(self) -> None:
         spot = np.array([0.0, -0.13])
-        self.box = shoe_box(self.world, self.world.on_table(spot), static=True)
-        look, self.shoes = shoe_look(self.world), {}
+        self.box = shoe_box(self.scene, self.scene.on_table(spot), static=True)
+        look, self.shoes = shoe_look(self.scene), {}
         for side, arm in ((-1, "left"), (1, "right")):
             at = self.rng.uniform([0.2, -0.1], [0.3, 0.05]) * [side, 1]
             yaw = self.rng.uniform(-np.pi, np.pi)
             while self._near_box(at, yaw, look.length):
                 at = self.rng.uniform([0.2, -0.1], [0.3, 0.05]) * [side, 1]
                 yaw = self.rng.uniform(-np.pi, np.pi)
-            self.shoes[arm] = shoe(self.world, self.world.on_table(at, yaw), f"{arm}_shoe", look)
-            self.world.keep_clear(at, 0.13)
-        self.world.keep_clear(spot, 0.2)
+            self.shoes[arm] = shoe(self.scene, self.scene.on_table(at, yaw), f"{arm}_shoe", look)
+            self.scene.keep_clear(at, 0.13)
+        self.scene.keep_clear(spot, 0.2)
 
     def _near_box(self, at: np.ndarray, yaw: float, length: float) -> bool:
         """Whether the shoe would stand too close to the box to be taken."""
@@ -62,7 +62,7 @@ class PlaceDualShoes(Task):
         return {"colour": self.shoes["left"].colour, "box": self.box.colour}
 
     def goal(self, arm: str) -> np.ndarray:
-        """Where an arm's shoe belongs (m, world): the left one in front, the right one behind it."""
+        """Where an arm's shoe belongs (m, scene): the left one in front, the right one behind it."""
         return self.box.point({"left": "front", "right": "back"}[arm])
 
     def placed(self, arm: str) -> bool:
@@ -72,7 +72,7 @@ class PlaceDualShoes(Task):
             np.all(np.abs(body.position - self.goal(arm)) < IN_BOX)
             and angle_between(body.rotation, yawed(TOE_LEFT, np.eye(3))) < TURN
             and self.skills.rests_on(body, self.box)
-            and not self.world.fingers_on(body.name)
+            and not self.scene.fingers_on(body.name)
         )
 
     def success(self) -> bool:
@@ -83,7 +83,7 @@ class PlaceDualShoes(Task):
         commands = {"left": self._pack("left"), "right": self._pack("right")}
         left_done = self.placed("left") and self.skills.at_home("left")
         if self.skills.holds("right", self.shoes["right"].point("grip"), self.shoes["right"].width) and not left_done:
-            aside = ASIDE + self.world.table_top * UP
+            aside = ASIDE + self.scene.table_top * UP
             commands["right"] = self.skills.bring(
                 "right", self.shoes["right"].point("grip"), aside, self.skills.reaching("right", aside, np.pi / 2)
             )

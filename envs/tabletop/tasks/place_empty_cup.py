@@ -42,12 +42,12 @@ class PlaceEmptyCup(Task):
         spot = cup_spot
         while np.linalg.norm(spot - cup_spot) < 0.1:
             spot = self.rng.uniform([-0.05, -0.2], [0.1, 0.05]) * [side, 1]
-        top = self.world.table_top
-        self.cup = cup(self.world, self.world.on_table(cup_spot))
-        self.coaster = coaster(self.world, upright([*spot, top]))
+        top = self.scene.table_top
+        self.cup = cup(self.scene, self.scene.on_table(cup_spot))
+        self.coaster = coaster(self.scene, upright([*spot, top]))
         self.arm = self.skills.side(self.cup)
-        self.world.keep_clear(cup_spot, 0.1)
-        self.world.keep_clear(spot, 0.1)
+        self.scene.keep_clear(cup_spot, 0.1)
+        self.scene.keep_clear(spot, 0.1)
 
     def slots(self) -> dict[str, str]:
         return {"arm": self.arm, "colour": self.cup.colour, "coaster": self.coaster.colour}
@@ -60,7 +60,7 @@ class PlaceEmptyCup(Task):
             placed
             and self.skills.all_open()
             and self.skills.rests_on(self.cup, self.coaster)
-            and not self.world.fingers_on(self.cup.name)
+            and not self.scene.fingers_on(self.cup.name)
         )
 
     def expert(self) -> Commands:

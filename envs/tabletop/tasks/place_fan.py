@@ -38,12 +38,12 @@ class PlaceFan(Task):
 
     def load(self) -> None:
         spot = self.rng.uniform([-0.1, -0.15], [0.1, -0.05])
-        self.fan = fan(self.world, self.world.on_table(spot, self.rng.uniform(-np.pi, np.pi)))
+        self.fan = fan(self.scene, self.scene.on_table(spot, self.rng.uniform(-np.pi, np.pi)))
         self.arm = self.skills.side(self.fan)
         goal = self.rng.uniform([0.15, -0.15], [0.25, -0.05]) * [1 if self.arm == "right" else -1, 1]
-        self.pad = pad(self.world, self.world.on_table(goal))
-        self.world.keep_clear(spot, 0.12)
-        self.world.keep_clear(goal, 0.15)
+        self.pad = pad(self.scene, self.scene.on_table(goal))
+        self.scene.keep_clear(spot, 0.12)
+        self.scene.keep_clear(goal, 0.15)
 
     def slots(self) -> dict[str, str]:
         return {"arm": self.arm, "colour": self.fan.colour, "pad": self.pad.colour}
@@ -59,7 +59,7 @@ class PlaceFan(Task):
             and abs(yaw_of(self.fan.rotation)) < ALIGNED
             and self.fan.rotation[2, 2] > np.cos(ALIGNED)
             and self.skills.all_open()
-            and not self.world.fingers_on(self.fan.name)
+            and not self.scene.fingers_on(self.fan.name)
         )
 
     def expert(self) -> Commands:

@@ -40,14 +40,14 @@ class PlaceMousePad(Task):
     def load(self) -> None:
         side = int(self.rng.choice([-1, 1]))
         spot = self.rng.uniform([0.05, -0.2], [0.25, 0.0]) * [side, 1]
-        self.mouse = mouse(self.world, self.world.on_table(spot, self.rng.uniform(-np.pi, np.pi)))
+        self.mouse = mouse(self.scene, self.scene.on_table(spot, self.rng.uniform(-np.pi, np.pi)))
         goal = spot
         while np.linalg.norm(goal - spot) < 0.1:
             goal = self.rng.uniform([0.05, -0.2], [0.25, 0.0]) * [side, 1]
-        self.pad = pad(self.world, self.world.on_table(goal), PAD)
+        self.pad = pad(self.scene, self.scene.on_table(goal), PAD)
         self.arm = self.skills.side(self.mouse)
-        self.world.keep_clear(spot, 0.12)
-        self.world.keep_clear(goal, 0.13)
+        self.scene.keep_clear(spot, 0.12)
+        self.scene.keep_clear(goal, 0.13)
 
     def slots(self) -> dict[str, str]:
         return {"arm": self.arm, "colour": self.mouse.colour, "pad": self.pad.colour}
@@ -64,7 +64,7 @@ class PlaceMousePad(Task):
             np.all(offset[:2] < ON_PAD)
             and abs(askew) < ALIGNED
             and self.skills.all_open()
-            and not self.world.fingers_on(self.mouse.name)
+            and not self.scene.fingers_on(self.mouse.name)
         )
 
     def expert(self) -> Commands:

@@ -41,7 +41,7 @@ class PlaceObjectBasket(PlaceCanBasket):
     def load_object(self, spot: np.ndarray) -> Body:
         self.kind = str(self.rng.choice(["toy car", "tea box"]))
         make = {"toy car": toy_car, "tea box": tea_box}[self.kind]
-        return make(self.world, self.world.on_table(spot, np.pi / 2 + self.rng.uniform(-np.pi / 6, np.pi / 6)))
+        return make(self.scene, self.scene.on_table(spot, np.pi / 2 + self.rng.uniform(-np.pi / 6, np.pi / 6)))
 
     def grip(self) -> Grip:
         return self.skills.long_grip(self.arm, self.object, 1.3)

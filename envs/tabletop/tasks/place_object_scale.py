@@ -44,11 +44,11 @@ class PlaceObjectScale(Task):
         while np.linalg.norm(goal - spot) < APART:
             spot, goal = self.rng.uniform(low, high, (2, 2)) * [side, 1]
         self.kind = str(self.rng.choice(list(KINDS)))
-        self.object = KINDS[self.kind](self.world, self.world.on_table(spot, self.rng.uniform(-np.pi, np.pi)))
-        self.scale = electronic_scale(self.world, self.world.on_table(goal, self.rng.uniform(-np.pi, np.pi)))
+        self.object = KINDS[self.kind](self.scene, self.scene.on_table(spot, self.rng.uniform(-np.pi, np.pi)))
+        self.scale = electronic_scale(self.scene, self.scene.on_table(goal, self.rng.uniform(-np.pi, np.pi)))
         self.arm = self.skills.side(self.object)
-        self.world.keep_clear(spot, 0.12)
-        self.world.keep_clear(goal, 0.14)
+        self.scene.keep_clear(spot, 0.12)
+        self.scene.keep_clear(goal, 0.14)
 
     def slots(self) -> dict[str, str]:
         return {"arm": self.arm, "object": self.kind, "colour": self.object.colour, "scale": self.scale.colour}
@@ -64,7 +64,7 @@ class PlaceObjectScale(Task):
             np.linalg.norm(offset[:2]) < ON_SCALE
             and offset[2] > -BELOW
             and self.skills.is_open(self.arm)
-            and not self.world.fingers_on(self.object.name)
+            and not self.scene.fingers_on(self.object.name)
         )
 
     def expert(self) -> Commands:

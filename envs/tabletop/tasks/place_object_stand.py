@@ -49,11 +49,11 @@ class PlaceObjectStand(Task):
         goal = self.rng.uniform([0.0, -0.15], [0.05, -0.1]) * [side, 1]
         self.kind = str(self.rng.choice(list(KINDS)))
         yaw, stand_yaw = self.rng.uniform(-np.pi / 3, np.pi / 3), self.rng.uniform(-np.pi / 6, np.pi / 6)
-        self.object = KINDS[self.kind](self.world, self.world.on_table(spot, np.pi / 2 + yaw))
-        self.stand = display_stand(self.world, self.world.on_table(goal, stand_yaw))
+        self.object = KINDS[self.kind](self.scene, self.scene.on_table(spot, np.pi / 2 + yaw))
+        self.stand = display_stand(self.scene, self.scene.on_table(goal, stand_yaw))
         self.arm = self.skills.side(self.object)
-        self.world.keep_clear(spot, 0.12)
-        self.world.keep_clear(goal, 0.14)
+        self.scene.keep_clear(spot, 0.12)
+        self.scene.keep_clear(goal, 0.14)
 
     def slots(self) -> dict[str, str]:
         return {"arm": self.arm, "object": self.kind, "colour": self.object.colour, "stand": self.stand.colour}
@@ -67,7 +67,7 @@ class PlaceObjectStand(Task):
         return bool(
             np.all(np.abs(self.object.position - self.stand.position)[:2] < ON_STAND)
             and self.skills.all_open()
-            and not self.world.fingers_on(self.object.name)
+            and not self.scene.fingers_on(self.object.name)
         )
 
     def expert(self) -> Commands:

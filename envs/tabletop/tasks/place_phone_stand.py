@@ -44,11 +44,11 @@ class PlacePhoneStand(Task):
         goal = spot
         while np.linalg.norm(goal - spot) < 0.15:
             goal = self.rng.uniform([0.0, 0.0], [0.15, 0.2]) * [side, 1]
-        self.phone = phone(self.world, self.world.on_table(spot, np.pi / 2 + self.rng.uniform(-0.7, 0.7)))
-        self.stand = phone_stand(self.world, self.world.on_table(goal))
+        self.phone = phone(self.scene, self.scene.on_table(spot, np.pi / 2 + self.rng.uniform(-0.7, 0.7)))
+        self.stand = phone_stand(self.scene, self.scene.on_table(goal))
         self.arm = self.skills.side(self.phone)
-        self.world.keep_clear(spot, 0.15)
-        self.world.keep_clear(goal, 0.15)
+        self.scene.keep_clear(spot, 0.15)
+        self.scene.keep_clear(goal, 0.15)
 
     def slots(self) -> dict[str, str]:
         return {"arm": self.arm, "colour": self.phone.colour, "stand": self.stand.colour}
@@ -66,7 +66,7 @@ class PlacePhoneStand(Task):
             and x[2] > STANDING
             and z[1] < -STANDING
             and self.skills.all_open()
-            and not self.world.fingers_on(self.phone.name)
+            and not self.scene.fingers_on(self.phone.name)
         )
 
     def leaning(self) -> Array:
@@ -92,7 +92,7 @@ class PlacePhoneStand(Task):
         tool, leaning = self.skills.tool(self.arm), self.leaning()
         rotation = self.skills.turned(self.arm, self.phone, leaning)
         if angle_between(tool.rotation, rotation) > TWIST:
-            raised = np.array([*tool.position[:2], self.world.table_top + RAISED])
+            raised = np.array([*tool.position[:2], self.scene.table_top + RAISED])
             return Command(raised, rotation, CLOSED)
         goal = self.stand.point("seat") + CLEAR * (leaning[:, 2] + UP)
         return self.skills.place(self.arm, self.phone, goal, rotation, point="foot", twist=0.1, hover=0.1)

@@ -41,11 +41,11 @@ class PlaceShoe(Task):
         goal, spot = np.array([0.0, -0.08]), np.zeros(2)
         while np.linalg.norm(spot) < 0.15:
             spot = self.rng.uniform([-0.25, -0.1], [0.25, 0.05])
-        self.mat = shoe_mat(self.world, upright([*goal, self.world.table_top]))
-        self.shoe = shoe(self.world, self.world.on_table(spot, self.rng.uniform(-np.pi, np.pi)))
+        self.mat = shoe_mat(self.scene, upright([*goal, self.scene.table_top]))
+        self.shoe = shoe(self.scene, self.scene.on_table(spot, self.rng.uniform(-np.pi, np.pi)))
         self.arm = self.skills.side(self.shoe)
-        self.world.keep_clear(spot, 0.13)
-        self.world.keep_clear(goal, 0.18)
+        self.scene.keep_clear(spot, 0.13)
+        self.scene.keep_clear(goal, 0.18)
 
     def slots(self) -> dict[str, str]:
         return {"colour": self.shoe.colour, "mat": self.mat.colour, "arm": self.arm}
@@ -58,7 +58,7 @@ class PlaceShoe(Task):
             and angle_between(self.shoe.rotation, yawed(TOE_LEFT, np.eye(3))) < TURN
             and self.skills.all_open()
             and self.skills.rests_on(self.shoe, self.mat)
-            and not self.world.fingers_on(self.shoe.name)
+            and not self.scene.fingers_on(self.shoe.name)
         )
 
     def expert(self) -> Commands:

@@ -38,9 +38,9 @@ class PressStapler(Task):
     def load(self) -> None:
         spot = self.rng.uniform([-0.2, -0.1], [0.2, 0.05])
         yaw = self.rng.uniform(-np.pi, np.pi)
-        self.stapler = stapler(self.world, self.world.on_table(spot, yaw), static=True)
+        self.stapler = stapler(self.scene, self.scene.on_table(spot, yaw), static=True)
         self.arm = self.skills.side(self.stapler)
-        self.world.keep_clear(spot, 0.12)
+        self.scene.keep_clear(spot, 0.12)
 
     def slots(self) -> dict[str, str]:
         return {"arm": self.arm, "colour": self.stapler.colour}
@@ -50,7 +50,7 @@ class PressStapler(Task):
         if self.skills.tool(self.arm).opening > 0.35:
             return False
         top = self.stapler.point("top")
-        points = self.world.touching(f"{self.arm}_finger*", self.stapler.name)
+        points = self.scene.touching(f"{self.arm}_finger*", self.stapler.name)
         return any(bool(np.all(np.abs(point - top) < NEAR_TOP)) for point in points)
 
     def expert(self) -> Commands:

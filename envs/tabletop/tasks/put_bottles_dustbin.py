@@ -42,7 +42,7 @@ class PutBottlesDustbin(Task):
     )
 
     def load(self) -> None:
-        self.dustbin = load_dustbin(self.world)
+        self.dustbin = load_dustbin(self.scene)
         spots: list[np.ndarray] = []
         while len(spots) < 3:
             spot = self.rng.uniform([-0.25, 0.03], [0.3, 0.23])
@@ -51,11 +51,11 @@ class PutBottlesDustbin(Task):
         self.bottles: list[Body] = []
         for i, spot in enumerate(spots):
             yaw = self.rng.uniform(-np.pi, np.pi)
-            self.bottles.append(bottle(self.world, self.world.on_table(spot, yaw), name=f"bottle{i}"))
-            self.world.keep_clear(spot, 0.1)
-            base = self.world.arms[self.skills.side(self.bottles[-1])].base.p[:2]
-            self.world.keep_clear((spot + base) / 2, 0.12)  # the way in
-        self.world.keep_clear(RELAY, 0.1)
+            self.bottles.append(bottle(self.scene, self.scene.on_table(spot, yaw), name=f"bottle{i}"))
+            self.scene.keep_clear(spot, 0.1)
+            base = self.scene.arms[self.skills.side(self.bottles[-1])].base.p[:2]
+            self.scene.keep_clear((spot + base) / 2, 0.12)  # the way in
+        self.scene.keep_clear(RELAY, 0.1)
 
     def slots(self) -> dict[str, str]:
         return {"bin": self.dustbin.colour, "colours": listed(b.colour for b in self.bottles)}
@@ -80,7 +80,7 @@ class PutBottlesDustbin(Task):
                 commands[arm] = skills.take(arm, self._grip(arm, body))
             return commands
         if arm == "right":
-            goal = np.array([*RELAY, self.world.table_top + 0.003])
+            goal = np.array([*RELAY, self.scene.table_top + 0.003])
         else:
             row = 0.06 * (self.bottles.index(body) - 1)
             goal = self.dustbin.point("mouth") + np.array([0.0, row, 0.04])
@@ -97,4 +97,4 @@ class PutBottlesDustbin(Task):
 
     def _rank(self, arm: str, body: Body) -> tuple[bool, float]:
         """The left arm's bottles first, the nearest first."""
-        return arm == "right", float(np.linalg.norm((body.position - self.world.arms[arm].base.p)[:2]))
+        return arm == "right", float(np.linalg.norm((body.position - self.scene.arms[arm].base.p)[:2]))

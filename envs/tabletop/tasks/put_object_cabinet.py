@@ -40,19 +40,19 @@ class PutObjectCabinet(Task):
     )
 
     def load(self) -> None:
-        self.cabinet = cabinet(self.world, self.world.on_table(np.array([self.rng.uniform(-0.05, 0.05), 0.155])))
+        self.cabinet = cabinet(self.scene, self.scene.on_table(np.array([self.rng.uniform(-0.05, 0.05), 0.155])))
         side = int(self.rng.choice([-1, 1]))
         spot = self.rng.uniform([0.2, -0.2], [0.32, -0.1]) * [side, 1]
         self.kind = str(self.rng.choice(["stapler", "tea box"]))
         make = {"stapler": stapler, "tea box": tea_box}[self.kind]
         yaw = np.pi / 2 + self.rng.uniform(-np.pi / 3, np.pi / 3)
-        self.object = make(self.world, self.world.on_table(spot, yaw))
+        self.object = make(self.scene, self.scene.on_table(spot, yaw))
         self.height = self.object.position[2]
         self.arm = self.skills.side(self.object)
         self.other = kin.ARMS[1 - kin.ARMS.index(self.arm)]
-        self.world.keep_clear(spot, 0.11)
-        self.world.keep_clear(np.array([0.0, 0.1]), 0.22)
-        self.world.keep_clear(np.array([0.0, -0.12]), 0.17)
+        self.scene.keep_clear(spot, 0.11)
+        self.scene.keep_clear(np.array([0.0, 0.1]), 0.22)
+        self.scene.keep_clear(np.array([0.0, -0.12]), 0.17)
 
     def slots(self) -> dict[str, str]:
         return {"object": self.kind, "colour": self.object.colour, "arm": self.arm, "other": self.other}
@@ -62,7 +62,7 @@ class PutObjectCabinet(Task):
         drawer, place = self.cabinet.link, self.object.position
         inside = np.all(np.abs(place - drawer.point("inside"))[:2] < IN_DRAWER)
         raised = RAISED[0] < place[2] - self.height < RAISED[1]
-        let_go = self.skills.is_open(self.arm) and not self.world.fingers_on(self.object.name)
+        let_go = self.skills.is_open(self.arm) and not self.scene.fingers_on(self.object.name)
         return bool(inside and raised and let_go and self.skills.rests_on(self.object, drawer))
 
     def expert(self) -> Commands:
@@ -71,7 +71,7 @@ class PutObjectCabinet(Task):
         holds = skills.holds(self.arm, grip.point, grip.width)
         take = skills.take(self.arm, grip)
         if self.cabinet.fraction < OPENED:  # the other arm opens the drawer, this one waits beside it with the object
-            aside = np.array([np.copysign(0.27, self.object.position[0]), -0.15, self.world.table_top + 0.22])
+            aside = np.array([np.copysign(0.27, self.object.position[0]), -0.15, self.scene.table_top + 0.22])
             wait = Command(aside, skills.tool(self.arm).rotation, CLOSED)
             handle = Grip(drawer.point("grip"), rolled(directed(0.0, PITCH), np.pi / 2), drawer.width)
             return {self.arm: wait if holds else take, self.other: skills.pull(self.other, self.cabinet, handle)}

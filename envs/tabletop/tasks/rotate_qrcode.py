@@ -40,27 +40,27 @@ class RotateQrcode(Task):
     def load(self) -> None:
         spot = self.rng.uniform([0.05, -0.2], [0.25, 0.0]) * [self.rng.choice([-1, 1]), 1]
         yaw = np.pi + self.rng.uniform(-0.7, 0.7)
-        self.sign = payment_sign(self.world, self.world.on_table(spot, yaw))
+        self.sign = payment_sign(self.scene, self.scene.on_table(spot, yaw))
         self.arm = self.skills.side(self.sign)
-        self.goal = np.array([*GOAL, self.world.table_top]) * [1 if self.arm == "right" else -1, 1, 1]
-        self.world.keep_clear(spot, 0.13)
-        self.world.keep_clear(self.goal, 0.13)
+        self.goal = np.array([*GOAL, self.scene.table_top]) * [1 if self.arm == "right" else -1, 1, 1]
+        self.scene.keep_clear(spot, 0.13)
+        self.scene.keep_clear(self.goal, 0.13)
 
     def slots(self) -> dict[str, str]:
         return {"arm": self.arm, "colour": self.sign.colour}
 
     def success(self) -> bool:
         """RoboTwin's predicate, and the sign is let go and rests on the table."""
-        return self.placed() and self.skills.rests_on(self.sign, self.world.bodies["table"])
+        return self.placed() and self.skills.rests_on(self.sign, self.scene.bodies["table"])
 
     def placed(self) -> bool:
         """RoboTwin's predicate, and no finger touches the sign."""
         return bool(
             abs(yaw_of(self.sign.rotation)) < ALIGNED
             and self.sign.rotation[2, 2] > np.cos(ALIGNED)
-            and self.sign.position[2] < self.world.table_top + LIFTED
+            and self.sign.position[2] < self.scene.table_top + LIFTED
             and self.skills.all_open()
-            and not self.world.fingers_on(self.sign.name)
+            and not self.scene.fingers_on(self.sign.name)
         )
 
     def expert(self) -> Commands:

@@ -44,12 +44,12 @@ class ScanObject(Task):
         side = int(self.rng.choice([-1, 1]))  # the scanner's
         spots = self.rng.uniform([[0.05, -0.15], [0.05, -0.2]], [[0.25, -0.05], [0.25, 0.0]]) * [[side, 1], [-side, 1]]
         ahead, across = np.pi / 2 + self.rng.uniform(-1.2, 1.2), self.rng.uniform(-1.2, 1.2)
-        self.scanner = scanner(self.world, self.world.on_table(spots[0], ahead))
-        self.object = carton(self.world, self.world.on_table(spots[1], across))
+        self.scanner = scanner(self.scene, self.scene.on_table(spots[0], ahead))
+        self.object = carton(self.scene, self.scene.on_table(spots[1], across))
         self.scanning, self.holding = kin.ARMS[::-side]
         self.side = side
         for spot in spots:
-            self.world.keep_clear(spot, 0.12)
+            self.scene.keep_clear(spot, 0.12)
 
     def slots(self) -> dict[str, str]:
         arms = {"scanning": self.scanning, "holding": self.holding}
@@ -64,7 +64,7 @@ class ScanObject(Task):
         way = self.object.point("grip") - window
         along = float(way @ beam)
         aimed = 0.0 < along < NEAR and np.all(np.abs(way - along * beam) < ASIDE)
-        closed = all(self.world.arms[arm].gripper < CLOSED_COMMAND for arm in kin.ARMS)
+        closed = all(self.scene.arms[arm].gripper < CLOSED_COMMAND for arm in kin.ARMS)
         return bool(
             aimed
             and closed
@@ -75,11 +75,11 @@ class ScanObject(Task):
 
     def _in_hand(self, arm: str, body: Body) -> bool:
         """Whether an arm holds a body off the table."""
-        touched = self.world.touching(f"{arm}_finger*", body.name)
-        return bool(touched and not self.world.touching(body.name, "table"))
+        touched = self.scene.touching(f"{arm}_finger*", body.name)
+        return bool(touched and not self.scene.touching(body.name, "table"))
 
     def expert(self) -> Commands:
-        place = PLACE * [-self.side, 1, 1] + self.world.table_top * UP
+        place = PLACE * [-self.side, 1, 1] + self.scene.table_top * UP
         yaw = 0.0 if self.object.rotation[0, 0] > 0 else np.pi  # it has a bar code on both ends
         beam = np.pi if self.side > 0 else 0.0  # rad, yaw of the scanner, towards the carton
         side = np.array([self.side, 0.0, 0.0])

@@ -56,10 +56,10 @@ class ShakeBottle(Task):
         spot = self.rng.uniform([0.1, -0.15], [0.15, -0.05]) * [side, 1]
         self.kind = str(self.rng.choice(sorted(BOTTLES)))
         yaw = self.rng.uniform(-np.pi / 4, np.pi / 4)
-        self.bottle = BOTTLES[self.kind](self.world, self.world.on_table(spot, yaw))
+        self.bottle = BOTTLES[self.kind](self.scene, self.scene.on_table(spot, yaw))
         self.arm = self.skills.side(self.bottle)
         self.swings, self.heading, self.turning = 0, 0, 0.0  # counted, their present direction, where it began
-        self.world.keep_clear(spot, 0.1)
+        self.scene.keep_clear(spot, 0.1)
 
     def slots(self) -> dict[str, str]:
         return {"bottle": self.kind, "colour": self.bottle.colour, "arm": self.arm}
@@ -70,8 +70,8 @@ class ShakeBottle(Task):
 
     def in_the_air(self) -> bool:
         """RoboTwin's predicate: the bottle is lifted; and it is in the gripper."""
-        lifted = self.bottle.point("grip")[2] > self.world.table_top + self.bottle.points["grip"][2] + LIFTED
-        return bool(lifted and self.world.touching(f"{self.arm}_finger*", self.bottle.name))
+        lifted = self.bottle.point("grip")[2] > self.scene.table_top + self.bottle.points["grip"][2] + LIFTED
+        return bool(lifted and self.scene.touching(f"{self.arm}_finger*", self.bottle.name))
 
     def success(self) -> bool:
         """RoboTwin's predicate, and the bottle has been swung to and fro three times since it was lifted."""
@@ -98,8 +98,8 @@ class ShakeBottle(Task):
         return self.skills.holds(self.arm, self.bottle.point("grip"), self.bottle.width)
 
     def place(self) -> np.ndarray:
-        """The middle of the shaking (m, world)."""
-        return PLACE * [1 if self.arm == "right" else -1, 1, 1] + [0, 0, self.world.table_top]
+        """The middle of the shaking (m, scene)."""
+        return PLACE * [1 if self.arm == "right" else -1, 1, 1] + [0, 0, self.scene.table_top]
 
     def shake(self, way: int) -> Command:
         """Towards the side `way` (-1 or 1), after lifting the bottle to the place of the shaking."""

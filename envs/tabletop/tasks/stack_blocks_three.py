@@ -35,12 +35,12 @@ class StackBlocksThree(Task):
     )
 
     def load(self) -> None:
-        self.side = draw(self.world, SIDES)
-        self.blocks = load_blocks(self.world, ("red", "green", "blue"), clear=0.07, side=self.side)
+        self.side = draw(self.scene, SIDES)
+        self.blocks = load_blocks(self.scene, ("red", "green", "blue"), clear=0.07, side=self.side)
 
     def success(self) -> bool:
-        return stacked(self.world, self.skills, self.blocks, self.side)
+        return stacked(self.scene, self.skills, self.blocks, self.side)
 
     def expert(self) -> Commands:
-        base = np.array([0.0, -0.13, self.world.table_top + self.side / 2])
+        base = np.array([0.0, -0.13, self.scene.table_top + self.side / 2])
         return stack_expert(self.skills, self.blocks, base, self.side)

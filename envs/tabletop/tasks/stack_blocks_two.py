@@ -33,11 +33,11 @@ class StackBlocksTwo(Task):
     )
 
     def load(self) -> None:
-        self.blocks = load_blocks(self.world, ("red", "green"), clear=0.07)
-        self.base = np.array([0.0, -0.13, self.world.table_top + BLOCK_SIDE / 2])
+        self.blocks = load_blocks(self.scene, ("red", "green"), clear=0.07)
+        self.base = np.array([0.0, -0.13, self.scene.table_top + BLOCK_SIDE / 2])
 
     def success(self) -> bool:
-        return stacked(self.world, self.skills, self.blocks)
+        return stacked(self.scene, self.skills, self.blocks)
 
     def progress(self) -> float:
         """Half for the red block in the middle, half for the green one above it."""

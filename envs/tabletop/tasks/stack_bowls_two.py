@@ -55,9 +55,9 @@ class StackBowlsTwo(Task):
         self.bowls: list[Body] = []  # from the bottom up: the front one first
         for i, spot in enumerate(sorted(spots, key=lambda s: s[1])):
             like = self.bowls[0] if self.bowls else None
-            self.bowls.append(bowl(self.world, self.world.on_table(spot), name=f"bowl{i}", like=like))
-            self.world.keep_clear(spot, 0.12)
-        self.world.keep_clear(MIDDLE, 0.12)
+            self.bowls.append(bowl(self.scene, self.scene.on_table(spot), name=f"bowl{i}", like=like))
+            self.scene.keep_clear(spot, 0.12)
+        self.scene.keep_clear(MIDDLE, 0.12)
         self.arms = [self.skills.side(b) for b in self.bowls]
 
     def slots(self) -> dict[str, str]:
@@ -71,14 +71,14 @@ class StackBowlsTwo(Task):
             np.all(np.abs(upper.position - lower.point("nested")) < [OFF_AXIS, OFF_AXIS, HEIGHT])
             and upper.rotation[2, 2] > 0.95
             and upper.speed < REST_SPEED
-            and self.world.touching(upper.name, lower.name)
+            and self.scene.touching(upper.name, lower.name)
             for lower, upper in itertools.pairwise(bowls)
         )
-        let_go = self.skills.all_open() and not any(self.world.fingers_on(b.name) for b in bowls)
-        return bool(stacked and let_go and abs(bowls[0].position[2] - self.world.table_top) < HEIGHT)
+        let_go = self.skills.all_open() and not any(self.scene.fingers_on(b.name) for b in bowls)
+        return bool(stacked and let_go and abs(bowls[0].position[2] - self.scene.table_top) < HEIGHT)
 
     def expert(self) -> Commands:
-        errands, goal = [], np.array([*MIDDLE, self.world.table_top + 0.002])
+        errands, goal = [], np.array([*MIDDLE, self.scene.table_top + 0.002])
         for arm, body in zip(self.arms, self.bowls, strict=True):
             offset = body.position - goal
             done = bool(np.linalg.norm(offset[:2]) < 0.025 and abs(offset[2]) < 0.012)

@@ -42,11 +42,11 @@ class StampSeal(Task):
         goal = spot
         while np.linalg.norm(goal - spot) < 0.1:
             goal = self.rng.uniform([0.05, -0.05], [0.25, 0.1]) * [side, 1]
-        self.seal = seal(self.world, self.world.on_table(spot))
-        self.square = pad(self.world, self.world.on_table(goal), SQUARE, name="square")
+        self.seal = seal(self.scene, self.scene.on_table(spot))
+        self.square = pad(self.scene, self.scene.on_table(goal), SQUARE, name="square")
         self.arm = self.skills.side(self.seal)
-        self.world.keep_clear(spot, 0.12)
-        self.world.keep_clear(goal, 0.12)
+        self.scene.keep_clear(spot, 0.12)
+        self.scene.keep_clear(goal, 0.12)
 
     def slots(self) -> dict[str, str]:
         return {"arm": self.arm, "colour": self.seal.colour, "square": self.square.colour}
@@ -62,7 +62,7 @@ class StampSeal(Task):
             np.all(offset[:2] < ON_SQUARE)
             and self.seal.rotation[2, 2] > 0.95
             and self.skills.all_open()
-            and not self.world.fingers_on(self.seal.name)
+            and not self.scene.fingers_on(self.seal.name)
         )
 
     def expert(self) -> Commands:

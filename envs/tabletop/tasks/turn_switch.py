@@ -38,9 +38,9 @@ class TurnSwitch(Task):
     def load(self) -> None:
         spot = self.rng.uniform([-0.25, 0.0], [0.25, 0.1])
         yaw = self.rng.uniform(-np.pi / 4, np.pi / 4)
-        self.switch = switch(self.world, self.world.on_table(spot, yaw))
+        self.switch = switch(self.scene, self.scene.on_table(spot, yaw))
         self.arm = "right" if self.switch.link.point("tip")[0] > 0 else "left"  # the near arm; RoboTwin: the facing one
-        self.world.keep_clear(spot, 0.14)
+        self.scene.keep_clear(spot, 0.14)
 
     def slots(self) -> dict[str, str]:
         return {"arm": self.arm, "colour": self.switch.colour}

@@ -16,7 +16,7 @@ from aim_rl.data.files import episode_path, write_episode
 from aim_rl.model.presets import PRESETS
 from aim_rl.model.text import tokenize
 from aim_rl.model.tokenizer import pack
-from aim_rl.model.waypoints import decode_knots
+from aim_rl.model.waypoints import decode_waypoints
 from envs.errors import UserError
 from envs.tabletop.kinematics import endpose
 
@@ -66,12 +66,12 @@ def test_future_canvas_is_the_one_the_model_packs(tmp_path: Path, make_episode: 
     torch.testing.assert_close(future, packed, atol=0.51 / 255, rtol=0)
 
 
-def test_knots_reach_the_recorded_targets_and_repeat_the_last(
+def test_waypoints_reach_the_recorded_targets_and_repeat_the_last(
     demonstrations: DemonstrationSet, make_episode: Make
 ) -> None:
     action = torch.from_numpy(make_episode(30, seed=1).action)
     batch = demonstrations.batch(torch.tensor([24 + 5, 24 + 20]))
-    decoded, _ = decode_knots(batch["qpos"], batch["knots"])
+    decoded, _ = decode_waypoints(batch["qpos"], batch["waypoints"])
     position = decoded.unflatten(-1, (2, 8))[..., :3]
     reached = torch.tensor([[8, 12, 16, 20], [23, 27, 29, 29]])  # start + 3, 7, 11, 15, clamped
     torch.testing.assert_close(position[:, 3::4], endpose(action[reached])[0], atol=1e-5, rtol=0)
@@ -82,10 +82,10 @@ def test_statistics_and_split(demonstrations: DemonstrationSet) -> None:
     # Fewer than twenty episodes: the last one is held out.
     assert demonstrations.validation.tolist() == list(range(54, 80))
     assert demonstrations.train.tolist() == list(range(54))
-    knots = demonstrations.batch(demonstrations.train)["knots"]
-    torch.testing.assert_close(demonstrations.knot_mean, knots.mean(0))
-    assert demonstrations.knot_std.shape == (4, 14)
-    assert (demonstrations.knot_std >= torch.tensor(STD_FLOOR * 2)).all()
+    waypoints = demonstrations.batch(demonstrations.train)["waypoints"]
+    torch.testing.assert_close(demonstrations.waypoint_mean, waypoints.mean(0))
+    assert demonstrations.waypoint_std.shape == (4, 14)
+    assert (demonstrations.waypoint_std >= torch.tensor(STD_FLOOR * 2)).all()
 
 
 def test_chunks_that_hold_a_disturbed_command_are_not_imitated(tmp_path: Path, make_episode: Make) -> None:
@@ -137,7 +137,7 @@ def test_a_preset_with_history_gets_the_decisions_before(tmp_path: Path, make_ep
     now = data.batch(torch.tensor([24 + 4, 24 + 12, 24 + 1, 24 + 0]))
     for row, (past, frame) in enumerate([((0, 0), 0), ((0, 1), 1), ((1, 1), 2), ((2, 0), 3)]):
         assert torch.equal(batch["past_head_camera"][past], now["head_camera"][frame]), row
-        assert torch.equal(batch["past_knots"][past], now["knots"][frame, :2]), row
+        assert torch.equal(batch["past_waypoints"][past], now["waypoints"][frame, :2]), row
 
 
 def test_robotwins_pictures_are_enlarged_to_the_full_size_and_no_further(make_episode: Make) -> None:

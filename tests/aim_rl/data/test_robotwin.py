@@ -345,7 +345,7 @@ def test_a_checkpoint_of_several_tasks_serves_each_of_them(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     def save_untrained(config: pretrain.PretrainConfig, data: DemonstrationSet, run: Path, *_: object) -> None:
-        save_checkpoint(run / "checkpoint", tiny_model, pretrain.stage1_card(config, data))
+        save_checkpoint(run / "checkpoint", tiny_model, pretrain.stage1_metadata(config, data))
 
     monkeypatch.setattr(pretrain, "train", save_untrained)
     tasks = ["hanging_mug", "place_fan", "stack_blocks_two"]

@@ -47,7 +47,7 @@ def training_batch(preset: Preset, batch: int) -> dict[str, torch.Tensor]:
         "text": tokenize("stack the red block on the green block", preset).expand(batch, -1),
         "future_rgb": colour.expand(shape),
         "future_maps": maps,
-        "knots": torch.randn(batch, preset.n_knots, preset.action_dim, generator=generator),
+        "waypoints": torch.randn(batch, preset.n_waypoints, preset.action_dim, generator=generator),
     }
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from aim_rl.model import AIM, PRESETS, Normaliser, Preset, knot_floor, map_peak_error, proprio, sample_chain
+from aim_rl.model import AIM, PRESETS, Normaliser, Preset, map_peak_error, proprio, sample_chain, waypoint_floor
 from aim_rl.model.flow import interpolate, velocity
 
 from .conftest import observation, randomised, training_batch
@@ -81,10 +81,10 @@ def test_training_lowers_every_loss(tiny: Preset) -> None:
 def test_draws_of_one_context_do_not_see_each_other(tiny: Preset) -> None:
     model, obs = randomised(tiny), observation(tiny, 2)
     _, _, context = model.imagine(obs, training_batch(tiny, 2)["text"])
-    knots, t = torch.randn(2, 5, tiny.n_knots, 14), torch.rand(2, 5)
-    together = model.action_velocity(context, proprio(obs), knots, t)
+    waypoints, t = torch.randn(2, 5, tiny.n_waypoints, 14), torch.rand(2, 5)
+    together = model.action_velocity(context, proprio(obs), waypoints, t)
     for r in range(5):
-        alone = model.action_velocity(context, proprio(obs), knots[:, r], t[:, r])
+        alone = model.action_velocity(context, proprio(obs), waypoints[:, r], t[:, r])
         torch.testing.assert_close(together[:, r], alone, atol=1e-5, rtol=1e-5)
 
 
@@ -98,7 +98,7 @@ def test_chain_velocities_can_be_recomputed_in_one_call(tiny: Preset) -> None:
         seen.append((model.action_velocity(context, state, x, t), t))
         return seen[-1][0]
 
-    chain = sample_chain(step, torch.randn(2, tiny.n_knots, 14), 4, "flow_sde", 0.5)
+    chain = sample_chain(step, torch.randn(2, tiny.n_waypoints, 14), 4, "flow_sde", 0.5)
     velocities, times = (torch.stack(column, 1) for column in zip(*seen, strict=True))
     again = model.action_velocity(context, state, chain[:, :-1], times)
     torch.testing.assert_close(again, velocities, atol=1e-5, rtol=1e-5)
@@ -119,15 +119,15 @@ def test_velocity_of_a_perfect_network_is_exact(rms: float) -> None:
 
 
 def test_normaliser_round_trip_and_floor() -> None:
-    knots = torch.randn(500, 4, 14) * 0.3 + 1
-    knots[..., 13] = 0.25  # a gripper that never moves
+    waypoints = torch.randn(500, 4, 14) * 0.3 + 1
+    waypoints[..., 13] = 0.25  # a gripper that never moves
     stats = Normaliser(4, 14)
-    stats.fit(knots, knot_floor())
-    normal = stats.normalise(knots)
+    stats.fit(waypoints, waypoint_floor())
+    normal = stats.normalise(waypoints)
     assert normal[..., :13].std() == pytest.approx(1, abs=0.01)
     assert torch.allclose(normal[..., 13], torch.zeros(()))
     assert stats.std[0, 13] == pytest.approx(0.1)
-    torch.testing.assert_close(stats.denormalise(normal), knots)
+    torch.testing.assert_close(stats.denormalise(normal), waypoints)
 
 
 def test_proprio_holds_poses_joints_and_tracking_error(tiny: Preset) -> None:

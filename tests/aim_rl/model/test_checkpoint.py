@@ -35,9 +35,9 @@ def contents(directory: Path) -> dict[str, bytes]:
 
 def test_weights_come_back_bit_equal(saved: Path, tiny_model: AIM) -> None:
     for path in (saved, saved.parent):  # a checkpoint's folder, or the run's
-        model, card = load_checkpoint(path, "click_bell")
+        model, metadata = load_checkpoint(path, "click_bell")
         assert model.preset == tiny_model.preset
-        assert card["task"] == "click_bell" and card["minutes"] == 3.5
+        assert metadata["task"] == "click_bell" and metadata["minutes"] == 3.5
         assert not model.training
         for name, tensor in tiny_model.state_dict().items():
             assert torch.equal(model.state_dict()[name], tensor), name
@@ -143,8 +143,8 @@ def test_a_new_checkpoint_replaces_the_old_one(saved: Path) -> None:
     torch.manual_seed(5)
     other = AIM(replace(PRESETS["tiny"], depth=1))
     save_checkpoint(saved, other, {"task": "click_bell", "stage": 2})
-    model, card = load_checkpoint(saved)
-    assert model.preset.depth == 1 and card["stage"] == 2 and "minutes" not in card
+    model, metadata = load_checkpoint(saved)
+    assert model.preset.depth == 1 and metadata["stage"] == 2 and "minutes" not in metadata
     assert len(contents(saved.parent)) == 2
 
 
@@ -161,9 +161,9 @@ save_checkpoint(saved, *load_checkpoint(saved))
 """
     assert subprocess.run([sys.executable, "-c", killed]).returncode == 9
     assert not saved.exists()
-    model, card = load_checkpoint(saved if given == "the checkpoint" else saved.parent)
-    assert card["task"] == CARD["task"]
-    save_checkpoint(saved, model, card)
+    model, metadata = load_checkpoint(saved if given == "the checkpoint" else saved.parent)
+    assert metadata["task"] == CARD["task"]
+    save_checkpoint(saved, model, metadata)
     assert set(contents(saved.parent)) == {"checkpoint/config.json", "checkpoint/model.safetensors"}
 
 

@@ -31,7 +31,7 @@ class Rollout:
 
         shape = (preset.n_future, preset.token_dim)
         self.x, self.m = normal(*shape), normal(*shape)
-        self.knots, self.commanded = normal(preset.n_knots, 14), normal(preset.n_past, 14)
+        self.waypoints, self.commanded = normal(preset.n_waypoints, 14), normal(preset.n_past, 14)
         self.t = torch.rand(CHUNKS, 2, generator=generator)
         every = observation(preset, 2 * CHUNKS)
         self.obs = [{key: value[2 * c : 2 * c + 2] for key, value in every.items()} for c in range(CHUNKS)]
@@ -45,7 +45,7 @@ class Rollout:
                 history = history.forget(torch.arange(2) == restart[0])
             observed = model.observe(self.obs[c], self.text)
             v_x, v_m, context = model.encode_world(observed, self.x[c], self.m[c], self.t[c], history)
-            v_a = model.action_velocity(context, proprio(self.obs[c]), self.knots[c], self.t[c])
+            v_a = model.action_velocity(context, proprio(self.obs[c]), self.waypoints[c], self.t[c])
             found.append((v_x, v_m, v_a))
             recalled = model.recall(observed, history)
             torch.testing.assert_close(model.observation_kv(context), recalled, atol=1e-5, rtol=0)
@@ -63,7 +63,7 @@ class Rollout:
             past = model.past_action(self.commanded[c])[:, None]
             still = model.x.condition(past.new_zeros(1, 1, 1))
             keep = torch.zeros(0)
-            action = model.action(observed.keypoints, state, self.knots[c][:, None], self.t[c][:, None], keep)
+            action = model.action(observed.keypoints, state, self.waypoints[c][:, None], self.t[c][:, None], keep)
             for group in (*world, Group("past_act", model.x, past, still, keep), action):
                 frames = c * preset.execute * preset.times / preset.horizon
                 place = positions[group.name] + torch.tensor([frames, 0.0, 0.0])
@@ -84,15 +84,15 @@ def remembering(deep: Preset) -> Preset:
 def outputs(model: AIM, rollout: Rollout, tokens: list[Tensor], c: int) -> tuple[Tensor, Tensor, Tensor]:
     """The velocities that belong to the last tokens of x, m and a of decision c."""
     from aim_rl.model import flow
-    from aim_rl.model.aim import RMS_KNOTS
+    from aim_rl.model.aim import RMS_WAYPOINTS
 
     t, rms = rollout.t[c], rollout.preset.data_rms or (None, None)
     found = []
     for stream, h, z, scale in zip(
         (model.x, model.m, model.action.stream),
         (tokens[1], tokens[2], tokens[4]),
-        (rollout.x[c], rollout.m[c], rollout.knots[c]),
-        (*rms, RMS_KNOTS),
+        (rollout.x[c], rollout.m[c], rollout.waypoints[c]),
+        (*rms, RMS_WAYPOINTS),
         strict=True,
     ):
         condition = stream.condition(t[:, None, None])
@@ -135,7 +135,7 @@ def test_training_sees_what_a_rollout_saw(remembering: Preset) -> None:
         f"past_{name}": torch.stack([obs[name] for obs in rollout.obs[:WINDOW]], 1)
         for name in ("head_camera", "left_camera", "right_camera")
     }
-    batch["past_knots"] = rollout.commanded[:WINDOW].transpose(0, 1) * model.knots.std[: remembering.n_past]
+    batch["past_waypoints"] = rollout.commanded[:WINDOW].transpose(0, 1) * model.waypoints.std[: remembering.n_past]
     batch["past_happened"] = torch.ones(2, WINDOW, dtype=torch.bool)
     trained = model.history_of(batch)
     assert trained is not None and torch.equal(trained.filled, history.filled)

@@ -17,7 +17,7 @@ def test_a_map_token_stands_where_its_frame_does(tiny: Preset) -> None:
             "obs": preset.n_obs,
             "x": preset.n_future,
             "m": preset.n_future,
-            "a": preset.n_knots,
+            "a": preset.n_waypoints,
             "past_act": preset.n_past,
         }
         grid = preset.grid[0] * preset.grid[1]
@@ -43,7 +43,7 @@ def test_a_chunk_looks_the_same_at_any_time(deep: Preset) -> None:
     model = randomised(deep).double()
     obs, text = observation(deep, 1), training_batch(deep, 1)["text"]
     x, m = torch.randn(2, 1, deep.n_future, deep.token_dim, dtype=torch.float64)
-    a, t = torch.randn(1, 1, deep.n_knots, 14, dtype=torch.float64), torch.full((1,), 0.5, dtype=torch.float64)
+    a, t = torch.randn(1, 1, deep.n_waypoints, 14, dtype=torch.float64), torch.full((1,), 0.5, dtype=torch.float64)
 
     def outputs(shift: float) -> list[torch.Tensor]:
         observed = model.observe(obs, text)

@@ -140,7 +140,7 @@ def test_flow_sde_keeps_every_marginal_of_the_ode() -> None:
 
 
 def test_the_noise_head_starts_in_the_middle_and_keeps_its_bounds() -> None:
-    head = NoiseHead(features=3, knots=4, action_dim=14, noise_level=0.16)
+    head = NoiseHead(features=3, waypoints=4, action_dim=14, noise_level=0.16)
     state, t = torch.randn(5, 3), torch.rand(5, 7)
     std = head(state, t)
     assert std.shape == (5, 7, 4, 14)

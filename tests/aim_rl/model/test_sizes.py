@@ -31,10 +31,10 @@ def test_flops_are_two_per_weight_and_token_plus_attention() -> None:
     text = depth * preset.text_length * 2 * 3072 * inner  # its keys and values, once
     by_hand = 2 * (preset.world_steps * (weights + attention) + text)
     assert by_hand < world < 1.1 * by_hand  # the rest: times, text, embeddings
-    knots = preset.n_knots * depth * block(preset.width_a, preset.ffn_a)
+    waypoints = preset.n_waypoints * depth * block(preset.width_a, preset.ffn_a)
     context = preset.history * preset.n_past + now + future  # past actions, the observation and the maps
-    knots += depth * 2 * preset.n_knots * (context + preset.n_knots) * inner
-    by_hand = 2 * preset.action_steps * knots
+    waypoints += depth * 2 * preset.n_waypoints * (context + preset.n_waypoints) * inner
+    by_hand = 2 * preset.action_steps * waypoints
     assert by_hand < action < 1.1 * by_hand
 
 

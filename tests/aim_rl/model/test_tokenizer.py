@@ -27,7 +27,7 @@ def test_small_preset_is_the_contracts() -> None:
     small = PRESETS["small"]
     assert small.canvas == (80, 64)
     assert small.grid == (5, 4)
-    assert (small.n_obs, small.n_future, small.token_dim, small.n_knots) == (23, 20, 1536, 4)
+    assert (small.n_obs, small.n_future, small.token_dim, small.n_waypoints) == (23, 20, 1536, 4)
 
 
 def test_a_token_belongs_to_one_camera(tiny: Preset) -> None:

@@ -64,7 +64,7 @@ def test_the_past_of_half_of_the_samples_is_noised_in_training_and_its_time_is_t
     preset, n, told = replace(wans, history=2, history_noise=0.5), 64, []
     batch = training_batch(preset, n)
     batch |= {f"past_{name}": batch[name][:, None].expand(-1, 2, -1, -1, -1) for name in CAMERAS}
-    batch["past_knots"] = torch.zeros(n, 2, preset.n_past, 14)
+    batch["past_waypoints"] = torch.zeros(n, 2, preset.n_past, 14)
     batch["past_happened"] = torch.ones(n, 2, dtype=torch.bool)
     model = randomised(preset)
     observe = model.observe

@@ -71,7 +71,7 @@ class JointForward:
         shape = (2, preset.n_future, preset.token_dim)
         dtype = model.x.head.weight.dtype
         self.x, self.m = (torch.randn(shape, dtype=dtype, requires_grad=True) for _ in range(2))
-        self.a = torch.randn(2, preset.n_knots, preset.action_dim, dtype=dtype, requires_grad=True)
+        self.a = torch.randn(2, preset.n_waypoints, preset.action_dim, dtype=dtype, requires_grad=True)
         self.t = torch.tensor([1.0, 0.4], dtype=dtype)
 
     def __call__(self) -> tuple[Tensor, Tensor, Tensor]:

@@ -187,7 +187,7 @@ def test_a_decision_encodes_its_pictures_decodes_its_maps_and_nothing_else(
     """Wan's VAE and UMT5 are slow: what nobody reads, or is known already, costs nothing."""
     policy, calls = AimPolicy(deepcopy(loaded), TOY.execute), Counter[str]()
     assert isinstance(loaded.text, WanText)
-    monkeypatch.setattr(wan, "MOST_INSTRUCTIONS", 1)
+    monkeypatch.setattr(wan, "MAX_INSTRUCTIONS", 1)
     monkeypatch.setattr(loaded.text, "_known", {})
 
     def count(part: Any, name: str) -> None:
@@ -221,8 +221,8 @@ def test_the_model_imagines_acts_and_learns(loaded: AIM) -> None:
         rgb, maps = loaded.decode_rgb(x, batch), loaded.decode_maps(m)
     assert rgb.shape == maps.shape == (2, 8, 3, *TOY.canvas)
     assert context.kv.shape == (2, TOY.depth, 2, TOY.heads, TOY.n_obs + TOY.n_future, TOY.head_dim)
-    knots, t = torch.randn(2, 32, 14), torch.rand(2)
-    assert loaded.action_velocity(context, proprio(batch), knots, t).shape == knots.shape
+    waypoints, t = torch.randn(2, 32, 14), torch.rand(2)
+    assert loaded.action_velocity(context, proprio(batch), waypoints, t).shape == waypoints.shape
     model = deepcopy(loaded)
     for layer in (model.action.stream.head, model.action.stream.time_projection):
         torch.nn.init.normal_(layer.weight)  # a zero head hides what lies before it
@@ -237,7 +237,7 @@ def test_the_policy_acts_with_it_and_its_chain_has_a_likelihood(loaded: AIM) -> 
     policy = AimPolicy(deepcopy(loaded), TOY.execute, "flow_sde", 0.3)
     batch = TensorDict({**toy_batch(loaded, "ring the bell", "ring the bell")}, [2])
     acted = policy(batch)
-    assert acted["action"].shape == (2, 32, 16) and acted["landing"].shape == (2, 32, 2, 3)
+    assert acted["action"].shape == (2, 32, 16) and acted["commanded_tcp"].shape == (2, 32, 2, 3)
     assert acted["value_map"].shape == (2, TOY.frames, 3, *TOY.head_tile)
     again = policy.get_dist(acted).log_prob(acted["sample"])
     torch.testing.assert_close(again, acted["sample_log_prob"], atol=1e-4, rtol=1e-4)
@@ -341,7 +341,7 @@ def test_the_full_size_is_wans() -> None:
     with torch.device("meta"):
         model = AIM(preset)
     assert preset.canvas == (384, 320) and preset.grid == (12, 10)
-    assert (preset.n_obs, preset.n_future, preset.token_dim, preset.n_knots) == (120, 240, 192, 32)
+    assert (preset.n_obs, preset.n_future, preset.token_dim, preset.n_waypoints) == (120, 240, 192, 32)
     x, m, a = (sum(p.numel() for p in part.parameters()) for part in (model.x, model.m, model.action))
     assert x == stream_size(3072, 14336, 192, text=4096) == 4_999_787_712
     assert m == stream_size(1024, 4096, 192)

@@ -1,4 +1,4 @@
-"""Knots: the round trip joints -> knots -> end-effector targets, and the rotation maps it rests on."""
+"""Waypoints: the round trip joints -> waypoints -> end-effector targets, and the rotation maps it rests on."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from aim_rl.model.waypoints import decode_knots, encode_knots, exp_map, log_map, matrix_to_quaternion
+from aim_rl.model.waypoints import decode_waypoints, encode_waypoints, exp_map, log_map, matrix_to_quaternion
 from envs.tabletop.kinematics import endpose
 
 
@@ -22,21 +22,21 @@ def chunk(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
 
 def test_decoded_chunk_passes_through_the_poses_the_targets_reach() -> None:
     qpos, targets = chunk()
-    actions, landing = decode_knots(qpos, encode_knots(qpos, targets))
-    assert actions.shape == (5, 16, 16) and landing.shape == (5, 16, 2, 3)
-    at_knots = torch.tensor([3, 7, 11, 15])
-    position, rotation = endpose(targets[:, at_knots])
-    action = actions[:, at_knots].unflatten(-1, (2, 8))
+    actions, commanded_tcp = decode_waypoints(qpos, encode_waypoints(qpos, targets))
+    assert actions.shape == (5, 16, 16) and commanded_tcp.shape == (5, 16, 2, 3)
+    at_waypoints = torch.tensor([3, 7, 11, 15])
+    position, rotation = endpose(targets[:, at_waypoints])
+    action = actions[:, at_waypoints].unflatten(-1, (2, 8))
     torch.testing.assert_close(action[..., :3], position, atol=1e-5, rtol=0)
     torch.testing.assert_close(action[..., 3:7], matrix_to_quaternion(rotation), atol=1e-5, rtol=0)
-    torch.testing.assert_close(action[..., 7], targets[:, at_knots][..., [6, 13]])
+    torch.testing.assert_close(action[..., 7], targets[:, at_waypoints][..., [6, 13]])
     tool = position + rotation @ torch.tensor([0.12, 0.0, 0.0])
-    torch.testing.assert_close(landing[:, at_knots], tool, atol=1e-5, rtol=0)
+    torch.testing.assert_close(commanded_tcp[:, at_waypoints], tool, atol=1e-5, rtol=0)
 
 
-def test_steps_between_knots_are_linear_from_the_commanded_pose() -> None:
+def test_steps_between_waypoints_are_linear_from_the_commanded_pose() -> None:
     qpos, targets = chunk(1)
-    actions, _ = decode_knots(qpos, encode_knots(qpos, targets))
+    actions, _ = decode_waypoints(qpos, encode_waypoints(qpos, targets))
     actions = actions.unflatten(-1, (2, 8))
     start, rotation = endpose(qpos)
     end, rotation_end = endpose(targets[:, 3])
@@ -46,11 +46,11 @@ def test_steps_between_knots_are_linear_from_the_commanded_pose() -> None:
     torch.testing.assert_close(actions[:, 1, :, 3:7], matrix_to_quaternion(half_turn), atol=1e-5, rtol=0)
 
 
-def test_standing_still_is_zero_knots_and_the_reference_pose() -> None:
+def test_standing_still_is_zero_waypoints_and_the_reference_pose() -> None:
     qpos, _ = chunk(2)
-    knots = encode_knots(qpos, qpos[:, None].expand(-1, 16, -1))
-    assert knots.unflatten(-1, (2, 7))[..., :6].abs().max() < 1e-5
-    actions, _ = decode_knots(qpos, knots)
+    waypoints = encode_waypoints(qpos, qpos[:, None].expand(-1, 16, -1))
+    assert waypoints.unflatten(-1, (2, 7))[..., :6].abs().max() < 1e-5
+    actions, _ = decode_waypoints(qpos, waypoints)
     torch.testing.assert_close(actions.unflatten(-1, (2, 8))[..., :3], endpose(qpos)[0][:, None].expand(-1, 16, -1, -1))
 
 
@@ -67,7 +67,7 @@ def test_log_inverts_exp_up_to_half_a_turn(angle: float) -> None:
 
 def test_gripper_stays_a_valid_command_when_a_sample_overshoots() -> None:
     qpos, targets = chunk(4)
-    knots = encode_knots(qpos, targets)
-    knots[..., [6, 13]] = torch.tensor([1.7, -0.4])
-    actions, _ = decode_knots(qpos, knots)
+    waypoints = encode_waypoints(qpos, targets)
+    waypoints[..., [6, 13]] = torch.tensor([1.7, -0.4])
+    actions, _ = decode_waypoints(qpos, waypoints)
     assert actions[..., 7].max() == 1.0 and actions[..., 15].min() == 0.0

@@ -13,7 +13,7 @@ from aim_rl.model import AIM
 from aim_rl.rl import critic
 from aim_rl.rl.critic import Critic
 from aim_rl.rl.policy import AimPolicy
-from aim_rl.rl.ppo import Grpo, GrpoConfig
+from aim_rl.rl.ppo import Ppo, PpoConfig
 from aim_rl.runs.state import Counters, FiniteUpdates
 from envs.errors import UserError
 
@@ -31,7 +31,7 @@ def test_it_learns_what_the_features_tell(tiny_model: AIM, act: Callable[..., Te
 
 def test_the_first_rollouts_train_the_critic_alone(tiny_model: AIM, act: Callable[..., TensorDictBase]) -> None:
     """An advantage by a critic that has seen nothing, or these very rollouts, would be noise, or nothing."""
-    learner = Grpo(AimPolicy(tiny_model, 6, "initial_noise", 0.1), GrpoConfig(advantage="gae"))
+    learner = Ppo(AimPolicy(tiny_model, 6, "initial_noise", 0.1), PpoConfig(advantage="gae"))
     rollouts = one_group(act, learner)
     learner.assign_advantages(rollouts)
     assert not rollouts["advantage"].any()
@@ -44,7 +44,7 @@ def test_updates_of_one_kind_that_succeed_do_not_hide_those_of_the_other_that_fa
     whose: str, tiny_model: AIM, act: Callable[..., TensorDictBase], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(critic, "STEPS", 1)
-    learner = Grpo(AimPolicy(tiny_model, 6, "initial_noise", 0.1), GrpoConfig(advantage="gae", epochs=1))
+    learner = Ppo(AimPolicy(tiny_model, 6, "initial_noise", 0.1), PpoConfig(advantage="gae", epochs=1))
     learner.assign_advantages(one_group(act, learner))
     for number in range(3):
         learner.check(tmp_path)  # two in a row are not yet the end
@@ -61,7 +61,7 @@ def test_updates_of_one_kind_that_succeed_do_not_hide_those_of_the_other_that_fa
         learner.check(tmp_path)
 
 
-def one_group(act: Callable[..., TensorDictBase], learner: Grpo) -> TensorDictBase:
+def one_group(act: Callable[..., TensorDictBase], learner: Ppo) -> TensorDictBase:
     """Four rollouts of one seed, of which two succeed."""
     rollouts = act(learner.policy, 4, 3)
     success = torch.tensor([True, True, False, False])

@@ -14,10 +14,10 @@ from aim_rl.model import AIM, PRESETS
 from aim_rl.model.text import word_tokenizer
 from aim_rl.rl.policy import OBSERVATION, AimPolicy
 from aim_rl.rollout.environments import RolloutConfig, make_scene, make_worker
-from aim_rl.rollout.groups import Ready, Unfinished, training_batches, whole_groups, whole_rollouts
+from aim_rl.rollout.groups import CompletedRollouts, PartialRollouts, training_batches, whole_groups, whole_rollouts
 from aim_rl.runs.folder import one_thread
 from envs.tabletop.task import task_class
-from envs.wrappers import Begun
+from envs.wrappers import EpisodePrefix
 from rewards import RewardConfig
 from rewards.torchrl_transform import ValueMapRewardTransform
 
@@ -30,8 +30,8 @@ CONFIG = RolloutConfig(
     execute=TINY.execute,
     step_limit=32,
     workers=1,
-    scenes=4,
-    group=2,
+    envs_per_worker=4,
+    group_size=2,
     first_seed=40,
 )
 
@@ -45,7 +45,7 @@ def scenes() -> SerialEnv:
 def test_unseen_wordings_reach_the_policy() -> None:
     task = task_class(CONFIG.task)
     for kind, templates in (("seen", task.instructions), ("unseen", task.unseen_instructions)):
-        scene = make_scene(replace(CONFIG, instructions=kind), iter([Begun(40)]))
+        scene = make_scene(replace(CONFIG, instructions=kind), iter([EpisodePrefix(40)]))
         text = scene.reset()["text"]
         wordings = [words.format(arm=arm) for words in templates for arm in ("left", "right")]
         assert any(torch.equal(text, CONFIG.tokenize(words)) for words in wordings)
@@ -73,7 +73,7 @@ def test_a_group_starts_from_the_same_observation_and_groups_differ(scenes: Seri
 
 
 def test_evaluation_repeats(tiny_model: AIM) -> None:
-    three = replace(CONFIG, scenes=3, group=1)
+    three = replace(CONFIG, envs_per_worker=3, group_size=1)
     first = run(make_worker(three, 0), tiny_model)
     torch.rand(7)  # whatever else was drawn
     again = run(make_worker(three, 0), tiny_model)
@@ -92,8 +92,8 @@ def test_evaluation_repeats(tiny_model: AIM) -> None:
 
 
 def test_an_episode_does_not_depend_on_the_scenes_beside_it(tiny_model: AIM) -> None:
-    alone = run(make_worker(replace(CONFIG, scenes=1, group=1), 0), tiny_model)[40]
-    among = run(make_worker(replace(CONFIG, scenes=3, group=1), 0), tiny_model)[40]
+    alone = run(make_worker(replace(CONFIG, envs_per_worker=1, group_size=1), 0), tiny_model)[40]
+    among = run(make_worker(replace(CONFIG, envs_per_worker=3, group_size=1), 0), tiny_model)[40]
     torch.testing.assert_close(alone["action"][0], among["action"][0], atol=1e-6, rtol=0)
     # A batch of another size rounds otherwise in the last bit, which physics in contact magnifies.
     torch.testing.assert_close(alone["next", "qpos"], among["next", "qpos"], atol=1e-2, rtol=0)
@@ -106,9 +106,9 @@ def test_the_collector_and_whole_groups(scenes: SerialEnv, tiny_model: AIM) -> N
     reward = ValueMapRewardTransform(RewardConfig(0.5, 1.0, "settled"), TINY.head_size)
     # Batches of 3 decisions, in which episodes of 4 end anywhere.
     collector = Collector(scenes, policy, frames_per_batch=12, auto_register_policy_transforms=False)
-    unfinished = Unfinished()
-    groups = whole_groups(whole_rollouts(collector, unfinished), unfinished, group=2)
-    stream = training_batches(groups, Ready(), rollouts=4)
+    unfinished = PartialRollouts()
+    groups = whole_groups(whole_rollouts(collector, unfinished), unfinished, group_size=2)
+    stream = training_batches(groups, CompletedRollouts(), rollouts=4)
     seen: list[int] = []
     for batch in (reward(next(stream)) for _ in range(2)):  # one at a time: the storage is used again
         seeds = batch["seed"][:, 0, 0].tolist()
@@ -127,7 +127,7 @@ def test_the_collector_and_whole_groups(scenes: SerialEnv, tiny_model: AIM) -> N
             a, b = (batch[row] for row, other in enumerate(seeds) if other == seed)
             assert torch.equal(a["head_camera"][0], b["head_camera"][0])  # the same scene ...
             assert torch.equal(a["value_map"][0], b["value_map"][0])  # ... judged by the same map ...
-            assert not torch.equal(a["landing"][0], b["landing"][0])  # ... explored differently
+            assert not torch.equal(a["commanded_tcp"][0], b["commanded_tcp"][0])  # ... explored differently
     assert max(seen.count(seed) for seed in seen) == 2
 
 
@@ -138,6 +138,6 @@ def rollout(seed: int, length: int) -> TensorDictBase:
 def test_incomplete_groups_wait() -> None:
     """Without a simulator: partners come in later rounds, and lengths differ."""
     rounds = [[rollout(1, 2), rollout(2, 4)], [rollout(3, 3), rollout(1, 1)], [rollout(2, 2), rollout(9, 1)]]
-    stream = training_batches(whole_groups(rounds, Unfinished(), group=2), Ready(), rollouts=2)
+    stream = training_batches(whole_groups(rounds, PartialRollouts(), group_size=2), CompletedRollouts(), rollouts=2)
     found = [(group["seed"][:, 0, 0].tolist(), group["collector", "mask"].sum(1).tolist()) for group in stream]
     assert found == [([1, 1], [2, 1]), ([2, 2], [4, 2])]

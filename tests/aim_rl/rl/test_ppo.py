@@ -14,12 +14,12 @@ import torch
 from tensordict import TensorDict, TensorDictBase
 
 from aim_rl.model import AIM, PRESETS, WorldContext, sample_chain
-from aim_rl.model.waypoints import decode_knots
+from aim_rl.model.waypoints import decode_waypoints
 from aim_rl.rl.policy import AimPolicy, Sampler
-from aim_rl.rl.ppo import Grpo, GrpoConfig, learning_rate_share
+from aim_rl.rl.ppo import Ppo, PpoConfig, learning_rate_share
 
 Act = Callable[..., TensorDictBase]
-EXECUTE = 6  # control steps: one and a half knots
+EXECUTE = 6  # control steps: one and a half waypoints
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def test_the_recomputed_ratio_of_fresh_data_is_one(tiny_model: AIM, act: Act, sa
     policy = AimPolicy(tiny_model, EXECUTE, sampler, noise_level=0.5)
     rollouts = act(policy)
     assert rollouts["sample_log_prob"].isfinite().all()
-    learner = Grpo(policy, GrpoConfig())
+    learner = Ppo(policy, PpoConfig())
     assert learner.ratio_error(rollouts.reshape(-1)) < 1e-4
     with torch.no_grad():
         policy.model.action.stream.head.bias += 0.1
@@ -61,7 +61,7 @@ def test_the_recomputed_ratio_of_fresh_data_is_one(tiny_model: AIM, act: Act, sa
 
 def test_fresh_and_stale_decisions_are_told_apart(policy: AimPolicy, act: Act) -> None:
     """The check that the ratio is 1 looks at decisions of the present weights only."""
-    learner, first = Grpo(policy, GrpoConfig(learning_rate=1e-3)), with_advantage(act(policy, 4, 3))
+    learner, first = Ppo(policy, PpoConfig(learning_rate=1e-3)), with_advantage(act(policy, 4, 3))
     assert learner.update(first)["update/updates_behind"] == 0
     second = with_advantage(act(policy, 4, 3))
     second = torch.cat([first[:2], second[2:]])  # the first two began before the update
@@ -75,13 +75,13 @@ def test_a_likelihood_that_is_not_the_one_sampled_from_is_told(policy: AimPolicy
     rollouts = with_advantage(act(policy, 4, 3))
     rollouts["sample_log_prob"] += 0.01
     with pytest.warns(UserWarning, match=r"likelihood ratios up to 1\.0e-02 off 1"):
-        Grpo(policy, GrpoConfig()).update(rollouts)
+        Ppo(policy, PpoConfig()).update(rollouts)
 
 
 def test_an_update_makes_good_chains_likelier_and_bad_ones_less_likely(policy: AimPolicy, act: Act) -> None:
     rollouts = with_advantage(act(policy, 8, 3))
     before = log_prob(policy, rollouts)
-    metrics = Grpo(policy, GrpoConfig(learning_rate=3e-4, epochs=4)).update(rollouts)
+    metrics = Ppo(policy, PpoConfig(learning_rate=3e-4, epochs=4)).update(rollouts)
     change = (log_prob(policy, rollouts) - before).mean(1)
     assert metrics["update/decisions"] == 24
     assert metrics["update/ratio_error_fresh"] < 1e-4
@@ -93,10 +93,10 @@ def test_decisions_without_advantage_or_outside_the_mask_are_left_out(policy: Ai
     rollouts = with_advantage(act(policy, 4, 3))
     rollouts["advantage"][0] = 0
     rollouts["collector", "mask"][1, 2] = False
-    assert Grpo(policy, GrpoConfig()).update(rollouts)["update/decisions"] == 8
+    assert Ppo(policy, PpoConfig()).update(rollouts)["update/decisions"] == 8
     rollouts["advantage"][:] = 0
     before = fingerprint(policy.model.parameters())
-    assert Grpo(policy, GrpoConfig()).update(rollouts) == {"update/decisions": 0.0}
+    assert Ppo(policy, PpoConfig()).update(rollouts) == {"update/decisions": 0.0}
     assert fingerprint(policy.model.parameters()) == before
 
 
@@ -119,7 +119,7 @@ def test_the_frozen_streams_never_run_during_an_update(
     rollouts = with_advantage(act(policy))
     assert all(calls[part] > 0 for part in ("encode_world", "stem", "text", "x", "m", "action"))
     calls.clear()
-    Grpo(policy, GrpoConfig(epochs=3, minibatch=4)).update(rollouts)
+    Ppo(policy, PpoConfig(epochs=3, minibatch=4)).update(rollouts)
     assert set(calls) == {"action"}
 
 
@@ -130,7 +130,7 @@ def test_only_the_action_head_changes(policy: AimPolicy, act: Act) -> None:
     assert sum(1 for _ in model.parameters()) == sum(
         1 for part in (model.world_parameters(), model.action_parameters()) for _ in part
     )
-    learner = Grpo(policy, GrpoConfig())
+    learner = Ppo(policy, PpoConfig())
     for _ in range(2):
         learner.update(with_advantage(act(policy)))
     assert fingerprint(frozen) == world
@@ -140,7 +140,7 @@ def test_only_the_action_head_changes(policy: AimPolicy, act: Act) -> None:
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_a_gradient_that_is_not_finite_skips_the_step(policy: AimPolicy, act: Act, bad: float) -> None:
-    learner, rollouts = Grpo(policy, GrpoConfig()), with_advantage(act(policy))
+    learner, rollouts = Ppo(policy, PpoConfig()), with_advantage(act(policy))
     before = fingerprint(policy.model.parameters())
     rollouts["advantage"][0, 0] = bad
     learner.update(rollouts)
@@ -150,7 +150,7 @@ def test_a_gradient_that_is_not_finite_skips_the_step(policy: AimPolicy, act: Ac
 
 
 def test_kl_to_stage1_starts_at_zero_and_grows(policy: AimPolicy, act: Act) -> None:
-    learner, rollouts = Grpo(policy, GrpoConfig(learning_rate=1e-3)), with_advantage(act(policy))
+    learner, rollouts = Ppo(policy, PpoConfig(learning_rate=1e-3)), with_advantage(act(policy))
     assert learner.kl_to_stage1(rollouts) == 0
     head = fingerprint(policy.model.action_parameters())
     learner.kl_to_stage1(rollouts)
@@ -163,16 +163,16 @@ def test_kl_to_stage1_starts_at_zero_and_grows(policy: AimPolicy, act: Act) -> N
 def test_the_landing_point_is_the_tool_centre_of_the_commanded_pose(policy: AimPolicy, act: Act) -> None:
     rollouts = act(policy, 2, 2)
     assert rollouts["action"].shape == (2, 2, EXECUTE, 16)
-    assert rollouts["landing"].shape == (2, 2, PRESETS["tiny"].horizon, 2, 3)
+    assert rollouts["commanded_tcp"].shape == (2, 2, PRESETS["tiny"].horizon, 2, 3)
     action = rollouts["action"].numpy().reshape(-1, 2, 8).astype(float)
     x, y, z, qw, qx, qy, qz = (action[..., i] for i in range(7))
     forward = np.stack([1 - 2 * (qy**2 + qz**2), 2 * (qx * qy + qw * qz), 2 * (qx * qz - qw * qy)], -1)
     tool = np.stack([x, y, z], -1) + 0.12 * forward
-    landing = rollouts["landing"][:, :, :EXECUTE].numpy().reshape(-1, 2, 3)
-    np.testing.assert_allclose(landing, tool, atol=1e-5)
+    commanded_tcp = rollouts["commanded_tcp"][:, :, :EXECUTE].numpy().reshape(-1, 2, 3)
+    np.testing.assert_allclose(commanded_tcp, tool, atol=1e-5)
 
 
-def test_the_likelihood_covers_the_executed_knots_only(policy: AimPolicy, act: Act) -> None:
+def test_the_likelihood_covers_the_executed_waypoints_only(policy: AimPolicy, act: Act) -> None:
     rollouts = act(policy)
     assert rollouts["chain"].shape[-3:] == (5, 4, 14)
     assert rollouts["sample"].shape[-3:] == (4, 2, 14)
@@ -207,14 +207,14 @@ def test_initial_noise_executes_the_ode_from_a_draw_and_credits_its_odd_part(
     context = WorldContext(explored["context_kv"], explored["context_keypoints"])
 
     def chunk(start: torch.Tensor) -> torch.Tensor:
-        def velocity(knots: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-            return tiny_model.action_velocity(context, explored["proprio"], knots, t)
+        def velocity(waypoints: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+            return tiny_model.action_velocity(context, explored["proprio"], waypoints, t)
 
         return sample_chain(velocity, start, PRESETS["tiny"].action_steps)[:, -1]
 
     with torch.no_grad():
         executed, mirrored = chunk(start), chunk(-start)
-    actions, _ = decode_knots(batch["qpos"], tiny_model.knots.denormalise(executed))
+    actions, _ = decode_waypoints(batch["qpos"], tiny_model.waypoints.denormalise(executed))
     torch.testing.assert_close(explored["action"], actions[:, :EXECUTE].float(), atol=1e-5, rtol=0)
     policy = AimPolicy(tiny_model, EXECUTE, "initial_noise", noise_level)
     credited = explored["sample"] - policy.get_dist(explored).mean
@@ -255,17 +255,17 @@ def test_a_ratio_of_thousands_has_no_gradient(policy: AimPolicy, act: Act) -> No
     rollouts["advantage"] = torch.full_like(rollouts["advantage"], -1.0)
     rollouts["sample_log_prob"] -= 9.0
     before = fingerprint(policy.model.action.parameters())
-    metrics = Grpo(policy, GrpoConfig(learning_rate=1e-3)).update(rollouts)
+    metrics = Ppo(policy, PpoConfig(learning_rate=1e-3)).update(rollouts)
     assert metrics["update/max_ratio"] > 1000 and metrics["update/loss_objective"] == 3.0
     assert fingerprint(policy.model.action.parameters()) == before
     rollouts["sample_log_prob"] += 8.0  # e^1 is below DUAL_CLIP
-    Grpo(policy, GrpoConfig(learning_rate=1e-3)).update(rollouts)
+    Ppo(policy, PpoConfig(learning_rate=1e-3)).update(rollouts)
     assert fingerprint(policy.model.action.parameters()) != before
 
 
 def test_learning_rate_rises_and_falls(tiny_model: AIM, act: Act) -> None:
     policy = AimPolicy(tiny_model, EXECUTE, "flow_sde", noise_level=0.5)
-    learner, rollouts = Grpo(policy, GrpoConfig(learning_rate=1e-3)), with_advantage(act(policy))
+    learner, rollouts = Ppo(policy, PpoConfig(learning_rate=1e-3)), with_advantage(act(policy))
     assert [learning_rate_share(trained) for trained in (0, 0.025, 0.1, 0.55, 1)] == [0, 0.25, 1, pytest.approx(0.5), 0]
     learner.rate = 0.25
     assert learner.update(rollouts)["update/learning_rate"] == 2.5e-4
@@ -283,7 +283,7 @@ def test_flow_noise_learns_its_spread(tiny_model: AIM, act: Act) -> None:
         before = policy.get_dist(rollouts)
     deviation = ((rollouts["sample"] - before.mean) / before.stddev).square().mean((-1, -2, -3))
     rollouts["advantage"] = (deviation - deviation.mean()).sign()[..., None]
-    learner = Grpo(policy, GrpoConfig(learning_rate=1e-3, epochs=4, advantage="group"))
+    learner = Ppo(policy, PpoConfig(learning_rate=1e-3, epochs=4, advantage="group"))
     learner.update(rollouts)
     after = policy.get_dist(rollouts).stddev
     assert after.mean() > before.stddev.mean()
@@ -294,7 +294,7 @@ def test_unfrozen_world_streams_are_encoded_anew_and_trained(
     tiny_model: AIM, act: Act, observations: Callable[..., TensorDict]
 ) -> None:
     policy = AimPolicy(tiny_model, EXECUTE, "flow_sde", noise_level=0.5, train_world=True)
-    learner, rollouts = Grpo(policy, GrpoConfig(advantage="group")), with_advantage(act(policy))
+    learner, rollouts = Ppo(policy, PpoConfig(advantage="group")), with_advantage(act(policy))
     rollouts.update(observations(*rollouts.shape))
     world = fingerprint(tiny_model.world_parameters())
     metrics = learner.update(rollouts)
@@ -333,7 +333,7 @@ def test_groups_are_kept_by_success_never_by_the_shaped_reward(
 ) -> None:
     """Both failed, however differently the map saw them; one succeeded, although both earned the same."""
     rollouts = earned(sparse=[0, 0, 0, 1], dense=[0, 30, 2, 0])
-    learner = Grpo(policy, GrpoConfig(advantage=advantage, dense_weight=dense_weight))
+    learner = Ppo(policy, PpoConfig(advantage=advantage, dense_weight=dense_weight))
     metrics = learner.assign_advantages(rollouts)
     assert metrics["groups_mixed"] == 0.5
     assert rollouts["advantage"][:2].flatten().tolist() == [0, 0]
@@ -346,5 +346,5 @@ def test_groups_are_kept_by_success_never_by_the_shaped_reward(
 def test_each_part_has_its_own_floor(policy: AimPolicy, advantage: Literal["group", "trajectory"]) -> None:
     """A dense return that hardly differs is not blown up to the size of success."""
     rollouts = earned(sparse=[0, 1, 0, 1], dense=[0.0, 0.01, 0.01, 0.0])
-    Grpo(policy, GrpoConfig(advantage=advantage, dense_weight=1.0, std_floor=0.1)).assign_advantages(rollouts)
+    Ppo(policy, PpoConfig(advantage=advantage, dense_weight=1.0, std_floor=0.1)).assign_advantages(rollouts)
     assert rollouts["advantage"].flatten().tolist() == pytest.approx([-1.05, 1.05, -0.95, 0.95])

@@ -25,7 +25,7 @@ from aim_rl.finetune import FinetuneConfig, reinforce
 from aim_rl.model import AIM, PRESETS
 from aim_rl.rl import critic
 from aim_rl.rl.policy import AimPolicy
-from aim_rl.rl.ppo import GrpoConfig
+from aim_rl.rl.ppo import PpoConfig
 from aim_rl.runs.folder import new_run, one_thread
 from envs.errors import UserError
 
@@ -93,14 +93,14 @@ def test_the_ablation_and_the_controls_run_through_the_loop(
     config = FinetuneConfig(
         "click_bell",
         iterations=2,
-        groups=2,
+        num_groups=2,
         sampler="flow_noise",
         shaping="additive",
         maps="other_scene",
         anneal=True,
         train_world=True,
         lambda_dense=1.0,
-        grpo=GrpoConfig(advantage="group", learning_rate=1e-3),
+        rl=PpoConfig(advantage="group", learning_rate=1e-3),
     )
     totals = reinforce(config, "click_bell", tiny_model, tmp_path)
     assert totals["environment_steps"] == 2 * 4 * DECISIONS * TINY.execute
@@ -137,7 +137,9 @@ def test_a_lost_process_is_counted_once(
     tmp_path: Path, tiny_model: AIM, observations: Callable[..., TensorDict], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(finetune, "Simulators", lambda _, policy, *__: Restarted(policy, observations))
-    reinforce(FinetuneConfig("click_bell", iterations=2, groups=2, group=2), "click_bell", tiny_model, tmp_path)
+    reinforce(
+        FinetuneConfig("click_bell", iterations=2, num_groups=2, group_size=2), "click_bell", tiny_model, tmp_path
+    )
     events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     assert [event.value for event in events.Scalars("stage2/simulator_restarts")] == [4, 0]
 
@@ -146,7 +148,7 @@ def test_a_critic_that_sees_nothing_is_refused(tmp_path: Path, monkeypatch: pyte
     blind = SimpleNamespace(preset=replace(TINY, keypoints=0))
     monkeypatch.setattr(finetune, "stage1_model", lambda *_: blind)
     monkeypatch.setattr(finetune, "measure_stage1", lambda *_: pytest.fail("begun"))
-    with pytest.raises(UserError, match=r"--grpo\.advantage group --group 8 --groups 8"):
+    with pytest.raises(UserError, match=r"--grpo\.advantage group --group-size 8 --num-groups 8"):
         finetune.finetune(FinetuneConfig("click_bell"), "click_bell", tmp_path)
 
 
@@ -166,7 +168,7 @@ def train(tiny_model: AIM, observations: Callable[..., TensorDict], monkeypatch:
         run: Path, resume: bool = False, happens: Callable[[int], object] = lambda _: None, device: Any = "cpu"
     ) -> Any:
         monkeypatch.setattr(finetune, "Simulators", lambda _, policy, *__: MadeUp(policy, observations, happens))
-        config = FinetuneConfig("click_bell", resume=run if resume else None, iterations=7, groups=1)
+        config = FinetuneConfig("click_bell", resume=run if resume else None, iterations=7, num_groups=1)
         model = copy.deepcopy(tiny_model).to(device)
         return model, reinforce(config, "click_bell", model, run)
 
@@ -207,21 +209,23 @@ def test_stage2_resumed_equals_stage2_in_one_go(
     assert curves(tmp_path / "whole") == curves(tmp_path / "stopped")
     assert len(curves(tmp_path / "whole")["stage2/success"]) == 7
     for name in ("checkpoint", "best"):
-        cards = [json.loads((tmp_path / run / name / "config.json").read_text()) for run in ("whole", "stopped")]
-        assert [{**card, "minutes": 0} for card in cards] == [{**cards[0], "minutes": 0}] * 2
+        metadata = [json.loads((tmp_path / run / name / "config.json").read_text()) for run in ("whole", "stopped")]
+        assert [{**metadata, "minutes": 0} for metadata in metadata] == [{**metadata[0], "minutes": 0}] * 2
 
 
 def test_a_run_that_lost_its_result_is_measured_and_not_trained_again(tmp_path: Path, train: Train) -> None:
     whole, totals = train(tmp_path)
     shutil.rmtree(tmp_path / "trainer")  # as `main` does at the end
-    begun = FinetuneConfig("click_bell", resume=tmp_path, iterations=7, groups=1)
+    begun = FinetuneConfig("click_bell", resume=tmp_path, iterations=7, num_groups=1)
     other = AIM(TINY)
     assert finetune.trained_before(begun, "click_bell", other, tmp_path) == totals
     for (name, tensor), found in zip(whole.state_dict().items(), other.state_dict().values(), strict=True):
         assert torch.equal(tensor, found), name
     assert finetune.trained_before(replace(begun, resume=None), "click_bell", other, tmp_path) is None
-    card = tmp_path / "checkpoint" / "config.json"
-    card.write_text(json.dumps({key: value for key, value in json.loads(card.read_text()).items() if key != "minutes"}))
+    metadata = tmp_path / "checkpoint" / "config.json"
+    metadata.write_text(
+        json.dumps({key: value for key, value in json.loads(metadata.read_text()).items() if key != "minutes"})
+    )
     assert finetune.trained_before(begun, "click_bell", other, tmp_path) is None  # killed before its first state
 
 
@@ -229,7 +233,7 @@ def test_iterations_and_groups_of_a_run_stay(tmp_path: Path, monkeypatch: pytest
     """Half-way a mean over the second half of fewer iterations would be Stage I."""
     run = tmp_path / "run"
     new_run("click_bell", run, FinetuneConfig("click_bell", iterations=80))
-    for flags, named in ([("--iterations", "40"), "80"], [("--group", "4"), "2"]):
+    for flags, named in ([("--iterations", "40"), "80"], [("--group-size", "4"), "2"]):
         monkeypatch.setattr(sys, "argv", ["finetune", "--resume", str(run), *flags])
         with pytest.raises(UserError, match=f"was begun with {flags[0]} {named} and can only go on with that"):
             finetune.main()
@@ -252,16 +256,16 @@ def test_stage2_on_a_gpu_takes_the_cpus_steps_and_resumes(tmp_path: Path, train:
 def test_updates_that_are_not_finite_end_the_run_at_its_last_good_state(
     tmp_path: Path, train: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    update = finetune.Grpo.update
+    update = finetune.Ppo.update
 
     def poisoned(learner: Any, rollouts: TensorDictBase) -> dict[str, float]:
         if learner.policy.version >= 2:
             rollouts["sample_log_prob"][:] = torch.nan
         return update(learner, rollouts)
 
-    monkeypatch.setattr(finetune.Grpo, "update", poisoned)
+    monkeypatch.setattr(finetune.Ppo, "update", poisoned)
     with pytest.raises(UserError, match=r"3 times in a row; go on from .*step-0+2, the last good state, by --resume"):
         train(tmp_path)
-    monkeypatch.setattr(finetune.Grpo, "update", update)
+    monkeypatch.setattr(finetune.Ppo, "update", update)
     _, totals = train(tmp_path, resume=True)  # from the second iteration
     assert (totals["iterations"], totals["skipped_updates"]) == (7, 0)

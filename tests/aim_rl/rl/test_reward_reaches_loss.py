@@ -1,7 +1,7 @@
 """From simulated control steps to the advantage the loss sees, against numpy that shares no code with it.
 
 Rollouts arrive like TorchRL's: padded batches of single trajectories, the groups torn apart. Every map is flat, so
-the response at a landing point is the map's value where the point is in view and 0 where it is not.
+the response at a commanded TCP position is the map's value where the point is in view and 0 where it is not.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from tensordict import TensorDict, TensorDictBase
 
 from aim_rl.model import AIM, PRESETS
 from aim_rl.rl.policy import AimPolicy
-from aim_rl.rl.ppo import Grpo, GrpoConfig
-from aim_rl.rollout.groups import KEPT, Ready, Unfinished, training_batches, whole_groups
+from aim_rl.rl.ppo import Ppo, PpoConfig
+from aim_rl.rollout.groups import KEPT, CompletedRollouts, PartialRollouts, training_batches, whole_groups
 from rewards import SHAPINGS, RewardConfig, Shaping
 from rewards.torchrl_transform import ValueMapRewardTransform
 
@@ -82,7 +82,7 @@ class Recorded:
         return paid
 
     def response(self, heights: NDArray[np.float32], decision: int, j: int) -> float:
-        """What flat maps of these heights say of a landing point; the better arm counts."""
+        """What flat maps of these heights say of a commanded TCP position; the better arm counts."""
         return float(max((heights[a] for a in range(2) if self.point[decision, j, a] == 0), default=0.0))
 
     def settled(self, decision: int) -> float:
@@ -126,9 +126,9 @@ def as_collected(rollout: Recorded) -> TensorDictBase:
     step = np.arange(length)[:, None] * rollout.execute + np.arange(rollout.execute)
     points = np.array([IN_VIEW, OUTSIDE, BEHIND], np.float32)
     maps = np.ones((length, FRAMES, 3, 6, 8), np.float32)  # channel 2 is not to be read
-    landing = np.zeros((length, HORIZON, 2, 3), np.float32)
+    commanded_tcp = np.zeros((length, HORIZON, 2, 3), np.float32)
     maps[:, :, :2] = rollout.height[:length, :, :, None, None]
-    landing[:] = points[rollout.point[:length]]
+    commanded_tcp[:] = points[rollout.point[:length]]
     camera = np.array([[8, 0, 4], [0, 8, 3], [0, 0, 1]], np.float32), np.eye(3, 4, dtype=np.float32)
     last = np.arange(length) == length - 1
     flags = {"step_success": step == rollout.end, "executed": step < rollout.steps, "terminated": last[:, None]}
@@ -138,7 +138,7 @@ def as_collected(rollout: Recorded) -> TensorDictBase:
         "progress": np.concatenate([np.full((1, rollout.execute), rollout.progress[0]), told[:-1]]),
         ("next", "progress"): told,
         "value_map": maps,
-        "landing": landing,
+        "commanded_tcp": commanded_tcp,
         "head_camera_intrinsic": np.repeat(camera[0][None], length, 0),
         "head_camera_extrinsic": np.repeat(camera[1][None], length, 0),
         "seed": np.full((length, 1), rollout.seed),
@@ -154,19 +154,21 @@ def as_collected(rollout: Recorded) -> TensorDictBase:
 
 
 @pytest.fixture
-def learner(tiny_model: AIM) -> Grpo:
+def learner(tiny_model: AIM) -> Ppo:
     policy = AimPolicy(tiny_model, PRESETS["tiny"].execute, "flow_sde", 0.5)
-    return Grpo(policy, GrpoConfig(advantage="group", gamma=GAMMA, std_floor=STD_FLOOR))
+    return Ppo(policy, PpoConfig(advantage="group", gamma=GAMMA, std_floor=STD_FLOOR))
 
 
 def through_the_project(
-    recorded: list[Recorded], weights: RewardConfig, learner: Grpo
+    recorded: list[Recorded], weights: RewardConfig, learner: Ppo
 ) -> tuple[TensorDictBase, dict[str, float]]:
     """Rounds of two rollouts -> whole groups -> rewards -> advantages."""
     transform = ValueMapRewardTransform(weights, (6, 8))
     pairs = ((0, 2), (4, 3), (1, 5))  # torn apart: no round holds a group
     rounds = [[as_collected(recorded[i]) for i in pair] for pair in pairs]
-    (rollouts,) = training_batches(whole_groups(rounds, Unfinished(), group=2), Ready(), rollouts=6)
+    (rollouts,) = training_batches(
+        whole_groups(rounds, PartialRollouts(), group_size=2), CompletedRollouts(), rollouts=6
+    )
     return rollouts, learner.assign_advantages(transform(rollouts))
 
 
@@ -223,7 +225,7 @@ def compare(
     ids=["dense", "success", *SHAPINGS],
 )
 def test_what_the_control_steps_earned_is_what_the_advantage_saw(
-    execute: int, weights: RewardConfig, learner: Grpo
+    execute: int, weights: RewardConfig, learner: Ppo
 ) -> None:
     recorded = record(execute)
     rollouts, metrics = through_the_project(recorded, weights, learner)
@@ -258,7 +260,7 @@ class KnownValues:
 def test_what_the_control_steps_earned_is_what_gae_saw(execute: int, shaping: Shaping, tiny_model: AIM) -> None:
     """The default estimator: every advantage spelled out as a sum of what follows, over all of a batch's decisions."""
     policy = AimPolicy(tiny_model, PRESETS["tiny"].execute, "flow_sde", 0.5)
-    learner = Grpo(policy, GrpoConfig(gamma=GAMMA, gae_lambda=0.6))
+    learner = Ppo(policy, PpoConfig(gamma=GAMMA, gae_lambda=0.6))
     learner.critic = critic = KnownValues()  # pyright: ignore[reportAttributeAccessIssue]
     recorded, weights = record(execute), RewardConfig(0.3, 2.0, shaping, GAMMA)
     rollouts, metrics = through_the_project(recorded, weights, learner)
@@ -279,7 +281,7 @@ def test_what_the_control_steps_earned_is_what_gae_saw(execute: int, shaping: Sh
     assert metrics["critic/loss"] == 0.0
 
 
-def test_one_response_of_one_rollout_moves_its_advantage(learner: Grpo) -> None:
+def test_one_response_of_one_rollout_moves_its_advantage(learner: Ppo) -> None:
     """One control step per decision: the whole way from one value of a map to the loss."""
     weights, recorded = RewardConfig(0.5, 1.0, "additive"), record(execute=1)
     first, partner = recorded[0], recorded[1]

@@ -33,7 +33,7 @@ class Recorder:
         self._seed = seed
         Recorder.asked.append(seed)
 
-    def answer(self, patience: float) -> Any:
+    def answer(self, timeout: float) -> Any:
         if self._seed == 9 or (self._seed == 3 and Recorder.asked.count(3) == 1):
             raise WorkerLost("was killed by SIGKILL")
         return None if self._seed == 2 else episode_of(head=(16, 16), wrist=(16, 16), seed=self._seed)

@@ -48,8 +48,8 @@ CONFIG = RolloutConfig(
     execute=TINY.execute,
     step_limit=16,
     workers=2,
-    scenes=2,
-    group=2,
+    envs_per_worker=2,
+    group_size=2,
     first_seed=40,
 )
 
@@ -71,11 +71,11 @@ class Toy:
     def ask(self, request: str) -> None:
         self._asked = request
 
-    def answer(self, patience: float) -> Any:
+    def answer(self, timeout: float) -> Any:
         if self._asked == "snapshot":
             if not self._lost:
                 raise WorkerLost("was killed by SIGKILL")
-            return 0.01, {"begun": [None] * CONFIG.scenes}
+            return 0.01, {"begun": [None] * CONFIG.envs_per_worker}
         seed = next(self._seeds)
         if seed in self._faults["dies"] or (seed in self._faults["dies once"] and not self._lost):
             raise WorkerLost("was killed by SIGKILL")
@@ -117,7 +117,9 @@ def test_a_seed_that_kills_is_given_up(rounds: Callable[..., Any]) -> None:
 
 @pytest.mark.filterwarnings("ignore:a simulator process")
 def test_a_machine_that_kills_everything_ends_the_run(rounds: Callable[..., Any]) -> None:
-    with pytest.raises(UserError, match=r"was killed by SIGKILL, the third in a row.*fewer --scenes or --workers"):
+    with pytest.raises(
+        UserError, match=r"was killed by SIGKILL, the third in a row.*fewer --envs-per-worker or --workers"
+    ):
         rounds(9, dies=range(40, 60))
 
 
@@ -130,21 +132,21 @@ def test_a_hang_makes_nobody_wait_longer_for_the_others(monkeypatch: pytest.Monk
             super().__init__(*args)
             self._first = args[3] == 0
 
-        def answer(self, patience: float) -> Any:
+        def answer(self, timeout: float) -> Any:
             if not self._first:
-                waited.append(patience)
+                waited.append(timeout)
             elif not self._lost:
                 time.sleep(0.2)
                 raise WorkerLost("did not answer")
-            return super().answer(patience)
+            return super().answer(timeout)
 
     monkeypatch.setattr(simulators, "Worker", Hangs)
     monkeypatch.setattr(simulators, "tuple", lambda faults: faults, raising=False)
-    monkeypatch.setattr(simulators, "LEAST_PATIENCE", 0.0)
+    monkeypatch.setattr(simulators, "MIN_TIMEOUT", 0.0)
     pool: Any = Simulators(CONFIG, cast(Any, Nobody()), 0, cast(Any, {"dies": (), "dies once": ()}))
     with pytest.warns(UserWarning, match="did not answer"):
         list(itertools.islice(pool, 3))
-    assert waited == [simulators.PATIENCE, pytest.approx(0.1 / 3), pytest.approx(0.1)]  # rounds of 0.01 s
+    assert waited == [simulators.ANSWER_TIMEOUT, pytest.approx(0.1 / 3), pytest.approx(0.1)]  # rounds of 0.01 s
 
 
 @pytest.mark.filterwarnings("ignore:a simulator process")
@@ -177,7 +179,7 @@ class ToyHost:
     def ask(self, request: Any) -> None:
         self._asked = request
 
-    def answer(self, patience: float) -> Any:
+    def answer(self, timeout: float) -> Any:
         before, self._now = self._now, [next(self._seeds), next(self._seeds)]
         if 43 in before and ToyHost.deaths:
             ToyHost.deaths -= 1
@@ -357,7 +359,7 @@ def test_other_processes_go_on_where_the_first_were(tiny_model: AIM) -> None:
         for pool in pools:
             pool.shutdown()
     with pytest.raises(ValueError, match="2 scenes per process, not 3"):
-        Simulators(replace(config, scenes=3), policy, 0).load_state_dict(state)
+        Simulators(replace(config, envs_per_worker=3), policy, 0).load_state_dict(state)
 
 
 class InThisProcess:
@@ -375,7 +377,7 @@ class InThisProcess:
     def ask(self, request: str) -> None:
         self._channel.send(request)
 
-    def answer(self, patience: float) -> Any:
+    def answer(self, timeout: float) -> Any:
         return self._channel.recv()[1]
 
     def close(self) -> None:
@@ -411,7 +413,7 @@ def test_a_replaced_process_explores_anew(tiny_model: AIM) -> None:
     noise = []
     for lost in (0, 1):
         process = InThisProcess(
-            simulators._simulate, replace(CONFIG, scenes=1), policy, 0, (), 7, lost, 40, set(), None
+            simulators._simulate, replace(CONFIG, envs_per_worker=1), policy, 0, (), 7, lost, 40, set(), None
         )
         rollouts: list[TensorDictBase] = []
         while not rollouts:
@@ -449,7 +451,7 @@ def test_faults_in_one_run_cost_groups_and_nothing_else(
     faults: int, tiny_model: AIM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
 ) -> None:
     """A third each: killed, stopped, NaN. Every group that comes is whole and comes once; no seed is left out."""
-    monkeypatch.setattr(simulators, "LEAST_PATIENCE", 10.0)
+    monkeypatch.setattr(simulators, "MIN_TIMEOUT", 10.0)
     monkeypatch.setattr(simulators, "TIMES_SLOWEST", 5)
     here, sign = psutil.Process(), tmp_path / "sign"
     policy = AimPolicy(tiny_model, CONFIG.execute, "initial_noise", 0.5)
@@ -487,10 +489,10 @@ def test_faults_in_one_run_cost_groups_and_nothing_else(
         assert held() == before
         # What is first used late, and no more than that: a batch or a process kept would be megabytes per fault.
         assert memory[-1] - memory[len(memory) // 5] < 30 * 2**20
-        assert set(seen.values()) == {CONFIG.group}
+        assert set(seen.values()) == {CONFIG.group_size}
         missing = set(range(CONFIG.first_seed, max(seen))) - set(seen)
         given_up = sum("without seed" in str(warning.message) for warning in recwarn)
-        assert len(missing) <= given_up + 2 * CONFIG.workers * CONFIG.scenes  # the others are under way
+        assert len(missing) <= given_up + 2 * CONFIG.workers * CONFIG.envs_per_worker  # the others are under way
     finally:
         pool.shutdown()
     assert not simulating()

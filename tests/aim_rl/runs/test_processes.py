@@ -98,7 +98,7 @@ def test_two_processes_take_the_steps_of_one_with_all_that_the_full_size_has(
     alone(data, one, 2, preset="as_wan")
     task = ["--task", "stack_blocks_two", "--data", str(data), "--out", str(two), "--steps", "2"]
     two_processes(*task, *SIZES, "--preset", "as_wan", module=compiled_pretrain.__name__)
-    for name in ("loss", "gradient_norm", "held_out/loss", "held_out/last_knot_error_m"):
+    for name in ("loss", "gradient_norm", "held_out/loss", "held_out/last_waypoint_error_m"):
         ours, theirs = curve(two, name), curve(one, name)
         assert ours.keys() == theirs.keys()
         assert [*ours.values()] == pytest.approx([*theirs.values()], rel=1e-3)

@@ -101,8 +101,8 @@ def test_stage1_resumed_equals_stage1_in_one_go(tmp_path: Path, data: Demonstrat
     for (name, tensor), other in zip(whole.state_dict().items(), resumed.state_dict().values(), strict=True):
         assert torch.equal(tensor, other), name
     assert curve(tmp_path / "stopped") == curve(tmp_path / "whole")
-    cards = [json.loads((tmp_path / run / "checkpoint" / "config.json").read_text()) for run in ("whole", "stopped")]
-    assert cards[0]["held_out"] == cards[1]["held_out"]
+    metadata = [json.loads((tmp_path / run / "checkpoint" / "config.json").read_text()) for run in ("whole", "stopped")]
+    assert metadata[0]["held_out"] == metadata[1]["held_out"]
 
 
 def test_every_seed_takes_batches_of_its_own(data: DemonstrationSet) -> None:
@@ -220,7 +220,7 @@ class Poisoned(StopAt):
     def batch(self, indices: torch.Tensor, wordings: torch.Generator | None = None) -> dict[str, torch.Tensor]:
         batch = super().batch(indices, wordings)
         if len(indices) == 2 and self._count in self._poisoned:
-            batch["knots"] = torch.full_like(batch["knots"], torch.nan)
+            batch["waypoints"] = torch.full_like(batch["waypoints"], torch.nan)
         return batch
 
 
@@ -230,8 +230,8 @@ def test_updates_that_are_not_finite_are_skipped_and_three_in_a_row_are_the_end(
     some: Any = Poisoned(data, {2, 5, 6})
     model = train(tmp_path / "some", some)
     assert all(tensor.isfinite().all() for tensor in model.state_dict().values())
-    card = json.loads((tmp_path / "some" / "checkpoint" / "config.json").read_text())
-    assert card["skipped_updates"] == 3
+    metadata = json.loads((tmp_path / "some" / "checkpoint" / "config.json").read_text())
+    assert metadata["skipped_updates"] == 3
     three: Any = Poisoned(data, {6, 7, 8})
     with pytest.raises(UserError, match=r"go on from .*step-0+4, the last good state, by --resume .* lower --learning"):
         train(tmp_path / "three", three)

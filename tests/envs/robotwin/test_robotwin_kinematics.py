@@ -15,7 +15,7 @@ from envs.tabletop.env import TabletopEnv
 def test_both_backends_send_the_joints_to_the_same_angles(side: str) -> None:
     env = TabletopEnv("click_bell", head_size=(8, 8), wrist_size=(8, 8))
     env.restart(0)
-    arm, rng = env.world.arms[side], np.random.default_rng(0)
+    arm, rng = env.scene.arms[side], np.random.default_rng(0)
     joints, links = list(arm.articulation.active_joints), list(arm.articulation.links)
     wrist = SimpleNamespace(child_link=links[-3])  # before the fingers
     robot = {f"{side}_entity": arm.articulation, f"{side}_ee": wrist, f"{side}_arm_joints": joints[:6]}
