@@ -24,9 +24,10 @@ from aim_rl.data.files import episode_path, read_episode, write_episode
 from aim_rl.model.presets import PRESETS
 from aim_rl.rollout import seeds
 from aim_rl.rollout.worker import ANSWER_TIMEOUT, ATTEMPTS, Worker, WorkerLost, ready, send_answer
+from aim_rl.runs.config import load_config, parse
 from aim_rl.runs.folder import check_writable, new_run
+from aim_rl.runs.interrupt import ctrl_c_finishes_the_step, says_how_to_resume
 from aim_rl.runs.progress import progress
-from aim_rl.runs.state import ctrl_c_finishes_the_step, load_config, parse, says_how_to_resume
 from envs.backend import TABLETOP, BackendOptions
 from envs.errors import UserError, exit_cleanly
 from envs.robotwin.client import TaskFailed

@@ -1,8 +1,9 @@
 """Stage II, reinforcement learning: `python -m aim_rl.finetune --task T [--stage1 DIR] [--out RUN]`.
 
 Freezes the world and value streams and fine-tunes the action head with a clipped policy gradient on lambda_d * map
-response at the commanded TCP position + lambda_s * success (PAPER.md). Advantages are GAE with a critic on frozen features;
-`--rl.advantage group --group-size 8 --num-groups 8` is GRPO. Ends with Stage I and Stage II on the same held-out seeds.
+response at the commanded TCP position + lambda_s * success (docs/method.md). Advantages are GAE with a critic on
+frozen features; `--rl.advantage group --group-size 8 --num-groups 8` is GRPO. Ends with Stage I and Stage II on the
+same held-out seeds.
 """
 
 from __future__ import annotations
@@ -33,10 +34,12 @@ from aim_rl.rollout.environments import RolloutConfig
 from aim_rl.rollout.groups import CompletedRollouts, training_batches
 from aim_rl.rollout.simulators import Simulators
 from aim_rl.rollout.videos import draw_decision
+from aim_rl.runs.config import parse
 from aim_rl.runs.folder import gpu_or_cpu, new_run, tensorboard, use_all_cores
+from aim_rl.runs.interrupt import ctrl_c_finishes_the_step, says_how_to_resume
 from aim_rl.runs.processes import processes
 from aim_rl.runs.progress import progress
-from aim_rl.runs.state import Counters, RunState, ctrl_c_finishes_the_step, parse, says_how_to_resume
+from aim_rl.runs.state import Counters, RunState
 from aim_rl.runs.statistics import SuccessRate, describe, success_rate
 from envs.backend import TABLETOP, BackendOptions
 from envs.errors import UserError, exit_cleanly

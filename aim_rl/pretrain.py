@@ -26,11 +26,13 @@ from aim_rl.model.compiling import check_compiler, compile_blocks
 from aim_rl.model.presets import preset_named
 from aim_rl.rollout import seeds
 from aim_rl.rollout.seeds import torch_seed
+from aim_rl.runs.config import parse
 from aim_rl.runs.folder import new_run, tensorboard, use_all_cores
+from aim_rl.runs.interrupt import ctrl_c_finishes_the_step, says_how_to_resume
 from aim_rl.runs.pictures import Image, stage1_picture
 from aim_rl.runs.processes import ALONE, Processes, SharedState, Whole, place, processes, release
 from aim_rl.runs.progress import progress
-from aim_rl.runs.state import Counters, FiniteUpdates, ctrl_c_finishes_the_step, parse, says_how_to_resume
+from aim_rl.runs.state import Counters, FiniteUpdates
 from envs.errors import UserError, exit_cleanly
 from envs.files import read_json
 
@@ -293,7 +295,7 @@ def validate(
 
 
 def _last_waypoint_error(model: AIM, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """The predicted maps [B, F, 3, H, W] and the mean distance (m) of a sampled chunk's last waypoint to the true one."""
+    """Predicted maps [B, F, 3, H, W] and the mean distance (m) of a sampled chunk's last waypoint to the true one."""
     _, imagined, context = model.imagine(batch, batch["text"], generator, model.history_of(batch, generator))
     state = proprio(batch)
     noise = torch.randn(batch["waypoints"].shape, generator=generator, device=state.device)

@@ -2,8 +2,8 @@
 
 Stable-Baselines3's PPO from scratch on the same environment and the same reward, through `rewards.gym_wrapper`. It sees
 the simulator's state (joints, endposes, poses of the task's bodies) where AIM sees pictures, and acts by the same
-end-effector waypoints. Where the time limit cuts an episode, PPO bootstraps; Stage II's episodes end there. A seed whose
-result is there is not run again. Writes results.csv, curves.csv and table.md into DIR.
+end-effector waypoints. Where the time limit cuts an episode, PPO bootstraps; Stage II's episodes end there. A seed
+whose result is there is not run again. Writes results.csv, curves.csv and table.md into DIR.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The value map as a guide, without training: `python -m experiments.guided_sampling --task T --out DIR`.
 
-At every decision N chunks are drawn from the frozen policy and the one whose commanded TCP positions the predicted map likes
-best is executed (best of N). N = 1 is the policy as it is evaluated. A number whose result is there is not run again.
-Writes results.csv and table.md into DIR.
+At every decision N chunks are drawn from the frozen policy and the one whose commanded TCP positions the predicted map
+likes best is executed (best of N). N = 1 is the policy as it is evaluated. A number whose result is there is not run
+again. Writes results.csv and table.md into DIR.
 """
 
 from __future__ import annotations

@@ -22,7 +22,8 @@ import tyro
 import envs
 from aim_rl.evaluate import choose_checkpoint
 from aim_rl.finetune import FinetuneConfig, check
-from aim_rl.runs.state import parse, says_how_to_resume
+from aim_rl.runs.config import parse
+from aim_rl.runs.interrupt import says_how_to_resume
 from aim_rl.runs.statistics import describe, success_rate
 from envs.errors import UserError, exit_cleanly
 from envs.files import complete_or_untouched, read_json

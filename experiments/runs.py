@@ -19,8 +19,8 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from aim_rl.runs.config import refuse_links
 from aim_rl.runs.folder import new_run
-from aim_rl.runs.state import refuse_links
 from envs import resolve_task
 from envs.errors import UserError
 from envs.files import complete_or_untouched, read_json

@@ -14,7 +14,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import tyro
 
-from aim_rl.runs.state import says_how_to_resume
+from aim_rl.runs.interrupt import says_how_to_resume
 from aim_rl.runs.statistics import describe, success_rate
 from envs import resolve_task
 from envs.errors import UserError, exit_cleanly

@@ -17,7 +17,7 @@ from typing import Any
 import tyro
 
 from aim_rl.model.visibility import TABLES
-from aim_rl.runs.state import says_how_to_resume
+from aim_rl.runs.interrupt import says_how_to_resume
 from aim_rl.runs.statistics import describe, success_rate
 from envs import resolve_task
 from envs.errors import exit_cleanly

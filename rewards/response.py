@@ -167,7 +167,8 @@ def _response_by_arm(
         raise ValueError(f"maps must have shape [..., F, 3, H, W], not {list(maps.shape)}")
     if commanded_tcp.shape[-2:] != (2, 3) or commanded_tcp.shape[:-3] != maps.shape[:-4]:
         raise ValueError(
-            f"commanded_tcp must have shape {[*maps.shape[:-4], 'h', 2, 3]} to match the maps, not {list(commanded_tcp.shape)}"
+            f"commanded_tcp must have shape {[*maps.shape[:-4], 'h', 2, 3]} to match the maps, "
+            f"not {list(commanded_tcp.shape)}"
         )
     frames, _, *map_size = maps.shape[-4:]
     steps = commanded_tcp.shape[-3]

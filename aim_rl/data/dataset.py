@@ -102,8 +102,8 @@ class DemonstrationSet:
             The observation under the environment's keys: cameras u8 [B, H, W, 3], `<camera>_intrinsic`
             [B, 3, 3], `<camera>_extrinsic` [B, 3, 4], `qpos` and `qpos_measured` [B, 14], endposes [B, 7];
             `text`, word ids int64 [B, L]; and the targets: `future_rgb` and `future_maps` f32 [B, F, 3, h, w]
-            in [0, 1] on the prediction canvas, `waypoints` f32 [B, n_waypoints, 14]. For a preset with history, also the k
-            decisions before, `execute` frames apart: `past_<camera>` u8 [B, k, H, W, 3], `past_waypoints`
+            in [0, 1] on the prediction canvas, `waypoints` f32 [B, n_waypoints, 14]. For a preset with history, also
+            the k decisions before, `execute` frames apart: `past_<camera>` u8 [B, k, H, W, 3], `past_waypoints`
             [B, k, n_past, 14], what was commanded, and `past_happened` bool [B, k].
         """
         batch = {name: array[indices] for name, array in self._arrays.items()}

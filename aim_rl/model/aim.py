@@ -71,7 +71,7 @@ class ActionHead(nn.Module):
         self.keypoints = mlp(9 * preset.keypoints, width, width, nn.SiLU()) if preset.keypoints else None
 
     def forward(self, keypoints: Tensor, proprio: Tensor, waypoints_t: Tensor, t: Tensor, rotation: Tensor) -> Group:
-        """keypoints [B, 9K], proprio [B, 46] (normalised), waypoints_t [B, R, n_waypoints, 14], t [B, R]; rotation of all R."""
+        """keypoints [B, 9K], proprio [B, 46] (normalised), waypoints_t [B, R, n_waypoints, 14], t [B, R]."""
         state = self.proprio(proprio)
         if self.keypoints is not None:
             state = state + self.keypoints(keypoints)
@@ -218,10 +218,10 @@ class AIM(nn.Module):
     def history_of(self, batch: Mapping[str, Tensor], generator: torch.Generator | None = None) -> History | None:
         """What a training batch's decisions remember, by the steps of a rollout; None for a preset without history.
 
-        batch: `past_<camera>` u8 [B, k, h, w, 3], `past_waypoints` [B, k, n_past, 14] (m, rad, gripper), `past_happened`
-        bool [B, k]. What the oldest remembered in their turn is left out. In training, the past pictures of
-        `history_noise` of the samples are noised, each decision's to a time of its own from the cleaner half of the
-        schedule (LingBot-VA), so that the model learns to do with an unreliable past.
+        batch: `past_<camera>` u8 [B, k, h, w, 3], `past_waypoints` [B, k, n_past, 14] (m, rad, gripper),
+        `past_happened` bool [B, k]. What the oldest remembered in their turn is left out. In training, the past
+        pictures of `history_noise` of the samples are noised, each decision's to a time of its own from the cleaner
+        half of the schedule (LingBot-VA), so that the model learns to do with an unreliable past.
         """
         if not self.preset.history:
             return None

@@ -34,8 +34,8 @@ def save_checkpoint(
     Args:
         directory: where it goes.
         model: its parameters and normalisers are written.
-        metadata: what a reader should know: task (`tasks`, where it learned from several), stage, command, seeds, measured
-            success. JSON values. The folder of its frozen parts is added as `wan`.
+        metadata: what a reader should know: task (`tasks`, where it learned from several), stage, command, seeds,
+            measured success. JSON values. The folder of its frozen parts is added as `wan`.
         half: store float16 (for shipping).
         write: false in all but one of the processes that share a model: they only hand over their part of it.
 

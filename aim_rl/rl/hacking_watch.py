@@ -22,8 +22,8 @@ ALARM = (
 def hovering(response: Tensor, executed: Tensor) -> float:
     """Share of the executed control steps that linger at a peak.
 
-    A control step does if its commanded TCP position reads at least `PEAK` on the predicted map, and so did those of the
-    `LINGER` control steps before it.
+    A control step does if its commanded TCP position reads at least `PEAK` on the predicted map, and so did those of
+    the `LINGER` control steps before it.
 
     Args:
         response: [N, T, h], M_t(Π(p)) of each control step.

@@ -36,8 +36,8 @@ class AimPolicy(TensorDictModuleBase):
     with leading batch axes `*`:
 
     - `action` f32 [*, execute, 16]: endposes for the environment's "ee" mode;
-    - `commanded_tcp` f32 [*, horizon, 2, 3]: tool centres of the commanded poses (m, world), of the whole chunk, because
-      that is what the maps span;
+    - `commanded_tcp` f32 [*, horizon, 2, 3]: tool centres of the commanded poses (m, world), of the whole chunk,
+      because that is what the maps span;
     - `value_map` f32 [*, F, 3, h, w]: the head camera's tile of the predicted value maps;
     - `chain` f32 [*, K+1, waypoints, 14]: the denoising chain, start first;
     - `sample` f32 [*, S, executed waypoints, 14]: what the S random denoising steps drew, only the waypoints that are

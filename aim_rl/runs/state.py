@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import argparse
-import dataclasses
 import errno
 import json
 import math
 import os
 import shutil
-import signal
-import sys
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from types import FrameType, SimpleNamespace
-from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
+from types import SimpleNamespace
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
-import tyro
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 from torchrl.checkpoint import (
@@ -30,9 +24,7 @@ from torchrl.checkpoint import (
     GlobalRNGState,
     StateDictCheckpointAdapter,
 )
-from typeguard import TypeCheckError, check_type
 
-from envs.backend import Backend
 from envs.errors import UserError
 
 Config = TypeVar("Config")
@@ -181,124 +173,3 @@ class RunState:
                 each.rename(aside)
             return path
         raise next(iter(torn.values()))
-
-
-def parse(
-    config_class: type[Config],
-    description: str | None,
-    arguments: Sequence[str] | None = None,
-    fixed: Sequence[str] = (),
-) -> Config:
-    """The command line's configuration; with `--resume RUN` that of the run, which other flags may still change.
-
-    `arguments` stand in for the command line. Raises UserError if one of the `fixed` fields is changed: what has been
-    trained, its learning rates and the means of its weights, depends on them.
-    """
-    first_look = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    first_look.add_argument("--resume", type=Path)
-    run = first_look.parse_known_args(arguments)[0].resume
-    default: Any = None if run is None else load_config(config_class, run)
-    config = tyro.cli(config_class, args=arguments, default=default, description=description)
-    try:
-        check_values(config)
-    except ValueError as error:
-        raise UserError(f"--{str(error).replace('_', '-')}; give another value") from error
-    for name in fixed if run is not None else ():
-        if getattr(config, name) != (before := getattr(default, name)):
-            raise UserError(f"{run} was begun with --{name} {before} and can only go on with that; leave it out")
-    return config
-
-
-def refuse_links(run: Path) -> None:
-    """Raises UserError if a run's folder, which may be a stranger's, leads elsewhere."""
-    link = next((path for path in run.rglob("*") if path.is_symlink()), None)
-    if link is not None:
-        raise UserError(f"{link} is a link, and going on would write to where it leads; put the thing itself there")
-
-
-def load_config(config_class: type[Config], run: Path) -> Config:
-    """The configuration that `new_run` wrote, but for the program that it names: a run may be a stranger's.
-
-    Raises:
-        UserError: there is none, it is one of another command, or the run's folder leads elsewhere.
-    """
-    refuse_links(run)
-    try:
-        values = json.loads((run / "config.json").read_text())
-        del values["command"]
-        config = _as_written(config_class, values)
-        check_values(config)
-        if isinstance(getattr(config, "simulator", None), Backend):
-            simulator = dataclasses.replace(cast(Any, config).simulator, robotwin_root=None, robotwin_python=None)
-            config = dataclasses.replace(cast(Any, config), simulator=simulator)
-        return config
-    except OSError as error:
-        raise UserError(f"{run} is not the folder of a run: it has no config.json that can be read") from error
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise UserError(f"{run}/config.json is not of a run of this command ({error})") from error
-
-
-def _as_written(hint: Any, value: Any) -> Any:
-    """JSON's value as the type that it was written from: a path, a tuple, a dataclass."""
-    if value is None:
-        return None
-    if dataclasses.is_dataclass(hint):
-        hints = get_type_hints(hint)
-        return cast(Any, hint)(**{key: _as_written(hints[key], part) for key, part in value.items()})
-    if Path in (hint, *get_args(hint)):
-        return Path(value)
-    return tuple(value) if get_origin(hint) is tuple else value
-
-
-def check_values(config: Any) -> None:
-    """Raises ValueError: a field of a configuration, or of a part of it, is of another type than it says, or a number
-    that is not finite.
-    """
-    hints = get_type_hints(type(config))
-    for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        if dataclasses.is_dataclass(value):
-            check_values(value)
-        try:
-            check_type(value, hints[field.name])
-        except TypeCheckError as error:
-            raise ValueError(f"{field.name} cannot be {value!r:.40}") from error
-        if isinstance(value, float) and not math.isfinite(value):
-            raise ValueError(f"{field.name} cannot be {value}")
-
-
-class Interrupt:
-    """Whether Ctrl-C was pressed."""
-
-    pressed = False
-
-
-@contextmanager
-def ctrl_c_finishes_the_step() -> Iterator[Interrupt]:
-    """The first Ctrl-C sets `pressed`, for the loop to save and stop after its step; the second stops at once."""
-    interrupt = Interrupt()
-
-    def note(_: int, __: FrameType | None) -> None:
-        interrupt.pressed = True
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # `before` ignores it in a script's background job
-        print("Finishing this step; Ctrl-C again stops at once.", file=sys.stderr, flush=True)
-
-    before = signal.signal(signal.SIGINT, note)
-    try:
-        yield interrupt
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-@contextmanager
-def says_how_to_resume(run: Path) -> Iterator[None]:
-    """Ctrl-C in it ends in a sentence that names the run; of several, the outermost."""
-    try:
-        yield
-    except (KeyboardInterrupt, RuntimeError) as error:
-        # tensordict leaves `with parameters.to_module(...)`, in TorchRL's loss, by a RuntimeError of its own.
-        interrupt = error if isinstance(error, KeyboardInterrupt) else error.__context__
-        if not isinstance(interrupt, KeyboardInterrupt):
-            raise
-        what = str(interrupt).partition(";")[0] or "interrupted"
-        raise KeyboardInterrupt(f"{what}; go on with --resume {run}") from interrupt

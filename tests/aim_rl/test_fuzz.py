@@ -26,8 +26,8 @@ from aim_rl.data.files import _fill, episode_path, read_episode, read_header, wr
 from aim_rl.model import AIM
 from aim_rl.model.checkpoint import load_checkpoint, save_checkpoint
 from aim_rl.rollout.xpolicylab import REPLIES
+from aim_rl.runs.config import load_config, parse
 from aim_rl.runs.folder import new_run
-from aim_rl.runs.state import load_config, parse
 from aim_rl.serve import PolicyServer
 from envs.backend import Backend
 from envs.errors import UserError, exit_cleanly

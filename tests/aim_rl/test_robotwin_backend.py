@@ -13,8 +13,8 @@ from aim_rl import collect, evaluate, finetune
 from aim_rl.data.files import read_episode
 from aim_rl.model import AIM
 from aim_rl.model.checkpoint import save_checkpoint
+from aim_rl.runs.config import load_config, parse
 from aim_rl.runs.folder import new_run
-from aim_rl.runs.state import load_config, parse
 
 from ..envs.robotwin.conftest import build
 from .test_end_to_end import command

@@ -29,7 +29,7 @@ from aim_rl.rl.ppo import PpoConfig
 from aim_rl.runs.folder import new_run, one_thread
 from envs.errors import UserError
 
-from .pretend_gpu import CUDA, PretendedGpu
+from ..pretend_gpu import CUDA, PretendedGpu
 
 TINY, DECISIONS = PRESETS["tiny"], 3
 
@@ -235,7 +235,7 @@ def test_iterations_and_groups_of_a_run_stay(tmp_path: Path, monkeypatch: pytest
     new_run("click_bell", run, FinetuneConfig("click_bell", iterations=80))
     for flags, named in ([("--iterations", "40"), "80"], [("--group-size", "4"), "2"]):
         monkeypatch.setattr(sys, "argv", ["finetune", "--resume", str(run), *flags])
-        with pytest.raises(UserError, match=f"was begun with {flags[0]} {named} and can only go on with that"):
+        with pytest.raises(UserError, match=f"was started with {flags[0]} {named}, which a resumed run cannot change"):
             finetune.main()
 
 

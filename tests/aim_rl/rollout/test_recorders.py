@@ -18,7 +18,7 @@ from envs.backend import BackendOptions
 from envs.errors import UserError
 from envs.tabletop.env import TabletopEnv
 
-from .data.conftest import episode_of
+from ..data.conftest import episode_of
 
 
 class Recorder:

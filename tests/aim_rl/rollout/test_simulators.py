@@ -35,10 +35,10 @@ from envs.backend import Backend
 from envs.errors import UserError
 from envs.wrappers import FiniteObservations
 
+from ..pretend_gpu import PretendedGpu
 from . import faulty_worker
-from .pretend_gpu import PretendedGpu
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 TINY = PRESETS["tiny"]
 CONFIG = RolloutConfig(
     task="click_bell",

@@ -19,7 +19,7 @@ from aim_rl.runs.state import RunState
 from envs.errors import exit_cleanly
 from envs.files import write_json
 
-from .data.conftest import episode_of
+from ..data.conftest import episode_of
 
 SIZE = 4096  # kB; what the tests write fits, until the disk is filled
 

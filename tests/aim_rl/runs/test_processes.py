@@ -23,8 +23,8 @@ from aim_rl.model import AIM, PRESETS, streams
 from aim_rl.runs.folder import one_thread
 from envs.errors import UserError
 
+from ..data.conftest import episode_of
 from . import compiled_pretrain
-from .data.conftest import episode_of
 
 SIZES = ["--preset", "tiny", "--batch-size", "4", "--micro-batch", "2", "--learning-rate", "0.01"]
 
@@ -57,7 +57,7 @@ def two_processes(*arguments: str, module: str = "aim_rl.pretrain") -> None:
     # By number and interface: otherwise torchrun and gloo look this machine up by name, which may fail or take long.
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1"]
     launch += ["--nproc-per-node", "2", "-m", module]
-    environment, root = os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}, Path(__file__).parents[2]
+    environment, root = os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}, Path(__file__).parents[3]
     done = subprocess.run([*launch, *arguments], env=environment, cwd=root, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 

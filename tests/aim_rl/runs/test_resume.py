@@ -22,12 +22,14 @@ from aim_rl import pretrain
 from aim_rl.data.dataset import DemonstrationSet
 from aim_rl.data.files import episode_path, write_episode
 from aim_rl.model import AIM, PRESETS
+from aim_rl.runs.config import parse
 from aim_rl.runs.folder import new_run, one_thread
+from aim_rl.runs.interrupt import ctrl_c_finishes_the_step, says_how_to_resume
 from aim_rl.runs.processes import ALONE
-from aim_rl.runs.state import Counters, FiniteUpdates, RunState, ctrl_c_finishes_the_step, parse, says_how_to_resume
+from aim_rl.runs.state import Counters, FiniteUpdates, RunState
 from envs.errors import UserError
 
-from .data.conftest import episode_of
+from ..data.conftest import episode_of
 
 STEPS = 9
 
@@ -134,6 +136,21 @@ def test_resume_takes_the_runs_configuration_and_flags_still_change_it(
         parsed("--resume", str(run))
     with pytest.raises(UserError, match=r"has no config\.json"):
         parsed("--resume", str(tmp_path / "none"))
+
+
+def test_old_flags_and_old_runs_keep_working(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def parsed(*arguments: str) -> pretrain.PretrainConfig:
+        names = {"--steps-in-all": "--steps", "--lr": "--learning-rate"}, {"rate.first": "learning_rate"}
+        return parse(pretrain.PretrainConfig, None, ["--task", "t", "--data", "d", *arguments], (), *names)
+
+    assert parsed("--steps_in_all", "7", "--lr=0.5") == parsed("--steps", "7", "--learning-rate", "0.5")
+    assert capsys.readouterr().err.splitlines() == [
+        "--steps_in_all is now --steps; the old name will go in the next version",
+        "--lr is now --learning-rate; the old name will go in the next version",
+    ]
+    old = {"command": [], "task": "t", "data": "d", "rate": {"first": 0.25}}
+    (tmp_path / "config.json").write_text(json.dumps(old))
+    assert parsed("--resume", str(tmp_path)).learning_rate == 0.25
 
 
 def test_states_that_cannot_be_gone_on_from(tmp_path: Path) -> None:
