@@ -1,4 +1,4 @@
-# Two commands: `make finetune TASK=stack_blocks` and `make test`. Each does its own set-up (`make setup`).
+# `make finetune TASK=stack_blocks` trains; `make test` runs lint, types and tests. Both run `make setup` first.
 
 SHELL := /bin/bash
 VENV := .venv
@@ -22,14 +22,14 @@ setup: $(STAMP)
 	@echo "Checking this machine"
 	@$(BIN)/python -m aim_rl.doctor --install
 
-test: setup
+test: lint
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
 
 finetune: task-named setup
 	$(BIN)/python -m aim_rl.finetune --task $(TASK) $(ARGS)
 
 task-named:
-	@if [ -z "$(TASK)" ]; then echo "error: say which task, for example: make finetune TASK=stack_blocks"; exit 2; fi
+	@if [ -z "$(TASK)" ]; then echo "error: name a task, for example: make finetune TASK=stack_blocks"; exit 2; fi
 
 lint: setup
 	$(BIN)/ruff format --check .

@@ -1,3 +1,3 @@
 """AIM-RL: a world-action model whose value maps reward its own action head (Stage I, Stage II, evaluation)."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
