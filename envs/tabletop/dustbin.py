@@ -1,4 +1,4 @@
-"""What RoboTwin's two dustbin tasks share: the table stands further right, the dustbin on the floor at its left."""
+"""What RoboTwin's two dustbin tasks share: the table is shifted to the right, a dustbin is on the floor at its left."""
 
 from __future__ import annotations
 
@@ -8,17 +8,19 @@ import sapien
 from envs.tabletop.objects.containers import dustbin
 from envs.tabletop.scene import TABLE_SIZE, Body, Tabletop
 
-SHIFT = 0.3  # m, RoboTwin's: by which the table stands further right
-PLACE = (-0.45, 0.0)  # m, of the dustbin
+TABLE_SHIFT = 0.3  # m along x, RoboTwin's
+DUSTBIN_XY = (-0.45, 0.0)  # m
+EDGE_MARGIN = 0.04  # m from the table's left edge: nearer there is no clutter
+FLOOR_MARGIN, EDGE_DEPTH = 0.01, 0.02  # m: an origin inside is above the floor less this, below the edge less this
 
 
 def load_dustbin(scene: Tabletop) -> Body:
-    """Moves the table aside and stands the dustbin beside it."""
+    """Shifts the table and puts the dustbin beside it."""
     table = scene.bodies["table"].entity
-    table.set_pose(sapien.Pose([SHIFT, 0, table.pose.p[2]]))
-    made = dustbin(scene, sapien.Pose([*PLACE, 0.0]))
-    edge = SHIFT - TABLE_SIZE[0] / 2
-    scene.clear_areas.append((-1.0, -1.0, edge + 0.04, 1.0))  # no clutter off the table
+    table.set_pose(sapien.Pose([TABLE_SHIFT, 0, table.pose.p[2]]))
+    made = dustbin(scene, sapien.Pose([*DUSTBIN_XY, 0.0]))
+    edge = TABLE_SHIFT - TABLE_SIZE[0] / 2
+    scene.clear_areas.append((-1.0, -1.0, edge + EDGE_MARGIN, 1.0))
     return made
 
 
@@ -26,4 +28,5 @@ def in_dustbin(bin: Body, body: Body) -> bool:
     """Whether a body's origin is inside the dustbin, between its floor and its edge."""
     x, y, height = bin.points["corner"]
     offset = np.abs(body.position - bin.position)
-    return bool(offset[0] < x and offset[1] < y and bin.points["inside"][2] - 0.01 < offset[2] < height - 0.02)
+    low, high = bin.points["inside"][2] - FLOOR_MARGIN, height - EDGE_DEPTH
+    return bool(offset[0] < x and offset[1] < y and low < offset[2] < high)

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from envs.actions import ACTION_SIZE, action_space
 from envs.observations import observation_spaces
 from envs.tabletop import kinematics as kin
+from envs.tabletop.motion import next_joints
 from envs.tabletop.robot import make_pose, matrix_from_quat, quat_from_matrix
 from envs.tabletop.scene import CAMERAS, CONTROL_STEP, Tabletop
-from envs.tabletop.skills import next_joints
 from envs.tabletop.task import Task, task_class
 
 SETTINGS = ("clean", "randomized")
@@ -130,7 +130,7 @@ class TabletopEnv(gym.Env[Observation, NDArray[np.float32]]):
             arm.command(joints, float(np.clip(gripper, 0.0, 1.0)), CONTROL_STEP)
         self.scene.advance()
         self.steps += 1
-        return self.task.success()
+        return self.task.check_success()
 
     def progress(self) -> float:
         """The task's privileged measure of progress in [0, 1] (`Task.progress`)."""
@@ -184,8 +184,9 @@ class TabletopEnv(gym.Env[Observation, NDArray[np.float32]]):
         commands = self.task.expert()
         action = np.empty(14)
         for name, arm in self.scene.arms.items():
-            action[kin.QPOS_ARM[name]] = next_joints(arm, commands[name])
-            action[kin.QPOS_GRIPPER[name]] = commands[name].gripper
+            command = commands.get(name) or self.task.skills.back_to_origin(name)
+            action[kin.QPOS_ARM[name]] = next_joints(arm, command)
+            action[kin.QPOS_GRIPPER[name]] = command.gripper
         return action
 
 

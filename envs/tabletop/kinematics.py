@@ -36,6 +36,11 @@ QPOS_ARM = {"left": slice(0, 6), "right": slice(7, 13)}  # RoboTwin's order of t
 QPOS_GRIPPER = {"left": 6, "right": 13}
 
 
+def other_arm(arm: str) -> str:
+    """The arm that is not `arm`."""
+    return ARMS[1 - ARMS.index(arm)]
+
+
 def rpy_matrix(roll: float, pitch: float, yaw: float) -> Tensor:
     """Rotation matrix [3, 3] of URDF roll, pitch, yaw (rad): Rz(yaw) Ry(pitch) Rx(roll)."""
     angles = torch.tensor([roll, pitch, yaw], dtype=torch.float64)

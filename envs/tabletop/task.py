@@ -1,4 +1,9 @@
-"""What a task file provides: what stands on the table, when it is done, how the scripted expert solves it."""
+"""What a task file provides: the bodies on the table, the success predicate and the scripted expert.
+
+To add a task, write one file in envs/tabletop/tasks, named like RoboTwin's; the model is stack_blocks_two.py. Its
+module docstring says what is asked, what varies between seeds and what counts as done, and names its source. In the
+setting `randomized` the table's height, textures, lights and clutter vary too, in every task.
+"""
 
 from __future__ import annotations
 
@@ -10,26 +15,32 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.tabletop.scene import Tabletop
+from envs.tabletop.scene import Body, Tabletop
 from envs.tabletop.skills import Command, Commands, Skills
+
+Array = NDArray[np.floating]
+Area = tuple[tuple[float, float], tuple[float, float]]  # lowest and highest (x, y), m
 
 
 class Task(ABC):
-    """One RoboTwin task. A subclass is the whole definition; see envs/tabletop/tasks/stack_blocks_two.py."""
+    """One RoboTwin task. A subclass is the whole definition."""
 
-    name: ClassVar[str]
+    name: ClassVar[str]  # the file's, which is RoboTwin's
     step_limit: ClassVar[int]  # control steps, RoboTwin's
-    instructions: ClassVar[tuple[str, ...]]  # at least ten wordings for training; {placeholders} are filled by `slots`
-    unseen_instructions: ClassVar[tuple[str, ...]]  # at least five that only evaluation reads
+    instructions: ClassVar[tuple[str, ...]]  # at least ten, for training; {placeholders} are filled by `slots`
+    unseen_instructions: ClassVar[tuple[str, ...]]  # at least five, which only evaluation reads
+
+    def __init_subclass__(cls) -> None:
+        cls.name = cls.__module__.rpartition(".")[2]
 
     def __init__(self, scene: Tabletop) -> None:
         self.scene = scene
         self.rng: np.random.Generator = scene.rng
         self.skills = Skills(scene)
-        self.load()
+        self.load_actors()
 
     @abstractmethod
-    def load(self) -> None:
+    def load_actors(self) -> None:
         """Puts the task's bodies on the table of `self.scene`, drawing from `self.rng`."""
 
     def slots(self) -> dict[str, str]:
@@ -37,39 +48,90 @@ class Task(ABC):
         return {}
 
     @abstractmethod
-    def success(self) -> bool:
-        """Whether the task is solved now; RoboTwin's predicate, plus what a user would see."""
+    def check_success(self) -> bool:
+        """Whether the task is solved now: RoboTwin's predicate, plus what a user would expect to see."""
 
     def progress(self) -> float:
         """How far the task is, in [0, 1], measured on its bodies; 0 always where a task does not define it.
 
-        A privileged reward for comparison (rewards/shaping.py): nothing that acts may see it.
+        A privileged reward for comparison (rewards/shaping.py): no policy may read it.
         """
         return 0.0
 
     @abstractmethod
     def expert(self) -> Commands:
-        """What the scripted expert wants of each arm now: a function of the simulator's state alone."""
+        """The scripted expert's command for each arm now, from the simulator's state alone.
+
+        An arm that is not named goes back to its origin.
+        """
+
+    # -- random placement -------------------------------------------------------------------------
+
+    def random_side(self) -> int:
+        """-1 for the left half of the table, 1 for the right half."""
+        return int(self.rng.choice([-1, 1]))
+
+    def random_xy(self, area: Area, side: int = 1, away_from: Array | None = None, distance: float = 0.0) -> Array:
+        """A point [2] (m) of an area, mirrored where `side` is -1, at least `distance` (m) from `away_from` [2]."""
+        while True:
+            spot = self.rng.uniform(*area) * [side, 1]
+            if away_from is None or np.linalg.norm(spot - away_from) >= distance:
+                return spot
+
+    def random_yaw(self, largest: float = np.pi) -> float:
+        """A yaw (rad) within `largest` of 0."""
+        return self.rng.uniform(-largest, largest)
 
 
-def closeness(offset: NDArray[np.floating]) -> float:
+class PlaceTask(Task):
+    """A task in which one arm places `object` on `target`, which may be the table.
+
+    A subclass loads `object`, `target` and `arm`, states RoboTwin's predicate in `at_target` and acts in `expert`.
+    """
+
+    object: Body
+    target: Body
+    arm: str
+
+    @abstractmethod
+    def at_target(self) -> bool:
+        """RoboTwin's predicate on the poses of object and target."""
+
+    def placed(self) -> bool:
+        """`at_target`, both grippers are open and no finger touches the object."""
+        return self.at_target() and self.skills.released(self.object)
+
+    def check_success(self) -> bool:
+        """`placed`, and the object rests on the target."""
+        return self.placed() and self.skills.rests_on(self.object, self.target)
+
+
+def closeness(offset: Array) -> float:
     """1 at no distance, falling over about 10 cm to 0, of an offset [3] (m): 1 - tanh(d / 0.1), as in robosuite."""
     return float(1 - np.tanh(np.linalg.norm(offset) / 0.1))
 
 
 def listed(words: Iterable[str]) -> str:
-    """The words in a sentence, each once: "red, green and blue"."""
+    """The words as in a sentence, each once: "red, green and blue"."""
     *most, last = dict.fromkeys(words)
     return f"{', '.join(most)} and {last}" if most else last
+
+
+def named_arms(arms: Iterable[str]) -> str:
+    """The arms as in a sentence: "both arms" or "the left arm"."""
+    first, *more = set(arms)
+    return "both arms" if more else f"the {first} arm"
 
 
 def task_class(name: str) -> type[Task]:
     """The class defined in envs/tabletop/tasks/<name>.py."""
     module = importlib.import_module(f"envs.tabletop.tasks.{name}")
     (found,) = (
-        c for c in vars(module).values() if isinstance(c, type) and issubclass(c, Task) and vars(c).get("name") == name
+        c
+        for c in vars(module).values()
+        if isinstance(c, type) and issubclass(c, Task) and c.__module__ == module.__name__
     )
     return found
 
 
-__all__ = ["Command", "Commands", "Skills", "Task", "closeness", "listed", "task_class"]
+__all__ = ["Command", "Commands", "PlaceTask", "Skills", "Task", "closeness", "listed", "named_arms", "task_class"]

@@ -11,9 +11,10 @@ import sapien
 from envs.tabletop import kinematics as kin
 from envs.tabletop.blocks import on_top
 from envs.tabletop.env import SETTINGS, TabletopEnv
+from envs.tabletop.motion import next_joints
 from envs.tabletop.rotations import DOWN
 from envs.tabletop.scene import Body
-from envs.tabletop.skills import UP, Command, next_joints
+from envs.tabletop.skills import UP, Command
 from envs.tabletop.task import listed
 from envs.tabletop.tasks import task_names
 from envs.wrappers import ChunkEnv
@@ -56,7 +57,7 @@ def drive(env: TabletopEnv, arm: str, position: np.ndarray, gripper: float, step
 @pytest.mark.parametrize(("setting", "seed"), [("clean", 0), ("randomized", 1), ("randomized", 2)])
 def test_the_expert_solves_the_task(task: str, setting: str, seed: int) -> None:
     env = start(task, seed, setting)
-    assert not env.task.success()
+    assert not env.task.check_success()
     while not env.control(env.expert_action()):
         assert env.steps < env.step_limit // 2
 
@@ -64,7 +65,7 @@ def test_the_expert_solves_the_task(task: str, setting: str, seed: int) -> None:
 def blind_policy_succeeds(task: str, policy: str, seed: int, steps: int) -> bool:
     """Whether a task is solved at its reset or by doing nothing, or by random joint targets held for 16 steps each."""
     env = start(task, seed, SETTINGS[seed % 2])
-    rng, solved = np.random.default_rng(seed), env.task.success()
+    rng, solved = np.random.default_rng(seed), env.task.check_success()
     action = idle(env)
     for step in range(min(steps, env.step_limit)):
         if policy == "random" and step % 16 == 0:
@@ -119,7 +120,7 @@ def test_a_block_held_in_the_air_or_standing_beside_is_not_stacked() -> None:
     env = start("stack_blocks_two")
     red = env.scene.bodies["red_block"].position
     put(env, "green_block", red + 0.056 * UP)
-    assert not env.task.success()  # inside RoboTwin's tolerance, but it rests on nothing
+    assert not env.task.check_success()  # inside RoboTwin's tolerance, but it rests on nothing
     put(env, "green_block", red + np.array([0.08, 0.0, 0.0]))
     assert not any(env.control(idle(env)) for _ in range(10))
 
@@ -137,7 +138,7 @@ def test_a_block_that_is_still_held_is_not_stacked() -> None:
     while not (solved := env.control(env.expert_action())):
         if on_top(green, red) and env.scene.fingers_on("green_block"):
             held_on_top += 1
-            assert not env.task.success()
+            assert not env.task.check_success()
     assert solved and held_on_top > 0
     assert not env.scene.fingers_on("green_block")
 
@@ -166,7 +167,7 @@ def test_a_hammer_above_the_block_has_not_beaten_it() -> None:
     env = start("beat_block_hammer")
     block = env.scene.bodies["block"].position
     put(env, "hammer", block + 0.06 * UP)
-    assert not env.task.success()
+    assert not env.task.check_success()
 
 
 @pytest.mark.parametrize("task", ["shake_bottle", "shake_bottle_horizontally"])
@@ -196,7 +197,7 @@ def test_a_cup_in_the_air_is_not_placed_and_one_on_the_coaster_is() -> None:
     env = start("place_empty_cup")
     top = env.scene.bodies["coaster"].point("top")
     put(env, "cup", top + 0.012 * UP)
-    assert not env.task.success()  # inside RoboTwin's tolerance, but it rests on nothing
+    assert not env.task.check_success()  # inside RoboTwin's tolerance, but it rests on nothing
     put(env, "cup", top + 0.001 * UP)
     assert any(env.control(idle(env)) for _ in range(10))
 
@@ -205,7 +206,7 @@ def test_a_long_block_above_the_pad_is_not_placed_and_one_on_the_pad_is() -> Non
     env = start("handover_block")
     goal = env.task.goal  # type: ignore[attr-defined]
     put(env, "block", goal + 0.008 * UP)
-    assert not env.task.success()
+    assert not env.task.check_success()
     put(env, "block", goal + 0.001 * UP)
     assert any(env.control(idle(env)) for _ in range(10))
 

@@ -75,7 +75,7 @@ def mug(scene: Tabletop, pose: sapien.Pose, name: str = "mug") -> Body:
 
 
 def bowl(scene: Tabletop, pose: sapien.Pose, name: str = "bowl", like: Body | None = None) -> Body:
-    """A round bowl. Points: "rim", on its wall towards +x (`Skills.rim_grip`); "inside", on its floor.
+    """A round bowl. Points: "rim", on its wall towards +x (`Skills.rim_grasp`); "inside", on its floor.
 
     `like` is a bowl whose size it takes; "nested" is where the origin of such a bowl rests that stands in this one.
     """

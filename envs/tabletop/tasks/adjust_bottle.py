@@ -8,7 +8,7 @@ from envs.tabletop import kinematics as kin
 from envs.tabletop.objects.handheld import BOTTLES
 from envs.tabletop.robot import make_pose, quat_from_matrix
 from envs.tabletop.rotations import directed
-from envs.tabletop.skills import Grip
+from envs.tabletop.skills import Grasp
 from envs.tabletop.task import Commands, Task
 
 ASIDE, HEIGHT = 0.15, 0.16  # m, RoboTwin's: from the table's middle, above the table
@@ -18,7 +18,6 @@ PITCH = 1.4  # rad below the horizon
 
 
 class AdjustBottle(Task):
-    name = "adjust_bottle"
     step_limit = 400
     instructions = (
         "pick up the {bottle} and hold it upright",
@@ -40,7 +39,7 @@ class AdjustBottle(Task):
         "with the {arm} gripper, bring the {bottle} head up",
     )
 
-    def load(self) -> None:
+    def load_actors(self) -> None:
         side = int(self.rng.choice([-1, 1]))
         spot = self.rng.uniform([0.08, -0.13], [0.12, -0.08]) * [side, 1]
         self.kind = str(self.rng.choice(sorted(BOTTLES)))
@@ -56,7 +55,7 @@ class AdjustBottle(Task):
     def slots(self) -> dict[str, str]:
         return {"bottle": self.kind, "colour": self.bottle.colour, "arm": self.arm}
 
-    def success(self) -> bool:
+    def check_success(self) -> bool:
         """RoboTwin's predicate: raised on its side of the table; and upright, in the gripper."""
         grip = self.bottle.point("grip")
         aside = grip[0] * (1 if self.arm == "right" else -1) > ASIDE
@@ -66,11 +65,11 @@ class AdjustBottle(Task):
     def expert(self) -> Commands:
         commands = {arm: self.skills.back_to_origin(arm) for arm in kin.ARMS}
         held, axis = self.bottle.point("grip"), self.bottle.rotation[:, 2]
-        if self.skills.holds(self.arm, held, self.bottle.width):
+        if self.skills.pinches(self.arm, held, self.bottle.width):
             goal = GOAL * [1 if self.arm == "right" else -1, 1, 1] + [0, 0, self.scene.table_top]
-            rotation = self.skills.reaching(self.arm, goal, 0.0)
-            commands[self.arm] = self.skills.bring(self.arm, held, goal, rotation)
+            rotation = self.skills.reach_rotation(self.arm, goal, 0.0)
+            commands[self.arm] = self.skills.lift_to(self.arm, held, goal, rotation)
         else:  # towards the bottle's top, so that levelling the tool turns that up
             rotation = directed(np.arctan2(*axis[:2]), PITCH)
-            commands[self.arm] = self.skills.take(self.arm, Grip(held, rotation, self.bottle.width))
+            commands[self.arm] = self.skills.grasp_actor(self.arm, Grasp(held, rotation, self.bottle.width))
         return commands

@@ -18,7 +18,6 @@ ON_BLOCK = 0.02  # m
 
 
 class BeatBlockHammer(Task):
-    name = "beat_block_hammer"
     step_limit = 400
     instructions = (
         "beat the block with the hammer",
@@ -40,7 +39,7 @@ class BeatBlockHammer(Task):
         "raise the hammer over the {colour} cube and lower it onto it",
     )
 
-    def load(self) -> None:
+    def load_actors(self) -> None:
         top = self.scene.table_top
         yaw = np.arctan2(0.105, 0.995) * 2  # RoboTwin's fixed pose
         self.hammer = hammer(self.scene, upright([0.0, -0.02, top + 0.001], -yaw))
@@ -52,14 +51,14 @@ class BeatBlockHammer(Task):
         position, half = [*spot, top + self.half], (self.half, self.half, self.half)
         self.block = self.scene.box("block", half, position, PALETTE[colour], yaw, static=True)
         self.block.colour = colour
-        self.arm = self.skills.side(self.block)
+        self.arm = self.skills.near_arm(self.block)
         self.scene.keep_clear(spot, 0.07)
         self.scene.keep_clear(np.array([0.0, -0.08]), 0.13)
 
     def slots(self) -> dict[str, str]:
         return {"arm": self.arm, "colour": self.block.colour, "handle": self.hammer.colour}
 
-    def success(self) -> bool:
+    def check_success(self) -> bool:
         face, block = self.hammer.point("face"), self.block.position
         near = np.all(np.abs(face - block)[:2] < ON_BLOCK)
         return bool(near and self.scene.touching(self.hammer.name, self.block.name))
@@ -67,11 +66,11 @@ class BeatBlockHammer(Task):
     def expert(self) -> Commands:
         commands = {arm: self.skills.back_to_origin(arm) for arm in kin.ARMS}
         grip = self.hammer.point("grip")
-        if self.skills.holds(self.arm, grip, HANDLE_WIDTH):
+        if self.skills.pinches(self.arm, grip, HANDLE_WIDTH):
             goal = self.block.position + (self.half - 0.005) * UP
-            rotation = self.skills.reaching(self.arm, self.block.position, PITCH)
+            rotation = self.skills.reach_rotation(self.arm, self.block.position, PITCH)
             commands[self.arm] = self.skills.carry(self.arm, self.hammer.point("face"), goal, rotation)
         else:
             x, y = self.hammer.rotation[:2, 1]
-            commands[self.arm] = self.skills.grasp(self.arm, grip, directed(np.arctan2(x, y), PITCH))
+            commands[self.arm] = self.skills.grasp_point(self.arm, grip, directed(np.arctan2(x, y), PITCH))
         return commands

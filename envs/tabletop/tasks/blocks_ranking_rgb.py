@@ -7,7 +7,6 @@ from envs.tabletop.task import Commands, Task
 
 
 class BlocksRankingRgb(Task):
-    name = "blocks_ranking_rgb"
     step_limit = 1200
     instructions = (
         "arrange the blocks in a row: red, green, blue from left to right",
@@ -29,12 +28,12 @@ class BlocksRankingRgb(Task):
         "tidy the three cubes into a red, green, blue line",
     )
 
-    def load(self) -> None:
+    def load_actors(self) -> None:
         self.sides = [2 * self.rng.uniform(0.015, 0.025)] * 3
         looks = {f"{name}_block": colour for name, colour in COLOURS.items()}
         self.blocks, self.goals = load_row(self.scene, self.sides, looks)
 
-    def success(self) -> bool:
+    def check_success(self) -> bool:
         return ranked(self.scene, self.skills, self.blocks)
 
     def expert(self) -> Commands:

@@ -10,7 +10,6 @@ SIZES = {"large": (0.06, 0.066), "medium": (0.048, 0.054), "small": (0.036, 0.04
 
 
 class BlocksRankingSize(Task):
-    name = "blocks_ranking_size"
     step_limit = 1200
     instructions = (
         "arrange the blocks from large to small, left to right",
@@ -32,7 +31,7 @@ class BlocksRankingSize(Task):
         "tidy the cubes into a line by how big they are",
     )
 
-    def load(self) -> None:
+    def load_actors(self) -> None:
         self.sides = [self.rng.uniform(*limits) for limits in SIZES.values()]
         looks: dict[str, Colour] = {}
         for size in SIZES:
@@ -40,7 +39,7 @@ class BlocksRankingSize(Task):
             looks[f"{size}_block"] = (float(r), float(g), float(b))
         self.blocks, self.goals = load_row(self.scene, self.sides, looks)
 
-    def success(self) -> bool:
+    def check_success(self) -> bool:
         return ranked(self.scene, self.skills, self.blocks)
 
     def expert(self) -> Commands:

@@ -14,7 +14,6 @@ PITCH = 1.3  # rad below the horizon
 
 
 class ClickAlarmclock(Task):
-    name = "click_alarmclock"
     step_limit = 400
     instructions = (
         "click the alarm clock",
@@ -36,17 +35,17 @@ class ClickAlarmclock(Task):
         "let it snooze by touching the clock's top",
     )
 
-    def load(self) -> None:
+    def load_actors(self) -> None:
         spot = self.rng.uniform([0.05, -0.2], [0.25, 0.0]) * [self.rng.choice([-1, 1]), 1]
         yaw = self.rng.uniform(-np.pi, np.pi)
         self.clock = alarm_clock(self.scene, self.scene.on_table(spot, yaw))
-        self.arm = self.skills.side(self.clock)
+        self.arm = self.skills.near_arm(self.clock)
         self.scene.keep_clear(spot, 0.1)
 
     def slots(self) -> dict[str, str]:
         return {"arm": self.arm, "colour": self.clock.colour}
 
-    def success(self) -> bool:
+    def check_success(self) -> bool:
         """RoboTwin's predicate: the closed gripper of the clock's side pushes on the clock near its button."""
         if self.scene.arms[self.arm].gripper >= CLOSED_COMMAND or self.skills.tool(self.arm).opening > 0.35:
             return False
@@ -57,5 +56,5 @@ class ClickAlarmclock(Task):
     def expert(self) -> Commands:
         commands = {arm: self.skills.back_to_origin(arm) for arm in kin.ARMS}
         top = self.clock.point("top")
-        commands[self.arm] = self.skills.press(self.arm, top, self.skills.reaching(self.arm, top, PITCH))
+        commands[self.arm] = self.skills.press(self.arm, top, self.skills.reach_rotation(self.arm, top, PITCH))
         return commands

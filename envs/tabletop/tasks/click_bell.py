@@ -15,7 +15,6 @@ NEAR_TOP = (0.025, 0.025, 0.03)  # m
 
 
 class ClickBell(Task):
-    name = "click_bell"
     step_limit = 400
     instructions = (
         "click the bell",
@@ -37,17 +36,17 @@ class ClickBell(Task):
         "sound the service bell",
     )
 
-    def load(self) -> None:
+    def load_actors(self) -> None:
         x = self.rng.uniform(0.05, 0.25) * self.rng.choice([-1, 1])
         y = self.rng.uniform(-0.2, 0.0)
         self.bell = bell(self.scene, upright([x, y, self.scene.table_top]))
-        self.arm = self.skills.side(self.bell)
+        self.arm = self.skills.near_arm(self.bell)
         self.scene.keep_clear(self.bell.position, 0.09)
 
     def slots(self) -> dict[str, str]:
         return {"arm": self.arm}
 
-    def success(self) -> bool:
+    def check_success(self) -> bool:
         """The closed gripper on the bell's side pushes on the bell near its top."""
         arm = self.scene.arms[self.arm]
         if arm.gripper >= CLOSED_COMMAND or self.skills.tool(self.arm).opening > 0.35:

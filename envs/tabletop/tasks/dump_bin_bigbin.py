@@ -21,7 +21,6 @@ DOWN, CARRIED, TIPPED = np.pi / 2, 1.0, -0.55  # rad below the horizon
 
 
 class DumpBinBigbin(Task):
-    name = "dump_bin_bigbin"
     step_limit = 600
     instructions = (
         "empty the small bin into the dustbin",
@@ -43,13 +42,13 @@ class DumpBinBigbin(Task):
         "move all the rubbish to the {big} bin at the table's left edge",
     )
 
-    def load(self) -> None:
+    def load_actors(self) -> None:
         self.dustbin = load_dustbin(self.scene)
         spot = self.rng.uniform([-0.2, -0.2], [0.2, -0.05])
         while abs(spot[0]) < 0.05:
             spot = self.rng.uniform([-0.2, -0.2], [0.2, -0.05])
         self.bin = bin(self.scene, self.scene.on_table(spot, self.rng.uniform(-np.pi, np.pi)))
-        self.first = self.skills.side(self.bin)
+        self.first = self.skills.near_arm(self.bin)
         self.scene.keep_clear(spot, 0.12)
         self.scene.keep_clear(MIDDLE, 0.12)
         self.litter: list[Body] = []
@@ -63,7 +62,7 @@ class DumpBinBigbin(Task):
         arms = "both arms" if self.first == "right" else "the left arm"
         return {"colour": self.bin.colour, "big": self.dustbin.colour, "arms": arms}
 
-    def success(self) -> bool:
+    def check_success(self) -> bool:
         """RoboTwin's predicate: the small bin is held up, all litter is in the dustbin; and it has begun to land."""
         lifted = self.bin.position[2] > self.scene.table_top + LIFTED
         landed = self.scene.touching("litter*", self.dustbin.name)
@@ -75,13 +74,15 @@ class DumpBinBigbin(Task):
         held = {arm: self._holds(arm) for arm in kin.ARMS}
         if held["right"] and not held["left"]:
             goal = np.array([*MIDDLE, self.scene.table_top + 0.003])
-            commands["right"] = skills.place("right", self.bin, goal, skills.reaching("right", goal, DOWN), hover=0.06)
+            commands["right"] = skills.place_actor(
+                "right", self.bin, goal, skills.reach_rotation("right", goal, DOWN), hover=0.06
+            )
         elif held["left"]:
             commands["left"] = self._tip()
         elif self.bin.position[0] > 0.01:
-            commands["right"] = skills.take("right", skills.rim_grip("right", self.bin))
-        elif skills.at_home("right"):
-            commands["left"] = skills.take("left", skills.rim_grip("left", self.bin))
+            commands["right"] = skills.grasp_actor("right", skills.rim_grasp("right", self.bin))
+        elif skills.out_of_the_way("right"):
+            commands["left"] = skills.grasp_actor("left", skills.rim_grasp("left", self.bin))
         return commands
 
     def _holds(self, arm: str) -> bool:
@@ -90,14 +91,14 @@ class DumpBinBigbin(Task):
         local = self.bin.rotation.T @ (tool.position - self.bin.position)
         x, _, z = self.bin.points["rim"]
         on_rim = abs(np.linalg.norm(local[:2]) - x) < 0.015 and abs(local[2] - z) < 0.02
-        return bool(on_rim and self.skills.holds(arm, tool.position, self.bin.width))
+        return bool(on_rim and self.skills.pinches(arm, tool.position, self.bin.width))
 
     def _tip(self) -> Command:
         """The left arm raises the bin, carries it over the dustbin and turns it over there."""
         tool = self.skills.tool("left")
         over = np.array([*self.dustbin.position[:2], self.scene.table_top]) + OVER
         away = np.linalg.norm((tool.position - over)[:2])
-        turn = self.skills.reaching("left", over, TIPPED if away < 0.03 else CARRIED)
+        turn = self.skills.reach_rotation("left", over, TIPPED if away < 0.03 else CARRIED)
         if away > 0.1 and tool.position[2] < over[2] - 0.05:
             return Command(tool.position + 0.05 * UP, tool.rotation, CLOSED, SLOW)
         return Command(over, turn, CLOSED, SLOW)

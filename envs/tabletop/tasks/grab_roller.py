@@ -13,7 +13,6 @@ CLOSED_COMMAND = 0.5
 
 
 class GrabRoller(Task):
-    name = "grab_roller"
     step_limit = 400
     instructions = (
         "grab the roller with both arms and lift it",
@@ -35,7 +34,7 @@ class GrabRoller(Task):
         "the roller has to leave the table, held at both ends",
     )
 
-    def load(self) -> None:
+    def load_actors(self) -> None:
         spot = self.rng.uniform([-0.15, -0.25], [0.15, -0.05])
         yaw = self.rng.uniform(-0.8, 0.8)
         self.roller = roller(self.scene, self.scene.on_table(spot, yaw))
@@ -44,7 +43,7 @@ class GrabRoller(Task):
     def slots(self) -> dict[str, str]:
         return {"colour": self.roller.colour}
 
-    def success(self) -> bool:
+    def check_success(self) -> bool:
         """RoboTwin's predicate: lifted, both grippers closed; and level, held by both."""
         closed = all(self.scene.arms[arm].gripper < CLOSED_COMMAND for arm in kin.ARMS)
         held = all(self.scene.touching(f"{arm}_finger*", self.roller.name) for arm in kin.ARMS)
@@ -52,5 +51,5 @@ class GrabRoller(Task):
         return bool(closed and held and lifted and abs(self.roller.rotation[2, 0]) < LEVEL)
 
     def expert(self) -> Commands:
-        grips = {arm: self.skills.long_grip(arm, self.roller, PITCH, point=arm) for arm in kin.ARMS}
-        return self.skills.lift(grips, rise=0.03)
+        grips = {arm: self.skills.long_grasp(arm, self.roller, PITCH, point=arm) for arm in kin.ARMS}
+        return self.skills.lift_together(grips, rise=0.03)

@@ -19,7 +19,6 @@ PREGRASP = 0.12  # m
 
 
 class HandoverBlock(Task):
-    name = "handover_block"
     step_limit = 800
     instructions = (
         "hand the {colour} block over from the left arm to the right arm and put it on the {pad} pad",
@@ -41,7 +40,7 @@ class HandoverBlock(Task):
         "transfer the {colour} bar from one arm to the other and set it upright on the target",
     )
 
-    def load(self) -> None:
+    def load_actors(self) -> None:
         top = self.scene.table_top
         spot = self.rng.uniform([-0.25, 0.0], [-0.05, 0.25])
         yaw = 2 * np.arctan2(0.195, 0.981) + self.rng.uniform(-0.2, 0.2)
@@ -68,7 +67,7 @@ class HandoverBlock(Task):
         """Where the left arm holds the block (m, scene)."""
         return self.block.position + UPPER * self.half_height * UP
 
-    def success(self) -> bool:
+    def check_success(self) -> bool:
         """RoboTwin's predicate on the block's underside, and it stands there, let go."""
         offset = self.block.position - self.block.rotation[:, 2] * self.half_height - self.goal
         offset[2] += self.half_height
@@ -83,8 +82,8 @@ class HandoverBlock(Task):
     def expert(self) -> Commands:
         skills, block = self.skills, self.block
         held = {
-            "left": skills.holds("left", self.upper, block.width),
-            "right": skills.holds("right", block.position, block.width),
+            "left": skills.pinches("left", self.upper, block.width),
+            "right": skills.pinches("right", block.position, block.width),
         }
         if held["right"]:
             return self._place(held["left"])
@@ -100,18 +99,18 @@ class HandoverBlock(Task):
 
     def _grasp(self, arm: str, point: np.ndarray) -> Command:
         """Takes the upright block from the side whose face looks most towards the arm."""
-        reach = self.skills.reaching(arm, point, 0.0)[:, 0]
+        reach = self.skills.reach_rotation(arm, point, 0.0)[:, 0]
         quarter = np.arctan2(reach[0], reach[1]) + np.arctan2(*self.block.rotation[[1, 0], 0])
         azimuth = np.arctan2(reach[0], reach[1]) - ((quarter + np.pi / 4) % (np.pi / 2) - np.pi / 4)
         rotation = directed(azimuth, 0.0)
-        return self.skills.grasp(arm, point, rotation, PREGRASP, along=-rotation[:, 0])
+        return self.skills.grasp_point(arm, point, rotation, PREGRASP, along=-rotation[:, 0])
 
     def _hand_over(self) -> Commands:
         """The left arm holds the block out in the middle; the right arm takes it there, at a right angle."""
         middle = np.array([*HANDOVER[:2], self.scene.table_top + HANDOVER[2]])
         rotation = directed(-np.pi / 4, 0.0)
         if np.linalg.norm(self.block.position - middle) < 0.012:
-            right = self.skills.grasp("right", self.block.position, rotation, PREGRASP, along=-rotation[:, 0])
+            right = self.skills.grasp_point("right", self.block.position, rotation, PREGRASP, along=-rotation[:, 0])
         else:
             right = Command(middle - PREGRASP * rotation[:, 0], rotation, OPEN)
         left = self.skills.carry("left", self.block.position, middle, directed(np.pi / 4, 0.0))
@@ -122,10 +121,10 @@ class HandoverBlock(Task):
         skills = self.skills
         left = skills.tool("left")
         if left_holds or np.linalg.norm((left.position - self.block.position)[:2]) < 0.12:
-            wait = skills.wait("right")
+            wait = skills.hold_still("right")
             right = Command(wait.position, wait.rotation, CLOSED)
         else:
-            right = skills.place("right", self.block, self.goal, skills.reaching("right", self.goal, 0.0))
+            right = skills.place_actor("right", self.block, self.goal, skills.reach_rotation("right", self.goal, 0.0))
         if left_holds:
             return {"left": Command(left.position, left.rotation, OPEN), "right": right}
-        return {"left": skills.leave("left", self.block), "right": right}
+        return {"left": skills.retreat("left", self.block), "right": right}

@@ -19,7 +19,6 @@ PITCH = 1.5  # rad below the horizon
 
 
 class HandoverMic(Task):
-    name = "handover_mic"
     step_limit = 600
     instructions = (
         "hand the microphone over from the {giver} arm to the {taker} arm",
@@ -41,7 +40,7 @@ class HandoverMic(Task):
         "reach the {colour} mic across to the other hand",
     )
 
-    def load(self) -> None:
+    def load_actors(self) -> None:
         side = int(self.rng.choice([-1, 1]))
         spot = self.rng.uniform([0.15, -0.05], [0.2, 0.0]) * [side, 1]
         self.yaw = np.pi if side > 0 else 0.0  # its head points to the table's middle, and to the arm that takes it
@@ -55,7 +54,7 @@ class HandoverMic(Task):
     def slots(self) -> dict[str, str]:
         return {"giver": self.giver, "taker": self.taker, "colour": self.mic.colour}
 
-    def success(self) -> bool:
+    def check_success(self) -> bool:
         """RoboTwin's predicate: the head is up on the taker's side, the taker closed, the giver open and off it."""
         head = self.mic.point("head")
         passed = head[0] * self.way > 0 and head[2] > self.scene.table_top + HEIGHT
@@ -66,8 +65,8 @@ class HandoverMic(Task):
 
     def expert(self) -> Commands:
         skills, points = self.skills, {self.giver: "tail", self.taker: "neck"}
-        grips = {arm: skills.long_grip(arm, self.mic, PITCH, point) for arm, point in points.items()}
-        held = {arm: skills.holds(arm, grip.point, grip.width) for arm, grip in grips.items()}
+        grips = {arm: skills.long_grasp(arm, self.mic, PITCH, point) for arm, point in points.items()}
+        held = {arm: skills.holds(arm, grip) for arm, grip in grips.items()}
         middle = MIDDLE + self.scene.table_top * UP
         taker, giver = skills.tool(self.taker), skills.tool(self.giver)
         if held[self.taker] and held[self.giver]:  # the giver lets go
@@ -76,21 +75,21 @@ class HandoverMic(Task):
                 self.taker: Command(taker.position, taker.rotation, CLOSED),
             }
         if held[self.taker]:
-            rotation = skills.turned(self.taker, self.mic, yawed(self.yaw, np.eye(3)))
+            rotation = skills.rotation_to_orient(self.taker, self.mic, yawed(self.yaw, np.eye(3)))
             aside = middle + self.way * ASIDE * RIGHT
             return {
-                self.giver: skills.leave(self.giver, self.mic),
-                self.taker: skills.bring(self.taker, self.mic.position, aside, rotation),
+                self.giver: skills.retreat(self.giver, self.mic),
+                self.taker: skills.lift_to(self.taker, self.mic.position, aside, rotation),
             }
         if held[self.giver]:
-            rotation = skills.turned(self.giver, self.mic, yawed(self.yaw, np.eye(3)))
+            rotation = skills.rotation_to_orient(self.giver, self.mic, yawed(self.yaw, np.eye(3)))
             there = np.linalg.norm(self.mic.position - middle) < 0.012
             grip = grips[self.taker]
             neck = middle + self.mic.points["neck"] * [self.way, 0, 1]
             wait = Command(neck - PREGRASP * grip.rotation[:, 0], grip.rotation, OPEN)
             return {
-                self.giver: skills.bring(self.giver, self.mic.position, middle, rotation),
-                self.taker: skills.take(self.taker, grip) if there else wait,
+                self.giver: skills.lift_to(self.giver, self.mic.position, middle, rotation),
+                self.taker: skills.grasp_actor(self.taker, grip) if there else wait,
             }
         home = skills.back_to_origin(self.taker)
-        return {self.giver: skills.take(self.giver, grips[self.giver]), self.taker: home}
+        return {self.giver: skills.grasp_actor(self.giver, grips[self.giver]), self.taker: home}

@@ -12,7 +12,7 @@ from envs.tabletop.contacts import REST_SPEED
 from envs.tabletop.objects.containers import mug_rack
 from envs.tabletop.objects.tableware import mug
 from envs.tabletop.rotations import directed, yawed
-from envs.tabletop.skills import CLOSED, OPEN, SLOW, Command, Grip
+from envs.tabletop.skills import CLOSED, OPEN, SLOW, Command, Grasp
 from envs.tabletop.task import Commands, Task
 
 MIDDLE = np.array([0.0, -0.15])  # m, RoboTwin's
@@ -24,7 +24,6 @@ LEAD_IN = 0.11  # m, along the peg
 
 
 class HangingMug(Task):
-    name = "hanging_mug"
     step_limit = 900
     instructions = (
         "hang the mug on the rack",
@@ -46,7 +45,7 @@ class HangingMug(Task):
         "move the mug over to the right and hang it up",
     )
 
-    def load(self) -> None:
+    def load_actors(self) -> None:
         spot = self.rng.uniform([-0.25, -0.05], [-0.1, 0.05])
         yaw = np.pi / 2 - FACING + self.rng.uniform(-np.pi / 2, np.pi / 2)
         self.mug = mug(self.scene, self.scene.on_table(spot, yaw))
@@ -62,7 +61,7 @@ class HangingMug(Task):
     def slots(self) -> dict[str, str]:
         return {"colour": self.mug.colour, "rack": self.rack.colour}
 
-    def success(self) -> bool:
+    def check_success(self) -> bool:
         """RoboTwin's predicate in the terms of our rack: the peg runs through the handle, the mug hangs still."""
         return bool(
             self.on_peg()
@@ -84,29 +83,29 @@ class HangingMug(Task):
     def expert(self) -> Commands:
         skills = self.skills
         commands = {arm: skills.back_to_origin(arm) for arm in kin.ARMS}
-        grip = {"left": skills.long_grip("left", self.mug), "right": self._right_grip()}
-        held = {arm: skills.holds(arm, g.point, g.width) for arm, g in grip.items()}
+        grip = {"left": skills.long_grasp("left", self.mug), "right": self._right_grip()}
+        held = {arm: skills.holds(arm, g) for arm, g in grip.items()}
         if held["right"]:
             commands["right"] = self._hang()
             if held["left"]:
                 commands["left"] = Command(skills.tool("left").position, skills.tool("left").rotation, OPEN)
         elif self.on_peg():
-            commands["right"] = skills.leave("right", self.mug)
+            commands["right"] = skills.retreat("right", self.mug)
         elif held["left"]:
             goal = np.array([*MIDDLE, self.scene.table_top + 0.003])
             upright = yawed(np.pi / 2 - FACING, np.eye(3))
-            turn = skills.turned("left", self.mug, upright)
-            commands["left"] = skills.place("left", self.mug, goal, turn, twist=0.1)
+            turn = skills.rotation_to_orient("left", self.mug, upright)
+            commands["left"] = skills.place_actor("left", self.mug, goal, turn, twist=0.1)
         elif self.mug.position[0] < -0.05:
-            commands["left"] = skills.take("left", grip["left"])
-        elif skills.at_home("left"):
-            commands["right"] = skills.take("right", grip["right"])
+            commands["left"] = skills.grasp_actor("left", grip["left"])
+        elif skills.out_of_the_way("left"):
+            commands["right"] = skills.grasp_actor("right", grip["right"])
         return commands
 
-    def _right_grip(self) -> Grip:
+    def _right_grip(self) -> Grasp:
         """Across the mug, from the side opposite its handle."""
         x, y = self.mug.rotation[:2, 0]
-        return Grip(self.mug.point("grip"), directed(np.arctan2(x, y), PITCH), self.mug.width)
+        return Grasp(self.mug.point("grip"), directed(np.arctan2(x, y), PITCH), self.mug.width)
 
     def _hang(self) -> Command:
         """Slides the handle over the peg, against the peg's direction, and lets go."""

@@ -7,7 +7,7 @@ import numpy as np
 from envs.tabletop import kinematics as kin
 from envs.tabletop.objects.containers import pot
 from envs.tabletop.rotations import rolled
-from envs.tabletop.skills import Grip
+from envs.tabletop.skills import Grasp
 from envs.tabletop.task import Commands, Task
 
 RISE = 0.08  # m, RoboTwin's 0.82 m above its table
@@ -16,7 +16,6 @@ PITCH = 0.35  # rad below the horizon
 
 
 class LiftPot(Task):
-    name = "lift_pot"
     step_limit = 400
     instructions = (
         "lift the pot with both arms",
@@ -38,7 +37,7 @@ class LiftPot(Task):
         "carry the pot upwards by both ears",
     )
 
-    def load(self) -> None:
+    def load_actors(self) -> None:
         spot = self.rng.uniform([-0.05, -0.05], [0.05, 0.05])
         yaw = self.rng.uniform(-np.pi / 8, np.pi / 8)
         self.pot = pot(self.scene, self.scene.on_table(spot, yaw))
@@ -47,7 +46,7 @@ class LiftPot(Task):
     def slots(self) -> dict[str, str]:
         return {"colour": self.pot.colour}
 
-    def success(self) -> bool:
+    def check_success(self) -> bool:
         """RoboTwin's predicate: lifted, upright, each tool at its ear."""
         lifted = self.pot.position[2] > self.scene.table_top + RISE
         at_ears = all(
@@ -61,10 +60,10 @@ class LiftPot(Task):
         return bool(self.scene.touching(f"{arm}_finger*", self.pot.name))
 
     def expert(self) -> Commands:
-        return self.skills.lift({arm: self._grip(arm) for arm in kin.ARMS}, rise=0.03)
+        return self.skills.lift_together({arm: self._grip(arm) for arm in kin.ARMS}, rise=0.03)
 
-    def _grip(self, arm: str) -> Grip:
+    def _grip(self, arm: str) -> Grasp:
         """One finger above the ear, the other below it."""
         ear = self.pot.point(arm)
-        rotation = rolled(self.skills.reaching(arm, ear, PITCH), np.pi / 2)
-        return Grip(ear, rotation, self.pot.width, opening=0.5)
+        rotation = rolled(self.skills.reach_rotation(arm, ear, PITCH), np.pi / 2)
+        return Grasp(ear, rotation, self.pot.width, opening=0.5)

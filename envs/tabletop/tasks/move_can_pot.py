@@ -16,7 +16,6 @@ PITCH, AZIMUTH = 0.9, 0.9  # rad: the can is set down from outside, so that open
 
 
 class MoveCanPot(Task):
-    name = "move_can_pot"
     step_limit = 400
     instructions = (
         "move the can next to the pot",
@@ -38,14 +37,14 @@ class MoveCanPot(Task):
         "park the {colour} can next to the pot",
     )
 
-    def load(self) -> None:
+    def load_actors(self) -> None:
         yaw = self.rng.uniform(-np.pi / 8, np.pi / 8)
         self.pot = pot(self.scene, self.scene.on_table(np.zeros(2), yaw))
         spot = np.zeros(2)
         while np.linalg.norm(spot) < 0.3 or abs(spot[0]) < 0.2:
             spot = self.rng.uniform([-0.3, 0.05], [0.3, 0.15])
         self.can = can(self.scene, self.scene.on_table(spot, self.rng.uniform(-np.pi / 4, np.pi / 4)))
-        self.arm = self.skills.side(self.can)
+        self.arm = self.skills.near_arm(self.can)
         self.side = 1 if self.arm == "right" else -1
         self.scene.keep_clear(spot, 0.1)
         self.scene.keep_clear(np.zeros(2), 0.16)
@@ -54,7 +53,7 @@ class MoveCanPot(Task):
     def slots(self) -> dict[str, str]:
         return {"colour": self.can.colour, "pot": self.pot.colour, "arm": self.arm}
 
-    def success(self) -> bool:
+    def check_success(self) -> bool:
         """RoboTwin's predicate, and the can stands on the table, let go; the pot stands too."""
         offset = (self.can.position - self.pot.position) * [self.side, 1, 1]
         beside = 0.0 < offset[0] < BESIDE and abs(offset[1]) < ALONG
@@ -70,7 +69,7 @@ class MoveCanPot(Task):
     def expert(self) -> Commands:
         commands = {arm: self.skills.back_to_origin(arm) for arm in kin.ARMS}
         goal = self.pot.position + GOAL * [self.side, 1, 1]
-        grip = self.skills.round_grip(self.arm, self.can, PITCH)
+        grip = self.skills.round_grasp(self.arm, self.can, PITCH)
         rotation = directed(-self.side * AZIMUTH, PITCH)
         commands[self.arm] = self.skills.pick_and_place(self.arm, self.can, grip, goal, rotation)
         return commands

@@ -14,7 +14,6 @@ ON_PAD, HEIGHT = 0.03, 0.005  # m, RoboTwin's
 
 
 class MovePillbottlePad(Task):
-    name = "move_pillbottle_pad"
     step_limit = 400
     instructions = (
         "move the pill bottle onto the pad",
@@ -36,7 +35,7 @@ class MovePillbottlePad(Task):
         "the pad is where the {colour} pill bottle should end up",
     )
 
-    def load(self) -> None:
+    def load_actors(self) -> None:
         side = int(self.rng.choice([-1, 1]))
         spot = self.rng.uniform([0.05, -0.1], [0.25, 0.1]) * [side, 1]
         goal = spot
@@ -44,14 +43,14 @@ class MovePillbottlePad(Task):
             goal = self.rng.uniform([0.05, -0.2], [0.25, 0.1]) * [side, 1]
         self.bottle = pill_bottle(self.scene, self.scene.on_table(spot, self.rng.uniform(-0.5, 0.5)))
         self.pad = square_pad(self.scene, upright([*goal, self.scene.table_top]))
-        self.arm = self.skills.side(self.bottle)
+        self.arm = self.skills.near_arm(self.bottle)
         self.scene.keep_clear(spot, 0.1)
         self.scene.keep_clear(goal, 0.1)
 
     def slots(self) -> dict[str, str]:
         return {"colour": self.bottle.colour, "pad": self.pad.colour, "arm": self.arm}
 
-    def success(self) -> bool:
+    def check_success(self) -> bool:
         """RoboTwin's predicate, and the bottle stands upright on the pad, let go."""
         offset = np.abs(self.bottle.position - self.pad.point("top"))
         return bool(
@@ -64,7 +63,7 @@ class MovePillbottlePad(Task):
 
     def expert(self) -> Commands:
         commands = {arm: self.skills.back_to_origin(arm) for arm in kin.ARMS}
-        goal, grip = self.pad.point("top"), self.skills.round_grip(self.arm, self.bottle, PITCH)
-        rotation = self.skills.reaching(self.arm, goal, PITCH)
+        goal, grip = self.pad.point("top"), self.skills.round_grasp(self.arm, self.bottle, PITCH)
+        rotation = self.skills.reach_rotation(self.arm, goal, PITCH)
         commands[self.arm] = self.skills.pick_and_place(self.arm, self.bottle, grip, goal, rotation)
         return commands

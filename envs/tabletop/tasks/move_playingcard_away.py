@@ -14,7 +14,6 @@ PITCH = 1.3  # rad below the horizon
 
 
 class MovePlayingcardAway(Task):
-    name = "move_playingcard_away"
     step_limit = 400
     instructions = (
         "move the playing cards away",
@@ -36,18 +35,18 @@ class MovePlayingcardAway(Task):
         "the {colour} cards belong on the {side} of the table",
     )
 
-    def load(self) -> None:
+    def load_actors(self) -> None:
         spot = self.rng.uniform([0.05, -0.2], [0.1, 0.05]) * [self.rng.choice([-1, 1]), 1]
         yaw = self.rng.uniform(-np.pi, np.pi)
         self.cards = playing_cards(self.scene, self.scene.on_table(spot, yaw))
-        self.arm = self.skills.side(self.cards)
+        self.arm = self.skills.near_arm(self.cards)
         self.scene.clear_areas.append((-0.6, -0.3, 0.6, 0.1))  # RoboTwin's
         self.scene.keep_clear(spot, 0.12)
 
     def slots(self) -> dict[str, str]:
         return {"arm": self.arm, "side": self.arm, "colour": self.cards.colour}
 
-    def success(self) -> bool:
+    def check_success(self) -> bool:
         """RoboTwin's predicate, and the cards are let go and rest on the table."""
         return self.placed() and self.skills.rests_on(self.cards, self.scene.bodies["table"])
 
@@ -61,12 +60,12 @@ class MovePlayingcardAway(Task):
         commands = {arm: self.skills.back_to_origin(arm) for arm in kin.ARMS}
         if self.placed():
             return commands
-        grip = self.skills.long_grip(self.arm, self.cards, PITCH)
-        if self.skills.holds(self.arm, grip.point, grip.width):
+        grip = self.skills.long_grasp(self.arm, self.cards, PITCH)
+        if self.skills.holds(self.arm, grip):
             x = SHIFT if self.arm == "right" else -SHIFT
             goal = np.array([x, min(self.cards.position[1], 0.0), self.scene.table_top])
             rotation = self.skills.tool(self.arm).rotation
-            commands[self.arm] = self.skills.place(self.arm, self.cards, goal, rotation)
+            commands[self.arm] = self.skills.place_actor(self.arm, self.cards, goal, rotation)
         else:
-            commands[self.arm] = self.skills.take(self.arm, grip)
+            commands[self.arm] = self.skills.grasp_actor(self.arm, grip)
         return commands

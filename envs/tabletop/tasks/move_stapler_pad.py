@@ -15,7 +15,6 @@ PAD = (0.055, 0.03)  # m, half sizes
 
 
 class MoveStaplerPad(Task):
-    name = "move_stapler_pad"
     step_limit = 400
     instructions = (
         "move the stapler onto the {pad} pad",
@@ -37,7 +36,7 @@ class MoveStaplerPad(Task):
         "park the {colour} stapler on the {pad} mat",
     )
 
-    def load(self) -> None:
+    def load_actors(self) -> None:
         side = int(self.rng.choice([-1, 1]))
         spot = self.rng.uniform([0.05, -0.2], [0.25, 0.0]) * [side, 1]
         self.stapler = stapler(self.scene, self.scene.on_table(spot, self.rng.uniform(-np.pi, np.pi)))
@@ -45,14 +44,14 @@ class MoveStaplerPad(Task):
         while np.linalg.norm(goal - spot) < 0.1:
             goal = self.rng.uniform([0.05, -0.2], [0.25, 0.0]) * [side, 1]
         self.pad = pad(self.scene, self.scene.on_table(goal), PAD)
-        self.arm = self.skills.side(self.stapler)
+        self.arm = self.skills.near_arm(self.stapler)
         self.scene.keep_clear(spot, 0.12)
         self.scene.keep_clear(goal, 0.13)
 
     def slots(self) -> dict[str, str]:
         return {"arm": self.arm, "colour": self.stapler.colour, "pad": self.pad.colour}
 
-    def success(self) -> bool:
+    def check_success(self) -> bool:
         """RoboTwin's predicate, and the stapler is let go and rests on the pad."""
         return self.placed() and self.skills.rests_on(self.stapler, self.pad)
 
@@ -72,10 +71,10 @@ class MoveStaplerPad(Task):
         if self.placed():
             return commands
         yaw, goal = lengthwise(self.stapler, 0.0), self.pad.point("top")
-        grip = self.skills.turning_grip(self.arm, self.stapler, goal, yaw)
-        if self.skills.holds(self.arm, grip.point, grip.width):
-            rotation = self.skills.facing(self.arm, self.stapler, yaw)
-            commands[self.arm] = self.skills.place(self.arm, self.stapler, goal, rotation, twist=0.02)
+        grip = self.skills.turning_grasp(self.arm, self.stapler, goal, yaw)
+        if self.skills.holds(self.arm, grip):
+            rotation = self.skills.rotation_to_face(self.arm, self.stapler, yaw)
+            commands[self.arm] = self.skills.place_actor(self.arm, self.stapler, goal, rotation, twist=0.02)
         else:
-            commands[self.arm] = self.skills.take(self.arm, grip)
+            commands[self.arm] = self.skills.grasp_actor(self.arm, grip)
         return commands

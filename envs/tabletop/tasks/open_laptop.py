@@ -14,7 +14,6 @@ PITCH = 0.3  # rad below the horizon
 
 
 class OpenLaptop(Task):
-    name = "open_laptop"
     step_limit = 700
     instructions = (
         "open the laptop",
@@ -36,7 +35,7 @@ class OpenLaptop(Task):
         "get the computer ready by opening it",
     )
 
-    def load(self) -> None:
+    def load_actors(self) -> None:
         spot = self.rng.uniform([-0.05, -0.1], [0.05, 0.05])
         yaw = self.rng.uniform(-np.pi / 3, np.pi / 3)
         self.laptop = laptop(self.scene, self.scene.on_table(spot, yaw), opened=0.2)
@@ -46,7 +45,7 @@ class OpenLaptop(Task):
     def slots(self) -> dict[str, str]:
         return {"arm": self.arm, "colour": self.laptop.colour}
 
-    def success(self) -> bool:
+    def check_success(self) -> bool:
         """RoboTwin's predicate: opened to 40 % of its travel, the tool at the lid; here, on it (`has_opened`)."""
         return self.skills.has_opened(self.arm, self.laptop, OPEN_SHARE, "edge")
 

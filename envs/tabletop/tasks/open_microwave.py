@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from envs.tabletop import kinematics as kin
 from envs.tabletop.objects.articulated import microwave
-from envs.tabletop.skills import Grip
+from envs.tabletop.skills import Grasp
 from envs.tabletop.task import Commands, Task
 
 OPEN_SHARE = 0.6  # of the travel, RoboTwin's
@@ -12,7 +12,6 @@ PITCH = 0.25  # rad below the horizon
 
 
 class OpenMicrowave(Task):
-    name = "open_microwave"
     step_limit = 1500
     instructions = (
         "open the microwave",
@@ -34,7 +33,7 @@ class OpenMicrowave(Task):
         "draw the oven door aside by its bar",
     )
 
-    def load(self) -> None:
+    def load_actors(self) -> None:
         spot = self.rng.uniform([-0.12, 0.15], [-0.02, 0.2])
         self.microwave = microwave(self.scene, self.scene.on_table(spot))
         self.arm = "left"
@@ -44,7 +43,7 @@ class OpenMicrowave(Task):
     def slots(self) -> dict[str, str]:
         return {"arm": self.arm, "colour": self.microwave.colour}
 
-    def success(self) -> bool:
+    def check_success(self) -> bool:
         """RoboTwin's predicate: the door is 60 % open; here, an arm must have its handle too (`has_opened`)."""
         return any(self.skills.has_opened(arm, self.microwave, OPEN_SHARE, "grip") for arm in kin.ARMS)
 
@@ -52,6 +51,6 @@ class OpenMicrowave(Task):
         commands = {arm: self.skills.back_to_origin(arm) for arm in kin.ARMS}
         door = self.microwave.link
         handle = door.point("grip")
-        grip = Grip(handle, self.skills.reaching(self.arm, handle, PITCH), door.width, opening=0.5)
+        grip = Grasp(handle, self.skills.reach_rotation(self.arm, handle, PITCH), door.width, opening=0.5)
         commands[self.arm] = self.skills.pull(self.arm, self.microwave, grip)
         return commands

@@ -10,7 +10,6 @@ from envs.tabletop.tasks.pick_dual_bottles import PickDualBottles
 
 
 class PickDiverseBottles(PickDualBottles):
-    name = "pick_diverse_bottles"
     instructions = (
         "pick up the {left} with the left arm and the {right} with the right arm",
         "lift the {left} and the {right} and bring them together",

@@ -16,7 +16,6 @@ PITCH = 0.35  # rad below the horizon
 
 
 class PickDualBottles(Task):
-    name = "pick_dual_bottles"
     step_limit = 400
     instructions = (
         "pick up both bottles and bring them together",
@@ -38,7 +37,7 @@ class PickDualBottles(Task):
         "no bottle should remain on the table",
     )
 
-    def load(self) -> None:
+    def load_actors(self) -> None:
         self.bottles = {arm: self._put(arm, -1 if arm == "left" else 1) for arm in kin.ARMS}
         self.scene.keep_clear(np.array([-0.1, -0.11]), 0.1)
         self.scene.keep_clear(np.array([0.1, -0.11]), 0.1)
@@ -60,7 +59,7 @@ class PickDualBottles(Task):
         """Where an arm holds its bottle's grip (m, scene)."""
         return GOAL * [1 if arm == "right" else -1, 1, 1] + [0, 0, self.scene.table_top]
 
-    def success(self) -> bool:
+    def check_success(self) -> bool:
         """RoboTwin's predicate: both bottles at their goals; and upright, each in its gripper."""
         for arm, body in self.bottles.items():
             offset = body.point("grip") - self.goal(arm)
@@ -73,10 +72,10 @@ class PickDualBottles(Task):
     def expert(self) -> Commands:
         commands: Commands = {}
         for arm, body in self.bottles.items():
-            grip = self.skills.round_grip(arm, body, PITCH)
-            if self.skills.holds(arm, grip.point, grip.width):
-                rotation = self.skills.reaching(arm, self.goal(arm), PITCH)
-                commands[arm] = self.skills.bring(arm, grip.point, self.goal(arm), rotation)
+            grip = self.skills.round_grasp(arm, body, PITCH)
+            if self.skills.holds(arm, grip):
+                rotation = self.skills.reach_rotation(arm, self.goal(arm), PITCH)
+                commands[arm] = self.skills.lift_to(arm, grip.point, self.goal(arm), rotation)
             else:
-                commands[arm] = self.skills.take(arm, grip)
+                commands[arm] = self.skills.grasp_actor(arm, grip)
         return commands

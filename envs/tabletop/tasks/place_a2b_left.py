@@ -25,7 +25,6 @@ GAP = 0.15  # m between the middles, where the expert puts it
 
 
 class PlaceA2BLeft(Task):
-    name = "place_a2b_left"
     step_limit = 400
     instructions = (
         "put the {object} to the left of the {target}",
@@ -48,7 +47,7 @@ class PlaceA2BLeft(Task):
     )
     sign: ClassVar[int] = -1  # of the way from the target to the place beside it, along x
 
-    def load(self) -> None:
+    def load_actors(self) -> None:
         while True:
             spot = self.rng.uniform([-0.22, -0.2], [0.22, 0.0])
             inner = self.sign * spot[0] > 0  # the target stands about the middle
@@ -63,7 +62,7 @@ class PlaceA2BLeft(Task):
         yaws = self.rng.uniform(-np.pi, np.pi, 2)
         self.object = OBJECTS[self.kinds[0]](self.scene, self.scene.on_table(spot, yaws[0]), name="object")
         self.target = TARGETS[self.kinds[1]](self.scene, self.scene.on_table(target, yaws[1]), name="target")
-        self.arm = self.skills.side(self.object)
+        self.arm = self.skills.near_arm(self.object)
         for place in (spot, target, self.goal):
             self.scene.keep_clear(place, 0.12)
 
@@ -80,7 +79,7 @@ class PlaceA2BLeft(Task):
         way = (self.object.position - self.target.position)[:2]
         return bool(NEAR < np.linalg.norm(way) < FAR and self.sign * way[0] > 0 and abs(way[1]) < ABREAST)
 
-    def success(self) -> bool:
+    def check_success(self) -> bool:
         """RoboTwin's predicate, and the object stands on the table, let go."""
         return bool(
             self.beside()
@@ -94,12 +93,12 @@ class PlaceA2BLeft(Task):
     def expert(self) -> Commands:
         skills = self.skills
         commands = {arm: skills.back_to_origin(arm) for arm in kin.ARMS}
-        grip = skills.long_grip(self.arm, self.object)
-        if skills.holds(self.arm, grip.point, grip.width):
+        grip = skills.long_grasp(self.arm, self.object)
+        if skills.holds(self.arm, grip):
             goal = self.goal + 0.003 * UP
             azimuth = np.copysign(np.pi / 2, goal[0] - self.scene.arms[self.arm].base.p[0])  # the object along x
             turn = directed(azimuth, np.pi / 2)
-            commands[self.arm] = skills.place(self.arm, self.object, goal, turn, twist=0.2, hover=0.1)
+            commands[self.arm] = skills.place_actor(self.arm, self.object, goal, turn, twist=0.2, hover=0.1)
         elif not self.beside():
-            commands[self.arm] = skills.take(self.arm, grip)
+            commands[self.arm] = skills.grasp_actor(self.arm, grip)
         return commands

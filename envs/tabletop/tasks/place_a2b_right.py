@@ -8,7 +8,6 @@ from envs.tabletop.tasks.place_a2b_left import PlaceA2BLeft
 
 
 class PlaceA2BRight(PlaceA2BLeft):
-    name = "place_a2b_right"
     step_limit = 400
     instructions = (
         "put the {object} to the right of the {target}",

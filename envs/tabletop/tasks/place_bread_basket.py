@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from envs.tabletop.bimanual import PickPlace, place_in_turn
 from envs.tabletop.contacts import REST_SPEED
-from envs.tabletop.errands import Errand, in_turn
 from envs.tabletop.objects.containers import bread_basket
 from envs.tabletop.objects.food import bread
 from envs.tabletop.scene import Body
@@ -18,7 +18,6 @@ DROP = 0.006  # m above the basket's edge
 
 
 class PlaceBreadBasket(Task):
-    name = "place_bread_basket"
     step_limit = 700
     instructions = (
         "put the bread into the basket",
@@ -40,7 +39,7 @@ class PlaceBreadBasket(Task):
         "get the {colours} bread together in the basket",
     )
 
-    def load(self) -> None:
+    def load_actors(self) -> None:
         spot = np.array([0.0, -0.2])
         self.basket = bread_basket(self.scene, self.scene.on_table(spot, self.rng.uniform(0, np.pi)))
         self.scene.keep_clear(spot, 0.17)
@@ -55,7 +54,7 @@ class PlaceBreadBasket(Task):
             self.breads.append(bread(self.scene, self.scene.on_table(spot, yaw), name=f"bread{i}"))
             self.scene.keep_clear(spot, 0.1)
         self.breads.sort(key=lambda b: b.position[1])  # the front one first
-        self.arms = [self.skills.side(b) for b in self.breads]
+        self.arms = [self.skills.near_arm(b) for b in self.breads]
 
     def slots(self) -> dict[str, str]:
         arms = "both arms" if len(set(self.arms)) == 2 else f"the {self.arms[0]} arm"
@@ -66,7 +65,7 @@ class PlaceBreadBasket(Task):
         offset = piece.position - self.basket.position
         return bool(np.all(np.abs(offset[:2]) < IN_BASKET) and offset[2] < self.basket.points["edge"][2])
 
-    def success(self) -> bool:
+    def check_success(self) -> bool:
         """RoboTwin's predicate, and both lie in the basket, let go."""
         at_rest = all(
             self.inside(b) and b.speed < REST_SPEED and not self.scene.fingers_on(b.name) and self._carried(b)
@@ -82,10 +81,10 @@ class PlaceBreadBasket(Task):
         errands = []
         for arm, piece, sign in zip(self.arms, self.breads, self._sides(), strict=True):
             goal = self.basket.point("edge") + DROP * UP + sign * APART * self.basket.rotation[:, 1]
-            rotation = self.skills.long_grip(arm, self.basket, point="inside").rotation
-            grip, done = self.skills.long_grip(arm, piece), self.inside(piece)
-            errands.append(Errand(arm, piece, grip, goal, rotation, done, twist=0.15, hover=0.05))
-        return in_turn(self.skills, errands)
+            rotation = self.skills.long_grasp(arm, self.basket, point="inside").rotation
+            grip, done = self.skills.long_grasp(arm, piece), self.inside(piece)
+            errands.append(PickPlace(arm, piece, grip, goal, rotation, done, twist=0.15, hover=0.05))
+        return place_in_turn(self.skills, errands)
 
     def _sides(self) -> list[int]:
         """The half of the basket for each piece: that of the second is the other one of the first's."""

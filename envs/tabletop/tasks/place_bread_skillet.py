@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from envs.tabletop import kinematics as kin
-from envs.tabletop.errands import aside
+from envs.tabletop.bimanual import wait_aside
 from envs.tabletop.objects.containers import skillet
 from envs.tabletop.objects.food import bread
 from envs.tabletop.skills import CLOSED, SLOW, UP, Command
@@ -17,7 +17,6 @@ PITCH = 1.1  # rad below the horizon
 
 
 class PlaceBreadSkillet(Task):
-    name = "place_bread_skillet"
     step_limit = 500
     instructions = (
         "put the bread into the skillet",
@@ -39,7 +38,7 @@ class PlaceBreadSkillet(Task):
         "keep the {pan} skillet lifted and serve the bread into it",
     )
 
-    def load(self) -> None:
+    def load_actors(self) -> None:
         side = int(self.rng.choice([-1, 1]))  # the bread's
         spot = self.rng.uniform([0.2, -0.2], [0.28, 0.05]) * [side, 1]
         yaw = np.pi / 2 + self.rng.uniform(-np.pi / 4, np.pi / 4)
@@ -62,7 +61,7 @@ class PlaceBreadSkillet(Task):
         offset = self.bread.position - self.pan.point("inside")
         return bool(np.all(np.abs(offset[:2]) < IN_PAN) and abs(offset[2]) < 0.025)
 
-    def success(self) -> bool:
+    def check_success(self) -> bool:
         """RoboTwin's predicate, and the bread rests in the pan, let go, while the pan is held level."""
         low = min(self.bread.position[2], self.pan.point("inside")[2])
         return bool(
@@ -78,22 +77,22 @@ class PlaceBreadSkillet(Task):
         skills = self.skills
         out = np.array([np.copysign(1.0, self.scene.arms[self.pan_arm].base.p[0]), 1, 1])
         middle = HELD_AT * out + self.scene.table_top * UP
-        grip = skills.long_grip(self.pan_arm, self.pan, PITCH)
+        grip = skills.long_grasp(self.pan_arm, self.pan, PITCH)
         at_middle = np.linalg.norm(self.pan.position - middle) < 0.02
-        pan = skills.take(self.pan_arm, grip)
-        if skills.holds(self.pan_arm, grip.point, grip.width):
+        pan = skills.grasp_actor(self.pan_arm, grip)
+        if skills.holds(self.pan_arm, grip):
             level = np.array([[out[0], 0, 0], [0, out[0], 0], [0, 0, 1]])
             target = skills.tool(self.pan_arm).position + middle - self.pan.position
             rising = self.pan.position[2] < self.scene.table_top + 0.05
             if rising:
                 target = skills.tool(self.pan_arm).position + 0.03 * UP
-            pan = Command(target, skills.turned(self.pan_arm, self.pan, level), CLOSED, SLOW)
-        grip = skills.long_grip(self.arm, self.bread)
-        if self.in_pan() and not skills.holds(self.arm, grip.point, grip.width):
+            pan = Command(target, skills.rotation_to_orient(self.pan_arm, self.pan, level), CLOSED, SLOW)
+        grip = skills.long_grasp(self.arm, self.bread)
+        if self.in_pan() and not skills.holds(self.arm, grip):
             return {self.pan_arm: pan, self.arm: skills.back_to_origin(self.arm)}
-        bread = skills.take(self.arm, grip)
-        if skills.holds(self.arm, grip.point, grip.width):
+        bread = skills.grasp_actor(self.arm, grip)
+        if skills.holds(self.arm, grip):
             goal = self.pan.point("inside") + 0.006 * UP
-            turn = skills.reaching(self.arm, goal, np.pi / 2)
-            bread = skills.place(self.arm, self.bread, goal, turn) if at_middle else aside(skills, self.arm)
+            turn = skills.reach_rotation(self.arm, goal, np.pi / 2)
+            bread = skills.place_actor(self.arm, self.bread, goal, turn) if at_middle else wait_aside(skills, self.arm)
         return {self.pan_arm: pan, self.arm: bread}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from envs.tabletop.bimanual import PickPlace, place_in_turn
 from envs.tabletop.contacts import REST_SPEED
-from envs.tabletop.errands import Errand, in_turn
 from envs.tabletop.objects.food import burger, fries, tray
 from envs.tabletop.rotations import directed
 from envs.tabletop.skills import UP
@@ -16,7 +16,6 @@ LOW = 0.03  # m above the tray
 
 
 class PlaceBurgerFries(Task):
-    name = "place_burger_fries"
     step_limit = 500
     instructions = (
         "put the burger and the fries on the tray",
@@ -38,7 +37,7 @@ class PlaceBurgerFries(Task):
         "set up the fast food on the tray",
     )
 
-    def load(self) -> None:
+    def load_actors(self) -> None:
         spots = [
             self.rng.uniform(low, high)
             for low, high in (([0, -0.15], [0, -0.1]), ([-0.3, -0.15], [-0.25, -0.07]), ([0.2, -0.15], [0.3, -0.07]))
@@ -53,7 +52,7 @@ class PlaceBurgerFries(Task):
     def slots(self) -> dict[str, str]:
         return {"tray": self.tray.colour, "fries": self.fries.colour}
 
-    def success(self) -> bool:
+    def check_success(self) -> bool:
         """RoboTwin's predicate, and both stand on the tray, let go."""
         placed = all(
             np.linalg.norm((body.position - self.tray.point(half))[:2]) < AT_PLACE
@@ -71,9 +70,9 @@ class PlaceBurgerFries(Task):
             goal = self.tray.point(half)
             done = bool(np.linalg.norm((body.position - goal)[:2]) < 0.04 and abs(body.position[2] - goal[2]) < LOW)
             if body is self.burger:
-                grip = self.skills.round_grip(arm, body, down)
-                rotation = self.skills.reaching(arm, goal, down)
+                grip = self.skills.round_grasp(arm, body, down)
+                rotation = self.skills.reach_rotation(arm, goal, down)
             else:
-                grip, rotation = self.skills.long_grip(arm, body), directed(-down, down)
-            errands.append(Errand(arm, body, grip, goal + 0.003 * UP, rotation, done, hover=0.08))
-        return in_turn(self.skills, errands)
+                grip, rotation = self.skills.long_grasp(arm, body), directed(-down, down)
+            errands.append(PickPlace(arm, body, grip, goal + 0.003 * UP, rotation, done, hover=0.08))
+        return place_in_turn(self.skills, errands)

@@ -11,7 +11,7 @@ from envs.tabletop.objects.containers import basket
 from envs.tabletop.objects.tableware import can
 from envs.tabletop.rotations import directed
 from envs.tabletop.scene import Body
-from envs.tabletop.skills import CLOSED, SLOW, UP, Command, Grip
+from envs.tabletop.skills import CLOSED, SLOW, UP, Command, Grasp
 from envs.tabletop.task import Commands, Task
 
 LIFTED, NEAR = 0.02, 0.15  # m, RoboTwin's: both above where they stood; the sum of offsets to the basket
@@ -20,7 +20,6 @@ PITCH = 1.1  # rad below the horizon
 
 
 class PlaceCanBasket(Task):
-    name = "place_can_basket"
     step_limit = 700
     instructions = (
         "put the can into the basket and lift the basket",
@@ -45,7 +44,7 @@ class PlaceCanBasket(Task):
     high: ClassVar[tuple[float, float]] = (0.25, 0.1)
     drop: ClassVar[float] = 0.003  # m above the basket's floor, where it is let go
 
-    def load(self) -> None:
+    def load_actors(self) -> None:
         side = int(self.rng.choice([-1, 1]))  # the object's
         spot = np.array([-0.02 * side, self.rng.uniform(-0.08, -0.05)])
         self.basket = basket(self.scene, self.scene.on_table(spot))
@@ -65,7 +64,7 @@ class PlaceCanBasket(Task):
     def slots(self) -> dict[str, str]:
         return {"object": self.kind, "colour": self.object.colour, "arm": self.arm, "other": self.other}
 
-    def success(self) -> bool:
+    def check_success(self) -> bool:
         """RoboTwin's predicate, and the object is let go, the basket held by the other arm."""
         lifted = all(b.position[2] - self.start[b.name] > LIFTED for b in (self.object, self.basket))
         return bool(
@@ -78,28 +77,28 @@ class PlaceCanBasket(Task):
             and self.scene.touching(f"{self.other}_finger*", self.basket.name)
         )
 
-    def grip(self) -> Grip:
+    def grip(self) -> Grasp:
         """How the object is taken."""
-        return self.skills.round_grip(self.arm, self.object, PITCH)
+        return self.skills.round_grasp(self.arm, self.object, PITCH)
 
     def expert(self) -> Commands:
         skills, grip = self.skills, self.grip()
         local = self.basket.rotation.T @ (self.object.position - self.basket.position)
         inside = bool(np.all(np.abs(local[:2]) < 0.07) and local[2] < 0.05)
         commands = {arm: skills.back_to_origin(arm) for arm in kin.ARMS}
-        if skills.holds(self.arm, grip.point, grip.width):
+        if skills.holds(self.arm, grip):
             goal, turn = self.basket.point("inside") + self.drop * UP, directed(0.0, 1.25)
             if np.linalg.norm((self.object.position - goal)[:2]) > 0.02:  # over the arch, then straight down before it
                 over = goal + OVER * UP
                 commands[self.arm] = skills.carry(self.arm, self.object.position, over, turn, hover=0.0)
             else:
-                commands[self.arm] = skills.place(self.arm, self.object, goal, turn)
+                commands[self.arm] = skills.place_actor(self.arm, self.object, goal, turn)
         elif not inside:
-            commands[self.arm] = skills.take(self.arm, grip)
-        elif skills.at_home(self.arm):  # the way is free for the other arm
-            arch = skills.long_grip(self.other, self.basket, PITCH)
-            commands[self.other] = skills.take(self.other, arch)
-            if skills.holds(self.other, arch.point, arch.width):
+            commands[self.arm] = skills.grasp_actor(self.arm, grip)
+        elif skills.out_of_the_way(self.arm):  # the way is free for the other arm
+            arch = skills.long_grasp(self.other, self.basket, PITCH)
+            commands[self.other] = skills.grasp_actor(self.other, arch)
+            if skills.holds(self.other, arch):
                 up = skills.tool(self.other).position + 0.03 * UP
                 commands[self.other] = Command(up, arch.rotation, CLOSED, SLOW)
         return commands

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from envs.tabletop.bimanual import PickPlace, place_in_turn
 from envs.tabletop.contacts import REST_SPEED
-from envs.tabletop.errands import Errand, in_turn
 from envs.tabletop.objects.containers import plastic_box
 from envs.tabletop.objects.tableware import can
 from envs.tabletop.skills import UP
@@ -16,7 +16,6 @@ PITCH = 1.3  # rad below the horizon
 
 
 class PlaceCansPlasticbox(Task):
-    name = "place_cans_plasticbox"
     step_limit = 800
     instructions = (
         "put the cans into the plastic box",
@@ -38,7 +37,7 @@ class PlaceCansPlasticbox(Task):
         "get the {colours} cans into the container",
     )
 
-    def load(self) -> None:
+    def load_actors(self) -> None:
         spot = self.rng.uniform([0, -0.15], [0, -0.1])
         self.box = plastic_box(self.scene, self.scene.on_table(spot))
         self.scene.keep_clear(spot, 0.19)
@@ -59,7 +58,7 @@ class PlaceCansPlasticbox(Task):
         near = np.linalg.norm(offsets[:, :2], axis=1).min() < AT_PLACE
         return bool(near and np.abs(offsets[:, 2]).min() < 0.015)
 
-    def success(self) -> bool:
+    def check_success(self) -> bool:
         """RoboTwin's predicate, and both stand in the box, let go."""
         placed = all(
             self.at_place(arm)
@@ -74,7 +73,7 @@ class PlaceCansPlasticbox(Task):
         errands = []
         for arm, body in self.cans.items():
             goal = self.box.point(arm) + 0.003 * UP
-            rotation = self.skills.reaching(arm, goal, PITCH)
-            grip = self.skills.round_grip(arm, body, PITCH)
-            errands.append(Errand(arm, body, grip, goal, rotation, self.at_place(arm), hover=0.09))
-        return in_turn(self.skills, errands)
+            rotation = self.skills.reach_rotation(arm, goal, PITCH)
+            grip = self.skills.round_grasp(arm, body, PITCH)
+            errands.append(PickPlace(arm, body, grip, goal, rotation, self.at_place(arm), hover=0.09))
+        return place_in_turn(self.skills, errands)

@@ -13,7 +13,6 @@ ON_PLATE, HEIGHT = 0.05, 0.03  # m, RoboTwin's
 
 
 class PlaceContainerPlate(Task):
-    name = "place_container_plate"
     step_limit = 400
     instructions = (
         "place the {container} on the plate",
@@ -35,7 +34,7 @@ class PlaceContainerPlate(Task):
         "shift the {container} until it rests on the plate",
     )
 
-    def load(self) -> None:
+    def load_actors(self) -> None:
         side = int(self.rng.choice([-1, 1]))
         spot = self.rng.uniform([0.2, -0.1], [0.28, 0.05]) * [side, 1]
         plate_spot = self.rng.uniform([0.02, -0.15], [0.08, -0.1]) * [side, 1]
@@ -43,14 +42,14 @@ class PlaceContainerPlate(Task):
         container = {"bowl": bowl, "cup": cup}[self.kind]
         self.container = container(self.scene, self.scene.on_table(spot))
         self.plate = plate(self.scene, self.scene.on_table(plate_spot), static=True)
-        self.arm = self.skills.side(self.container)
+        self.arm = self.skills.near_arm(self.container)
         self.scene.keep_clear(spot, 0.12)
         self.scene.keep_clear(plate_spot, 0.13)
 
     def slots(self) -> dict[str, str]:
         return {"container": self.kind, "colour": self.container.colour, "arm": self.arm}
 
-    def success(self) -> bool:
+    def check_success(self) -> bool:
         """RoboTwin's predicate, and the container stands upright on the plate, let go."""
         offset = np.abs(self.container.position - self.plate.position)
         return bool(
@@ -63,9 +62,9 @@ class PlaceContainerPlate(Task):
 
     def expert(self) -> Commands:
         commands = {arm: self.skills.back_to_origin(arm) for arm in kin.ARMS}
-        grip_of = {"bowl": self.skills.rim_grip, "cup": self.skills.round_grip}[self.kind]
+        grip_of = {"bowl": self.skills.rim_grasp, "cup": self.skills.round_grasp}[self.kind]
         goal = self.plate.point("top")
-        rotation = self.skills.reaching(self.arm, goal, PITCH)
+        rotation = self.skills.reach_rotation(self.arm, goal, PITCH)
         grip = grip_of(self.arm, self.container, PITCH)
         commands[self.arm] = self.skills.pick_and_place(self.arm, self.container, grip, goal, rotation)
         return commands

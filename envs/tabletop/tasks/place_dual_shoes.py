@@ -17,7 +17,6 @@ HOVER = 0.12  # m
 
 
 class PlaceDualShoes(Task):
-    name = "place_dual_shoes"
     step_limit = 600
     instructions = (
         "put both shoes into the shoe box",
@@ -39,7 +38,7 @@ class PlaceDualShoes(Task):
         "one shoe per hand, and then into the box with them",
     )
 
-    def load(self) -> None:
+    def load_actors(self) -> None:
         spot = np.array([0.0, -0.13])
         self.box = shoe_box(self.scene, self.scene.on_table(spot), static=True)
         look, self.shoes = shoe_look(self.scene), {}
@@ -75,17 +74,17 @@ class PlaceDualShoes(Task):
             and not self.scene.fingers_on(body.name)
         )
 
-    def success(self) -> bool:
+    def check_success(self) -> bool:
         """RoboTwin's predicate: both shoes placed, both grippers open."""
         return self.skills.all_open() and all(self.placed(arm) for arm in kin.ARMS)
 
     def expert(self) -> Commands:
         commands = {"left": self._pack("left"), "right": self._pack("right")}
-        left_done = self.placed("left") and self.skills.at_home("left")
-        if self.skills.holds("right", self.shoes["right"].point("grip"), self.shoes["right"].width) and not left_done:
+        left_done = self.placed("left") and self.skills.out_of_the_way("left")
+        if self.skills.pinches("right", self.shoes["right"].point("grip"), self.shoes["right"].width) and not left_done:
             aside = ASIDE + self.scene.table_top * UP
-            commands["right"] = self.skills.bring(
-                "right", self.shoes["right"].point("grip"), aside, self.skills.reaching("right", aside, np.pi / 2)
+            commands["right"] = self.skills.lift_to(
+                "right", self.shoes["right"].point("grip"), aside, self.skills.reach_rotation("right", aside, np.pi / 2)
             )
         return commands
 
@@ -94,8 +93,8 @@ class PlaceDualShoes(Task):
         body, goal = self.shoes[arm], self.goal(arm)
         if self.placed(arm):
             return self.skills.back_to_origin(arm)
-        grip = self.skills.turning_grip(arm, body, goal, TOE_LEFT)
-        if not self.skills.holds(arm, grip.point, grip.width):
-            return self.skills.take(arm, grip)
-        rotation = self.skills.facing(arm, body, TOE_LEFT)
-        return self.skills.place(arm, body, goal, rotation, twist=0.07, hover=HOVER)
+        grip = self.skills.turning_grasp(arm, body, goal, TOE_LEFT)
+        if not self.skills.holds(arm, grip):
+            return self.skills.grasp_actor(arm, grip)
+        rotation = self.skills.rotation_to_face(arm, body, TOE_LEFT)
+        return self.skills.place_actor(arm, body, goal, rotation, twist=0.07, hover=HOVER)

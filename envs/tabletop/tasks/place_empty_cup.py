@@ -14,7 +14,6 @@ ON_COASTER, HEIGHT = 0.035, 0.015  # m, RoboTwin's
 
 
 class PlaceEmptyCup(Task):
-    name = "place_empty_cup"
     step_limit = 500
     instructions = (
         "place the empty cup on the coaster",
@@ -36,7 +35,7 @@ class PlaceEmptyCup(Task):
         "relocate the cup so that it rests on the coaster",
     )
 
-    def load(self) -> None:
+    def load_actors(self) -> None:
         side = int(self.rng.choice([-1, 1]))  # the cup's side; the coaster may lie across the middle
         cup_spot = self.rng.uniform([0.15, -0.2], [0.3, 0.05]) * [side, 1]
         spot = cup_spot
@@ -45,14 +44,14 @@ class PlaceEmptyCup(Task):
         top = self.scene.table_top
         self.cup = cup(self.scene, self.scene.on_table(cup_spot))
         self.coaster = coaster(self.scene, upright([*spot, top]))
-        self.arm = self.skills.side(self.cup)
+        self.arm = self.skills.near_arm(self.cup)
         self.scene.keep_clear(cup_spot, 0.1)
         self.scene.keep_clear(spot, 0.1)
 
     def slots(self) -> dict[str, str]:
         return {"arm": self.arm, "colour": self.cup.colour, "coaster": self.coaster.colour}
 
-    def success(self) -> bool:
+    def check_success(self) -> bool:
         """RoboTwin's predicate, and the cup stands on the coaster, let go."""
         offset = self.cup.position - self.coaster.point("top")
         placed = np.linalg.norm(offset[:2]) < ON_COASTER and abs(offset[2]) < HEIGHT
@@ -66,10 +65,10 @@ class PlaceEmptyCup(Task):
     def expert(self) -> Commands:
         commands = {arm: self.skills.back_to_origin(arm) for arm in kin.ARMS}
         grip, goal = self.cup.point("grip"), self.coaster.point("top")
-        if self.skills.holds(self.arm, grip, self.cup.width):
-            rotation = self.skills.reaching(self.arm, goal, PITCH)
-            commands[self.arm] = self.skills.place(self.arm, self.cup, goal, rotation)
+        if self.skills.pinches(self.arm, grip, self.cup.width):
+            rotation = self.skills.reach_rotation(self.arm, goal, PITCH)
+            commands[self.arm] = self.skills.place_actor(self.arm, self.cup, goal, rotation)
         else:
-            rotation = self.skills.reaching(self.arm, grip, PITCH)
-            commands[self.arm] = self.skills.grasp(self.arm, grip, rotation)
+            rotation = self.skills.reach_rotation(self.arm, grip, PITCH)
+            commands[self.arm] = self.skills.grasp_point(self.arm, grip, rotation)
         return commands

@@ -14,7 +14,6 @@ HOVER = 0.05  # m
 
 
 class PlaceFan(Task):
-    name = "place_fan"
     step_limit = 400
     instructions = (
         "place the fan on the {pad} mat, facing the robot",
@@ -36,10 +35,10 @@ class PlaceFan(Task):
         "bring the fan over to the {pad} pad and aim it at the robot",
     )
 
-    def load(self) -> None:
+    def load_actors(self) -> None:
         spot = self.rng.uniform([-0.1, -0.15], [0.1, -0.05])
         self.fan = fan(self.scene, self.scene.on_table(spot, self.rng.uniform(-np.pi, np.pi)))
-        self.arm = self.skills.side(self.fan)
+        self.arm = self.skills.near_arm(self.fan)
         goal = self.rng.uniform([0.15, -0.15], [0.25, -0.05]) * [1 if self.arm == "right" else -1, 1]
         self.pad = pad(self.scene, self.scene.on_table(goal))
         self.scene.keep_clear(spot, 0.12)
@@ -48,7 +47,7 @@ class PlaceFan(Task):
     def slots(self) -> dict[str, str]:
         return {"arm": self.arm, "colour": self.fan.colour, "pad": self.pad.colour}
 
-    def success(self) -> bool:
+    def check_success(self) -> bool:
         """RoboTwin's predicate, and the fan is let go and rests on the pad."""
         return self.placed() and self.skills.rests_on(self.fan, self.pad)
 
@@ -67,10 +66,10 @@ class PlaceFan(Task):
         if self.placed():
             return commands
         goal = self.pad.point("top")
-        grip = self.skills.turning_grip(self.arm, self.fan, goal, 0.0)
-        if self.skills.holds(self.arm, grip.point, grip.width):
-            rotation = self.skills.facing(self.arm, self.fan, 0.0)
-            commands[self.arm] = self.skills.place(self.arm, self.fan, goal, rotation, twist=0.05, hover=HOVER)
+        grip = self.skills.turning_grasp(self.arm, self.fan, goal, 0.0)
+        if self.skills.holds(self.arm, grip):
+            rotation = self.skills.rotation_to_face(self.arm, self.fan, 0.0)
+            commands[self.arm] = self.skills.place_actor(self.arm, self.fan, goal, rotation, twist=0.05, hover=HOVER)
         else:
-            commands[self.arm] = self.skills.take(self.arm, grip, HOVER)
+            commands[self.arm] = self.skills.grasp_actor(self.arm, grip, HOVER)
         return commands

@@ -15,7 +15,6 @@ PAD, ALONG = (0.035, 0.065), np.pi / 2  # m, half sizes; rad, yaw of the pad's l
 
 
 class PlaceMousePad(Task):
-    name = "place_mouse_pad"
     step_limit = 400
     instructions = (
         "place the mouse on the {pad} pad",
@@ -37,7 +36,7 @@ class PlaceMousePad(Task):
         "park the {colour} mouse on the {pad} mat",
     )
 
-    def load(self) -> None:
+    def load_actors(self) -> None:
         side = int(self.rng.choice([-1, 1]))
         spot = self.rng.uniform([0.05, -0.2], [0.25, 0.0]) * [side, 1]
         self.mouse = mouse(self.scene, self.scene.on_table(spot, self.rng.uniform(-np.pi, np.pi)))
@@ -45,14 +44,14 @@ class PlaceMousePad(Task):
         while np.linalg.norm(goal - spot) < 0.1:
             goal = self.rng.uniform([0.05, -0.2], [0.25, 0.0]) * [side, 1]
         self.pad = pad(self.scene, self.scene.on_table(goal), PAD)
-        self.arm = self.skills.side(self.mouse)
+        self.arm = self.skills.near_arm(self.mouse)
         self.scene.keep_clear(spot, 0.12)
         self.scene.keep_clear(goal, 0.13)
 
     def slots(self) -> dict[str, str]:
         return {"arm": self.arm, "colour": self.mouse.colour, "pad": self.pad.colour}
 
-    def success(self) -> bool:
+    def check_success(self) -> bool:
         """RoboTwin's predicate, and the mouse is let go and rests on the pad."""
         return self.placed() and self.skills.rests_on(self.mouse, self.pad)
 
@@ -72,10 +71,10 @@ class PlaceMousePad(Task):
         if self.placed():
             return commands
         yaw, goal = lengthwise(self.mouse, ALONG), self.pad.point("top")
-        grip = self.skills.turning_grip(self.arm, self.mouse, goal, yaw)
-        if self.skills.holds(self.arm, grip.point, grip.width):
-            rotation = self.skills.facing(self.arm, self.mouse, yaw)
-            commands[self.arm] = self.skills.place(self.arm, self.mouse, goal, rotation, twist=0.1)
+        grip = self.skills.turning_grasp(self.arm, self.mouse, goal, yaw)
+        if self.skills.holds(self.arm, grip):
+            rotation = self.skills.rotation_to_face(self.arm, self.mouse, yaw)
+            commands[self.arm] = self.skills.place_actor(self.arm, self.mouse, goal, rotation, twist=0.1)
         else:
-            commands[self.arm] = self.skills.take(self.arm, grip)
+            commands[self.arm] = self.skills.grasp_actor(self.arm, grip)
         return commands

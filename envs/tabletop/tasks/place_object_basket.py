@@ -8,12 +8,11 @@ import numpy as np
 
 from envs.tabletop.objects.office import tea_box, toy_car
 from envs.tabletop.scene import Body
-from envs.tabletop.skills import Grip
+from envs.tabletop.skills import Grasp
 from envs.tabletop.tasks.place_can_basket import PlaceCanBasket
 
 
 class PlaceObjectBasket(PlaceCanBasket):
-    name = "place_object_basket"
     step_limit = 700
     instructions = (
         "put the {object} into the basket and lift the basket",
@@ -43,5 +42,5 @@ class PlaceObjectBasket(PlaceCanBasket):
         make = {"toy car": toy_car, "tea box": tea_box}[self.kind]
         return make(self.scene, self.scene.on_table(spot, np.pi / 2 + self.rng.uniform(-np.pi / 6, np.pi / 6)))
 
-    def grip(self) -> Grip:
-        return self.skills.long_grip(self.arm, self.object, 1.3)
+    def grip(self) -> Grasp:
+        return self.skills.long_grasp(self.arm, self.object, 1.3)

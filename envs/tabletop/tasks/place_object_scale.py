@@ -15,7 +15,6 @@ KINDS = {"mouse": mouse, "stapler": stapler, "bell": hand_bell}
 
 
 class PlaceObjectScale(Task):
-    name = "place_object_scale"
     step_limit = 400
     instructions = (
         "place the {object} on the scale",
@@ -37,7 +36,7 @@ class PlaceObjectScale(Task):
         "get a reading of the {object}'s weight",
     )
 
-    def load(self) -> None:
+    def load_actors(self) -> None:
         side = int(self.rng.choice([-1, 1]))
         low, high = [0.02, -0.2], [0.25, 0.05]
         spot, goal = np.zeros((2, 2))
@@ -46,14 +45,14 @@ class PlaceObjectScale(Task):
         self.kind = str(self.rng.choice(list(KINDS)))
         self.object = KINDS[self.kind](self.scene, self.scene.on_table(spot, self.rng.uniform(-np.pi, np.pi)))
         self.scale = electronic_scale(self.scene, self.scene.on_table(goal, self.rng.uniform(-np.pi, np.pi)))
-        self.arm = self.skills.side(self.object)
+        self.arm = self.skills.near_arm(self.object)
         self.scene.keep_clear(spot, 0.12)
         self.scene.keep_clear(goal, 0.14)
 
     def slots(self) -> dict[str, str]:
         return {"arm": self.arm, "object": self.kind, "colour": self.object.colour, "scale": self.scale.colour}
 
-    def success(self) -> bool:
+    def check_success(self) -> bool:
         """RoboTwin's predicate, and the object is let go and rests on the scale."""
         return self.placed() and self.skills.rests_on(self.object, self.scale)
 
@@ -71,7 +70,7 @@ class PlaceObjectScale(Task):
         commands = {arm: self.skills.back_to_origin(arm) for arm in kin.ARMS}
         if self.placed():
             return commands
-        goal, grip = self.scale.point("top"), self.skills.long_grip(self.arm, self.object, PITCH)
-        rotation = self.skills.reaching(self.arm, goal, PITCH)
+        goal, grip = self.scale.point("top"), self.skills.long_grasp(self.arm, self.object, PITCH)
+        rotation = self.skills.reach_rotation(self.arm, goal, PITCH)
         commands[self.arm] = self.skills.pick_and_place(self.arm, self.object, grip, goal, rotation)
         return commands

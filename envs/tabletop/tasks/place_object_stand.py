@@ -21,7 +21,6 @@ KINDS = {
 
 
 class PlaceObjectStand(Task):
-    name = "place_object_stand"
     step_limit = 400
     instructions = (
         "place the {object} on the display stand",
@@ -43,7 +42,7 @@ class PlaceObjectStand(Task):
         "raise the {object} onto its display",
     )
 
-    def load(self) -> None:
+    def load_actors(self) -> None:
         side = int(self.rng.choice([-1, 1]))
         spot = self.rng.uniform([0.2, -0.05], [0.28, 0.05]) * [side, 1]
         goal = self.rng.uniform([0.0, -0.15], [0.05, -0.1]) * [side, 1]
@@ -51,14 +50,14 @@ class PlaceObjectStand(Task):
         yaw, stand_yaw = self.rng.uniform(-np.pi / 3, np.pi / 3), self.rng.uniform(-np.pi / 6, np.pi / 6)
         self.object = KINDS[self.kind](self.scene, self.scene.on_table(spot, np.pi / 2 + yaw))
         self.stand = display_stand(self.scene, self.scene.on_table(goal, stand_yaw))
-        self.arm = self.skills.side(self.object)
+        self.arm = self.skills.near_arm(self.object)
         self.scene.keep_clear(spot, 0.12)
         self.scene.keep_clear(goal, 0.14)
 
     def slots(self) -> dict[str, str]:
         return {"arm": self.arm, "object": self.kind, "colour": self.object.colour, "stand": self.stand.colour}
 
-    def success(self) -> bool:
+    def check_success(self) -> bool:
         """RoboTwin's predicate, and the object is let go and rests on the stand."""
         return self.placed() and self.skills.rests_on(self.object, self.stand)
 
@@ -74,7 +73,7 @@ class PlaceObjectStand(Task):
         commands = {arm: self.skills.back_to_origin(arm) for arm in kin.ARMS}
         if self.placed():
             return commands
-        goal, grip = self.stand.point("top"), self.skills.long_grip(self.arm, self.object, PITCH)
-        rotation = self.skills.reaching(self.arm, goal, PITCH)
+        goal, grip = self.stand.point("top"), self.skills.long_grasp(self.arm, self.object, PITCH)
+        rotation = self.skills.reach_rotation(self.arm, goal, PITCH)
         commands[self.arm] = self.skills.pick_and_place(self.arm, self.object, grip, goal, rotation)
         return commands

@@ -16,7 +16,6 @@ CLEAR = 0.004  # m, between the back rest and the phone when it is let go
 
 
 class PlacePhoneStand(Task):
-    name = "place_phone_stand"
     step_limit = 400
     instructions = (
         "place the phone on the phone stand",
@@ -38,7 +37,7 @@ class PlacePhoneStand(Task):
         "set the mobile up for a video call",
     )
 
-    def load(self) -> None:
+    def load_actors(self) -> None:
         side = int(self.rng.choice([-1, 1]))
         spot = self.rng.uniform([0.05, -0.2], [0.25, 0.0]) * [side, 1]
         goal = spot
@@ -46,14 +45,14 @@ class PlacePhoneStand(Task):
             goal = self.rng.uniform([0.0, 0.0], [0.15, 0.2]) * [side, 1]
         self.phone = phone(self.scene, self.scene.on_table(spot, np.pi / 2 + self.rng.uniform(-0.7, 0.7)))
         self.stand = phone_stand(self.scene, self.scene.on_table(goal))
-        self.arm = self.skills.side(self.phone)
+        self.arm = self.skills.near_arm(self.phone)
         self.scene.keep_clear(spot, 0.15)
         self.scene.keep_clear(goal, 0.15)
 
     def slots(self) -> dict[str, str]:
         return {"arm": self.arm, "colour": self.phone.colour, "stand": self.stand.colour}
 
-    def success(self) -> bool:
+    def check_success(self) -> bool:
         """RoboTwin's predicate, and the phone is let go and rests in the stand, its screen to the front."""
         return self.placed() and self.skills.rests_on(self.phone, self.stand)
 
@@ -78,21 +77,21 @@ class PlacePhoneStand(Task):
 
     def expert(self) -> Commands:
         commands = {arm: self.skills.back_to_origin(arm) for arm in kin.ARMS}
-        grip = self.skills.long_grip(self.arm, self.phone)
+        grip = self.skills.long_grasp(self.arm, self.phone)
         if self.placed():
-            commands[self.arm] = self.skills.leave(self.arm, self.phone)
-        elif self.skills.holds(self.arm, grip.point, grip.width):
+            commands[self.arm] = self.skills.retreat(self.arm, self.phone)
+        elif self.skills.holds(self.arm, grip):
             commands[self.arm] = self._bring()
         else:
-            commands[self.arm] = self.skills.take(self.arm, grip)
+            commands[self.arm] = self.skills.grasp_actor(self.arm, grip)
         return commands
 
     def _bring(self) -> Command:
         """Lifts the phone and turns it up first, then lowers it into the stand."""
         tool, leaning = self.skills.tool(self.arm), self.leaning()
-        rotation = self.skills.turned(self.arm, self.phone, leaning)
+        rotation = self.skills.rotation_to_orient(self.arm, self.phone, leaning)
         if angle_between(tool.rotation, rotation) > TWIST:
             raised = np.array([*tool.position[:2], self.scene.table_top + RAISED])
             return Command(raised, rotation, CLOSED)
         goal = self.stand.point("seat") + CLEAR * (leaning[:, 2] + UP)
-        return self.skills.place(self.arm, self.phone, goal, rotation, point="foot", twist=0.1, hover=0.1)
+        return self.skills.place_actor(self.arm, self.phone, goal, rotation, point="foot", twist=0.1, hover=0.1)

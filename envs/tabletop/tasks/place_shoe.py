@@ -15,7 +15,6 @@ TOE_LEFT = np.pi  # rad, yaw
 
 
 class PlaceShoe(Task):
-    name = "place_shoe"
     step_limit = 500
     instructions = (
         "place the shoe on the mat with its toe to the left",
@@ -37,20 +36,20 @@ class PlaceShoe(Task):
         "relocate the {colour} sneaker to the mat, its heel on the right",
     )
 
-    def load(self) -> None:
+    def load_actors(self) -> None:
         goal, spot = np.array([0.0, -0.08]), np.zeros(2)
         while np.linalg.norm(spot) < 0.15:
             spot = self.rng.uniform([-0.25, -0.1], [0.25, 0.05])
         self.mat = shoe_mat(self.scene, upright([*goal, self.scene.table_top]))
         self.shoe = shoe(self.scene, self.scene.on_table(spot, self.rng.uniform(-np.pi, np.pi)))
-        self.arm = self.skills.side(self.shoe)
+        self.arm = self.skills.near_arm(self.shoe)
         self.scene.keep_clear(spot, 0.13)
         self.scene.keep_clear(goal, 0.18)
 
     def slots(self) -> dict[str, str]:
         return {"colour": self.shoe.colour, "mat": self.mat.colour, "arm": self.arm}
 
-    def success(self) -> bool:
+    def check_success(self) -> bool:
         """RoboTwin's predicate, and the shoe stands on the mat, let go."""
         offset = np.abs(self.shoe.position - self.mat.point("top"))
         return bool(
@@ -64,10 +63,10 @@ class PlaceShoe(Task):
     def expert(self) -> Commands:
         commands = {arm: self.skills.back_to_origin(arm) for arm in kin.ARMS}
         goal = self.mat.point("top")
-        grip = self.skills.turning_grip(self.arm, self.shoe, goal, TOE_LEFT)
-        if self.skills.holds(self.arm, grip.point, grip.width):
-            rotation = self.skills.facing(self.arm, self.shoe, TOE_LEFT)
-            commands[self.arm] = self.skills.place(self.arm, self.shoe, goal, rotation, twist=0.07)
+        grip = self.skills.turning_grasp(self.arm, self.shoe, goal, TOE_LEFT)
+        if self.skills.holds(self.arm, grip):
+            rotation = self.skills.rotation_to_face(self.arm, self.shoe, TOE_LEFT)
+            commands[self.arm] = self.skills.place_actor(self.arm, self.shoe, goal, rotation, twist=0.07)
         else:
-            commands[self.arm] = self.skills.take(self.arm, grip)
+            commands[self.arm] = self.skills.grasp_actor(self.arm, grip)
         return commands

@@ -13,7 +13,6 @@ PITCH = 1.3  # rad below the horizon
 
 
 class PressStapler(Task):
-    name = "press_stapler"
     step_limit = 400
     instructions = (
         "press the stapler",
@@ -35,17 +34,17 @@ class PressStapler(Task):
         "use the stapler once",
     )
 
-    def load(self) -> None:
+    def load_actors(self) -> None:
         spot = self.rng.uniform([-0.2, -0.1], [0.2, 0.05])
         yaw = self.rng.uniform(-np.pi, np.pi)
         self.stapler = stapler(self.scene, self.scene.on_table(spot, yaw), static=True)
-        self.arm = self.skills.side(self.stapler)
+        self.arm = self.skills.near_arm(self.stapler)
         self.scene.keep_clear(spot, 0.12)
 
     def slots(self) -> dict[str, str]:
         return {"arm": self.arm, "colour": self.stapler.colour}
 
-    def success(self) -> bool:
+    def check_success(self) -> bool:
         """RoboTwin's predicate, fingers on the stapler near its top, and these are closed."""
         if self.skills.tool(self.arm).opening > 0.35:
             return False
@@ -56,5 +55,5 @@ class PressStapler(Task):
     def expert(self) -> Commands:
         commands = {arm: self.skills.back_to_origin(arm) for arm in kin.ARMS}
         top = self.stapler.point("top")
-        commands[self.arm] = self.skills.press(self.arm, top, self.skills.reaching(self.arm, top, PITCH))
+        commands[self.arm] = self.skills.press(self.arm, top, self.skills.reach_rotation(self.arm, top, PITCH))
         return commands

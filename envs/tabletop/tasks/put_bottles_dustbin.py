@@ -9,7 +9,7 @@ from envs.tabletop.contacts import REST_SPEED
 from envs.tabletop.dustbin import in_dustbin, load_dustbin
 from envs.tabletop.objects.tableware import bottle
 from envs.tabletop.scene import Body
-from envs.tabletop.skills import Grip
+from envs.tabletop.skills import Grasp
 from envs.tabletop.task import Commands, Task, listed
 
 APART = 0.13  # m, RoboTwin's
@@ -19,7 +19,6 @@ OVER_BOTTLES = 0.24  # m
 
 
 class PutBottlesDustbin(Task):
-    name = "put_bottles_dustbin"
     step_limit = 1700
     instructions = (
         "put the bottles into the dustbin",
@@ -41,7 +40,7 @@ class PutBottlesDustbin(Task):
         "all bottles belong in the trash at the table's left edge",
     )
 
-    def load(self) -> None:
+    def load_actors(self) -> None:
         self.dustbin = load_dustbin(self.scene)
         spots: list[np.ndarray] = []
         while len(spots) < 3:
@@ -53,14 +52,14 @@ class PutBottlesDustbin(Task):
             yaw = self.rng.uniform(-np.pi, np.pi)
             self.bottles.append(bottle(self.scene, self.scene.on_table(spot, yaw), name=f"bottle{i}"))
             self.scene.keep_clear(spot, 0.1)
-            base = self.scene.arms[self.skills.side(self.bottles[-1])].base.p[:2]
+            base = self.scene.arms[self.skills.near_arm(self.bottles[-1])].base.p[:2]
             self.scene.keep_clear((spot + base) / 2, 0.12)  # the way in
         self.scene.keep_clear(RELAY, 0.1)
 
     def slots(self) -> dict[str, str]:
         return {"bin": self.dustbin.colour, "colours": listed(b.colour for b in self.bottles)}
 
-    def success(self) -> bool:
+    def check_success(self) -> bool:
         """RoboTwin's predicate, and every bottle has come to rest in the dustbin."""
         return all(in_dustbin(self.dustbin, b) and b.speed < REST_SPEED for b in self.bottles)
 
@@ -71,29 +70,29 @@ class PutBottlesDustbin(Task):
         if not left:
             return commands
         held = [(arm, b) for b in left for arm in kin.ARMS if self._holds(arm, b)]
-        arm, body = held[0] if held else min(((skills.side(b), b) for b in left), key=lambda job: self._rank(*job))
+        arm, body = held[0] if held else min(((skills.near_arm(b), b) for b in left), key=lambda job: self._rank(*job))
         other = kin.ARMS[1 - kin.ARMS.index(arm)]
         near = min(left, key=lambda b: float(np.linalg.norm((b.position - skills.tool(other).position)[:2])))
-        commands[other] = skills.leave(other, near)
+        commands[other] = skills.retreat(other, near)
         if not held:
-            if skills.at_home(other):
-                commands[arm] = skills.take(arm, self._grip(arm, body))
+            if skills.out_of_the_way(other):
+                commands[arm] = skills.grasp_actor(arm, self._grip(arm, body))
             return commands
         if arm == "right":
             goal = np.array([*RELAY, self.scene.table_top + 0.003])
         else:
             row = 0.06 * (self.bottles.index(body) - 1)
             goal = self.dustbin.point("mouth") + np.array([0.0, row, 0.04])
-        turn = skills.reaching(arm, goal, PITCH)
-        commands[arm] = skills.place(arm, body, goal, turn, hover=OVER_BOTTLES)
+        turn = skills.reach_rotation(arm, goal, PITCH)
+        commands[arm] = skills.place_actor(arm, body, goal, turn, hover=OVER_BOTTLES)
         return commands
 
-    def _grip(self, arm: str, body: Body) -> Grip:
-        return self.skills.round_grip(arm, body, PITCH)
+    def _grip(self, arm: str, body: Body) -> Grasp:
+        return self.skills.round_grasp(arm, body, PITCH)
 
     def _holds(self, arm: str, body: Body) -> bool:
         grip = self._grip(arm, body)
-        return self.skills.holds(arm, grip.point, grip.width)
+        return self.skills.holds(arm, grip)
 
     def _rank(self, arm: str, body: Body) -> tuple[bool, float]:
         """The left arm's bottles first, the nearest first."""

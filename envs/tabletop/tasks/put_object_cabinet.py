@@ -8,7 +8,7 @@ from envs.tabletop import kinematics as kin
 from envs.tabletop.objects.articulated import cabinet
 from envs.tabletop.objects.office import stapler, tea_box
 from envs.tabletop.rotations import directed, rolled
-from envs.tabletop.skills import CLOSED, UP, Command, Grip, crosswise
+from envs.tabletop.skills import CLOSED, UP, Command, Grasp, crosswise
 from envs.tabletop.task import Commands, Task
 
 IN_DRAWER, RAISED = 0.05, (0.007, 0.12)  # m, RoboTwin's: beside the drawer's middle, above where it lay
@@ -17,7 +17,6 @@ PITCH = 0.25  # rad below the horizon
 
 
 class PutObjectCabinet(Task):
-    name = "put_object_cabinet"
     step_limit = 700
     instructions = (
         "open the drawer and put the {object} in",
@@ -39,7 +38,7 @@ class PutObjectCabinet(Task):
         "tidy up by storing the {object} in the cabinet",
     )
 
-    def load(self) -> None:
+    def load_actors(self) -> None:
         self.cabinet = cabinet(self.scene, self.scene.on_table(np.array([self.rng.uniform(-0.05, 0.05), 0.155])))
         side = int(self.rng.choice([-1, 1]))
         spot = self.rng.uniform([0.2, -0.2], [0.32, -0.1]) * [side, 1]
@@ -48,7 +47,7 @@ class PutObjectCabinet(Task):
         yaw = np.pi / 2 + self.rng.uniform(-np.pi / 3, np.pi / 3)
         self.object = make(self.scene, self.scene.on_table(spot, yaw))
         self.height = self.object.position[2]
-        self.arm = self.skills.side(self.object)
+        self.arm = self.skills.near_arm(self.object)
         self.other = kin.ARMS[1 - kin.ARMS.index(self.arm)]
         self.scene.keep_clear(spot, 0.11)
         self.scene.keep_clear(np.array([0.0, 0.1]), 0.22)
@@ -57,7 +56,7 @@ class PutObjectCabinet(Task):
     def slots(self) -> dict[str, str]:
         return {"object": self.kind, "colour": self.object.colour, "arm": self.arm, "other": self.other}
 
-    def success(self) -> bool:
+    def check_success(self) -> bool:
         """RoboTwin's predicate, and the object lies in the drawer, let go."""
         drawer, place = self.cabinet.link, self.object.position
         inside = np.all(np.abs(place - drawer.point("inside"))[:2] < IN_DRAWER)
@@ -67,14 +66,14 @@ class PutObjectCabinet(Task):
 
     def expert(self) -> Commands:
         skills, drawer = self.skills, self.cabinet.link
-        grip = skills.long_grip(self.arm, self.object)
-        holds = skills.holds(self.arm, grip.point, grip.width)
-        take = skills.take(self.arm, grip)
+        grip = skills.long_grasp(self.arm, self.object)
+        holds = skills.holds(self.arm, grip)
+        take = skills.grasp_actor(self.arm, grip)
         if self.cabinet.fraction < OPENED:  # the other arm opens the drawer, this one waits beside it with the object
             aside = np.array([np.copysign(0.27, self.object.position[0]), -0.15, self.scene.table_top + 0.22])
             wait = Command(aside, skills.tool(self.arm).rotation, CLOSED)
-            handle = Grip(drawer.point("grip"), rolled(directed(0.0, PITCH), np.pi / 2), drawer.width)
+            handle = Grasp(drawer.point("grip"), rolled(directed(0.0, PITCH), np.pi / 2), drawer.width)
             return {self.arm: wait if holds else take, self.other: skills.pull(self.other, self.cabinet, handle)}
         goal, rotation = drawer.point("inside") + 0.004 * UP, crosswise(skills.tool(self.arm))
-        place = skills.place(self.arm, self.object, goal, rotation, twist=0.15, hover=0.085)
-        return {self.arm: place if holds else take, self.other: skills.leave(self.other, drawer)}
+        place = skills.place_actor(self.arm, self.object, goal, rotation, twist=0.15, hover=0.085)
+        return {self.arm: place if holds else take, self.other: skills.retreat(self.other, drawer)}

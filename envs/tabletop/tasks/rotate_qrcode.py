@@ -15,7 +15,6 @@ HOVER = 0.05  # m
 
 
 class RotateQrcode(Task):
-    name = "rotate_qrcode"
     step_limit = 400
     instructions = (
         "rotate the QR code towards the robot",
@@ -37,11 +36,11 @@ class RotateQrcode(Task):
         "make the {colour} payment sign scannable from where you are",
     )
 
-    def load(self) -> None:
+    def load_actors(self) -> None:
         spot = self.rng.uniform([0.05, -0.2], [0.25, 0.0]) * [self.rng.choice([-1, 1]), 1]
         yaw = np.pi + self.rng.uniform(-0.7, 0.7)
         self.sign = payment_sign(self.scene, self.scene.on_table(spot, yaw))
-        self.arm = self.skills.side(self.sign)
+        self.arm = self.skills.near_arm(self.sign)
         self.goal = np.array([*GOAL, self.scene.table_top]) * [1 if self.arm == "right" else -1, 1, 1]
         self.scene.keep_clear(spot, 0.13)
         self.scene.keep_clear(self.goal, 0.13)
@@ -49,7 +48,7 @@ class RotateQrcode(Task):
     def slots(self) -> dict[str, str]:
         return {"arm": self.arm, "colour": self.sign.colour}
 
-    def success(self) -> bool:
+    def check_success(self) -> bool:
         """RoboTwin's predicate, and the sign is let go and rests on the table."""
         return self.placed() and self.skills.rests_on(self.sign, self.scene.bodies["table"])
 
@@ -67,10 +66,12 @@ class RotateQrcode(Task):
         commands = {arm: self.skills.back_to_origin(arm) for arm in kin.ARMS}
         if self.placed():
             return commands
-        grip = self.skills.turning_grip(self.arm, self.sign, self.goal, 0.0)
-        if self.skills.holds(self.arm, grip.point, grip.width):
-            rotation = self.skills.facing(self.arm, self.sign, 0.0)
-            commands[self.arm] = self.skills.place(self.arm, self.sign, self.goal, rotation, twist=0.05, hover=HOVER)
+        grip = self.skills.turning_grasp(self.arm, self.sign, self.goal, 0.0)
+        if self.skills.holds(self.arm, grip):
+            rotation = self.skills.rotation_to_face(self.arm, self.sign, 0.0)
+            commands[self.arm] = self.skills.place_actor(
+                self.arm, self.sign, self.goal, rotation, twist=0.05, hover=HOVER
+            )
         else:
-            commands[self.arm] = self.skills.take(self.arm, grip, HOVER)
+            commands[self.arm] = self.skills.grasp_actor(self.arm, grip, HOVER)
         return commands

@@ -18,7 +18,6 @@ GAP, WAIT = 0.02, 0.08  # m, from the carton's end to the window: scanning, wait
 
 
 class ScanObject(Task):
-    name = "scan_object"
     step_limit = 500
     instructions = (
         "scan the {object} with the scanner",
@@ -40,7 +39,7 @@ class ScanObject(Task):
         "register the {object} by scanning it in mid-air",
     )
 
-    def load(self) -> None:
+    def load_actors(self) -> None:
         side = int(self.rng.choice([-1, 1]))  # the scanner's
         spots = self.rng.uniform([[0.05, -0.15], [0.05, -0.2]], [[0.25, -0.05], [0.25, 0.0]]) * [[side, 1], [-side, 1]]
         ahead, across = np.pi / 2 + self.rng.uniform(-1.2, 1.2), self.rng.uniform(-1.2, 1.2)
@@ -55,7 +54,7 @@ class ScanObject(Task):
         arms = {"scanning": self.scanning, "holding": self.holding}
         return {"object": "carton", "colour": self.object.colour, "tool": self.scanner.colour, **arms}
 
-    def success(self) -> bool:
+    def check_success(self) -> bool:
         """RoboTwin's predicate: the window is close to the object and its beam meets it, both grippers closed.
 
         And both are in the air, each in its gripper, the scanner before an end of the carton.
@@ -94,8 +93,8 @@ class ScanObject(Task):
 
     def _bring(self, arm: str, body: Body, goal: np.ndarray, yaw: float) -> Command:
         """An arm takes its thing and brings it to a goal in the air, turned to `yaw` (rad)."""
-        grip = self.skills.turning_grip(arm, body, goal, yaw)
-        if not self.skills.holds(arm, grip.point, grip.width):
-            return self.skills.take(arm, grip)
-        rotation = self.skills.facing(arm, body, yaw)
-        return self.skills.bring(arm, grip.point, goal, rotation)
+        grip = self.skills.turning_grasp(arm, body, goal, yaw)
+        if not self.skills.holds(arm, grip):
+            return self.skills.grasp_actor(arm, grip)
+        rotation = self.skills.rotation_to_face(arm, body, yaw)
+        return self.skills.lift_to(arm, grip.point, goal, rotation)

@@ -28,7 +28,6 @@ class ShakeBottle(Task):
     A swing is a change of `measure` by `span` or more; the expert turns back when one is counted.
     """
 
-    name = "shake_bottle"
     step_limit = 700
     span = 0.8  # of `measure`
     instructions = (
@@ -51,13 +50,13 @@ class ShakeBottle(Task):
         "let the {arm} hand rock the {colour} {bottle}",
     )
 
-    def load(self) -> None:
+    def load_actors(self) -> None:
         side = int(self.rng.choice([-1, 1]))
         spot = self.rng.uniform([0.1, -0.15], [0.15, -0.05]) * [side, 1]
         self.kind = str(self.rng.choice(sorted(BOTTLES)))
         yaw = self.rng.uniform(-np.pi / 4, np.pi / 4)
         self.bottle = BOTTLES[self.kind](self.scene, self.scene.on_table(spot, yaw))
-        self.arm = self.skills.side(self.bottle)
+        self.arm = self.skills.near_arm(self.bottle)
         self.swings, self.heading, self.turning = 0, 0, 0.0  # counted, their present direction, where it began
         self.scene.keep_clear(spot, 0.1)
 
@@ -73,7 +72,7 @@ class ShakeBottle(Task):
         lifted = self.bottle.point("grip")[2] > self.scene.table_top + self.bottle.points["grip"][2] + LIFTED
         return bool(lifted and self.scene.touching(f"{self.arm}_finger*", self.bottle.name))
 
-    def success(self) -> bool:
+    def check_success(self) -> bool:
         """RoboTwin's predicate, and the bottle has been swung to and fro three times since it was lifted."""
         value = self.measure()
         if not self.in_the_air():
@@ -86,16 +85,16 @@ class ShakeBottle(Task):
 
     def expert(self) -> Commands:
         commands = {arm: self.skills.back_to_origin(arm) for arm in kin.ARMS}
-        grip = self.skills.round_grip(self.arm, self.bottle, PITCH)
+        grip = self.skills.round_grasp(self.arm, self.bottle, PITCH)
         if self.holds():
             commands[self.arm] = self.shake(-self.heading or (1 if self.turning < 0 else -1))
         else:
-            commands[self.arm] = self.skills.take(self.arm, grip)
+            commands[self.arm] = self.skills.grasp_actor(self.arm, grip)
         return commands
 
     def holds(self) -> bool:
         """Whether the arm has the bottle."""
-        return self.skills.holds(self.arm, self.bottle.point("grip"), self.bottle.width)
+        return self.skills.pinches(self.arm, self.bottle.point("grip"), self.bottle.width)
 
     def place(self) -> np.ndarray:
         """The middle of the shaking (m, scene)."""
@@ -105,6 +104,6 @@ class ShakeBottle(Task):
         """Towards the side `way` (-1 or 1), after lifting the bottle to the place of the shaking."""
         held, goal, level = self.bottle.point("grip"), self.place(), tilted(0.0)
         if np.linalg.norm((held - goal)[:2]) > 0.05 or held[2] < goal[2] - 0.06:
-            return self.skills.bring(self.arm, held, goal, level)
+            return self.skills.lift_to(self.arm, held, goal, level)
         tool = self.skills.tool(self.arm).position
         return Command(tool + goal - held + [0, 0, way * HEAVE], tilted(way * TILT), CLOSED)

@@ -12,7 +12,6 @@ SWAY = 0.065  # m, how far the expert swings to each side
 
 
 class ShakeBottleHorizontally(ShakeBottle):
-    name = "shake_bottle_horizontally"
     span = 0.05  # m
     instructions = (
         "shake the {bottle} horizontally",
@@ -48,5 +47,5 @@ class ShakeBottleHorizontally(ShakeBottle):
         flat = tilted(-turn if self.arm == "left" else turn)
         tool = self.skills.tool(self.arm).position
         if not self.in_the_air():
-            return self.skills.bring(self.arm, held, goal, flat, clear=0.16)
+            return self.skills.lift_to(self.arm, held, goal, flat, clear=0.16)
         return Command(tool + goal - held + [way * SWAY, 0, 0], flat, CLOSED, 1.5 * SLOW)

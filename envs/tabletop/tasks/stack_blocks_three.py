@@ -12,7 +12,6 @@ SIDES = (0.042, 0.046, BLOCK_SIDE)  # m
 
 
 class StackBlocksThree(Task):
-    name = "stack_blocks_three"
     step_limit = 1200
     instructions = (
         "stack the blue block on the green block and the green block on the red block",
@@ -34,11 +33,11 @@ class StackBlocksThree(Task):
         "green goes over red and blue goes over green",
     )
 
-    def load(self) -> None:
+    def load_actors(self) -> None:
         self.side = draw(self.scene, SIDES)
-        self.blocks = load_blocks(self.scene, ("red", "green", "blue"), clear=0.07, side=self.side)
+        self.blocks = load_blocks(self.scene, ("red", "green", "blue"), side=self.side)
 
-    def success(self) -> bool:
+    def check_success(self) -> bool:
         return stacked(self.scene, self.skills, self.blocks, self.side)
 
     def expert(self) -> Commands:

@@ -10,7 +10,6 @@ from envs.tabletop.task import Commands, Task, closeness
 
 
 class StackBlocksTwo(Task):
-    name = "stack_blocks_two"
     step_limit = 800
     instructions = (
         "stack the green block on the red block",
@@ -32,11 +31,11 @@ class StackBlocksTwo(Task):
         "green goes over red: build it in the middle of the table",
     )
 
-    def load(self) -> None:
-        self.blocks = load_blocks(self.scene, ("red", "green"), clear=0.07)
+    def load_actors(self) -> None:
+        self.blocks = load_blocks(self.scene, ("red", "green"))
         self.base = np.array([0.0, -0.13, self.scene.table_top + BLOCK_SIDE / 2])
 
-    def success(self) -> bool:
+    def check_success(self) -> bool:
         return stacked(self.scene, self.skills, self.blocks)
 
     def progress(self) -> float:

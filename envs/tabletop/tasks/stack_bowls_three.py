@@ -8,7 +8,6 @@ from envs.tabletop.tasks.stack_bowls_two import StackBowlsTwo
 
 
 class StackBowlsThree(StackBowlsTwo):
-    name = "stack_bowls_three"
     step_limit = 1200
     instructions = (
         "stack the three bowls",

@@ -7,8 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from envs.tabletop.bimanual import PickPlace, place_in_turn
 from envs.tabletop.contacts import REST_SPEED
-from envs.tabletop.errands import Errand, in_turn
 from envs.tabletop.objects.tableware import bowl
 from envs.tabletop.scene import Body
 from envs.tabletop.skills import UP
@@ -21,7 +21,6 @@ PITCH = 1.2  # rad below the horizon
 
 
 class StackBowlsTwo(Task):
-    name = "stack_bowls_two"
     step_limit = 900
     instructions = (
         "stack the two bowls",
@@ -44,7 +43,7 @@ class StackBowlsTwo(Task):
     )
     number: ClassVar[int] = 2
 
-    def load(self) -> None:
+    def load_actors(self) -> None:
         spots: list[np.ndarray] = []
         while len(spots) < self.number:
             spot = self.rng.uniform([-0.3, -0.15], [0.3, 0.15])
@@ -58,13 +57,13 @@ class StackBowlsTwo(Task):
             self.bowls.append(bowl(self.scene, self.scene.on_table(spot), name=f"bowl{i}", like=like))
             self.scene.keep_clear(spot, 0.12)
         self.scene.keep_clear(MIDDLE, 0.12)
-        self.arms = [self.skills.side(b) for b in self.bowls]
+        self.arms = [self.skills.near_arm(b) for b in self.bowls]
 
     def slots(self) -> dict[str, str]:
         arms = "both arms" if len(set(self.arms)) == 2 else f"the {self.arms[0]} arm"
         return {"colours": listed(b.colour for b in self.bowls), "arms": arms}
 
-    def success(self) -> bool:
+    def check_success(self) -> bool:
         """RoboTwin's predicate, and each upright bowl stands in another, let go."""
         bowls = sorted(self.bowls, key=lambda b: b.position[2])
         stacked = all(
@@ -82,8 +81,8 @@ class StackBowlsTwo(Task):
         for arm, body in zip(self.arms, self.bowls, strict=True):
             offset = body.position - goal
             done = bool(np.linalg.norm(offset[:2]) < 0.025 and abs(offset[2]) < 0.012)
-            rotation = self.skills.reaching(arm, goal, PITCH)
-            grip = self.skills.rim_grip(arm, body, PITCH)
-            errands.append(Errand(arm, body, grip, goal + 0.003 * UP, rotation, done, hover=0.1))
+            rotation = self.skills.reach_rotation(arm, goal, PITCH)
+            grip = self.skills.rim_grasp(arm, body, PITCH)
+            errands.append(PickPlace(arm, body, grip, goal + 0.003 * UP, rotation, done, hover=0.1))
             goal = (body if done else errands[0].body).point("nested")
-        return in_turn(self.skills, errands)
+        return place_in_turn(self.skills, errands)

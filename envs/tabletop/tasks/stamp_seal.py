@@ -14,7 +14,6 @@ PITCH = 1.0  # rad below the horizon
 
 
 class StampSeal(Task):
-    name = "stamp_seal"
     step_limit = 400
     instructions = (
         "stamp the {square} square with the seal",
@@ -36,7 +35,7 @@ class StampSeal(Task):
         "make the stamp stand right in the middle of the {square} square",
     )
 
-    def load(self) -> None:
+    def load_actors(self) -> None:
         side = int(self.rng.choice([-1, 1]))
         spot = self.rng.uniform([0.05, -0.05], [0.25, 0.05]) * [side, 1]
         goal = spot
@@ -44,14 +43,14 @@ class StampSeal(Task):
             goal = self.rng.uniform([0.05, -0.05], [0.25, 0.1]) * [side, 1]
         self.seal = seal(self.scene, self.scene.on_table(spot))
         self.square = pad(self.scene, self.scene.on_table(goal), SQUARE, name="square")
-        self.arm = self.skills.side(self.seal)
+        self.arm = self.skills.near_arm(self.seal)
         self.scene.keep_clear(spot, 0.12)
         self.scene.keep_clear(goal, 0.12)
 
     def slots(self) -> dict[str, str]:
         return {"arm": self.arm, "colour": self.seal.colour, "square": self.square.colour}
 
-    def success(self) -> bool:
+    def check_success(self) -> bool:
         """RoboTwin's predicate, and the seal is let go and rests on the square."""
         return self.placed() and self.skills.rests_on(self.seal, self.square)
 
@@ -69,7 +68,7 @@ class StampSeal(Task):
         commands = {arm: self.skills.back_to_origin(arm) for arm in kin.ARMS}
         if self.placed():
             return commands
-        goal, grip = self.square.point("top"), self.skills.round_grip(self.arm, self.seal, PITCH)
-        rotation = self.skills.reaching(self.arm, goal, PITCH)
+        goal, grip = self.square.point("top"), self.skills.round_grasp(self.arm, self.seal, PITCH)
+        rotation = self.skills.reach_rotation(self.arm, goal, PITCH)
         commands[self.arm] = self.skills.pick_and_place(self.arm, self.seal, grip, goal, rotation)
         return commands

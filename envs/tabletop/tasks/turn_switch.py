@@ -13,7 +13,6 @@ PITCH = 1.2  # rad below the horizon
 
 
 class TurnSwitch(Task):
-    name = "turn_switch"
     step_limit = 400
     instructions = (
         "turn the switch",
@@ -35,7 +34,7 @@ class TurnSwitch(Task):
         "throw the switch",
     )
 
-    def load(self) -> None:
+    def load_actors(self) -> None:
         spot = self.rng.uniform([-0.25, 0.0], [0.25, 0.1])
         yaw = self.rng.uniform(-np.pi / 4, np.pi / 4)
         self.switch = switch(self.scene, self.scene.on_table(spot, yaw))
@@ -45,12 +44,12 @@ class TurnSwitch(Task):
     def slots(self) -> dict[str, str]:
         return {"arm": self.arm, "colour": self.switch.colour}
 
-    def success(self) -> bool:
+    def check_success(self) -> bool:
         """RoboTwin's predicate: the lever has reached the end of its travel."""
         return self.switch.joint_position >= self.switch.travel - ON
 
     def expert(self) -> Commands:
         commands = {arm: self.skills.back_to_origin(arm) for arm in kin.ARMS}
         tip = self.switch.link.point("tip")
-        commands[self.arm] = self.skills.press(self.arm, tip, self.skills.reaching(self.arm, tip, PITCH))
+        commands[self.arm] = self.skills.press(self.arm, tip, self.skills.reach_rotation(self.arm, tip, PITCH))
         return commands
