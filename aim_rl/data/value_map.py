@@ -1,10 +1,12 @@
-"""Value-map labels, rendered from 3-D contacts at load time (PAPER.md, "Value-map labels")."""
+"""Value-map labels, rendered from 3-D contacts at load time (docs/method.md, "Value-map labels")."""
 
 from __future__ import annotations
 
 import numpy as np
+import torch
 
 from aim_rl.data.episode import CAMERAS, Contacts, Episode
+from aim_rl.model.tokenizer import paste
 from envs.value_map import draw_point
 
 
@@ -76,19 +78,16 @@ def canvas_maps(
         f32 [F, 3, H_head + H_wrist, W_head] in [0, 1], channels as in `render_value_maps`.
     """
     head, left, right = (
-        render_value_maps(
-            episode.contacts,
-            times,
-            getattr(episode, f"{camera}_intrinsic")[times],
-            getattr(episode, f"{camera}_extrinsic")[times],
-            getattr(episode, camera).shape[1:3],
-            head_tile if camera == "head_camera" else wrist_tile,
+        torch.from_numpy(
+            render_value_maps(
+                episode.contacts,
+                times,
+                getattr(episode, f"{camera}_intrinsic")[times],
+                getattr(episode, f"{camera}_extrinsic")[times],
+                getattr(episode, camera).shape[1:3],
+                head_tile if camera == "head_camera" else wrist_tile,
+            )
         )
         for camera in CAMERAS
     )
-    return t_pose(head, left, right)
-
-
-def t_pose(head: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """[..., Hh, W], [..., Hw, W/2], [..., Hw, W/2] -> [..., Hh + Hw, W]."""
-    return np.concatenate([head, np.concatenate([left, right], axis=-1)], axis=-2)
+    return paste(head, left, right).numpy()

@@ -1,8 +1,8 @@
-"""What reads what, and what each preset weighs and computes: `python -m aim_rl.model` prints docs/model.md's tables.
+"""Prints the tables of docs/model.md, who reads whom and the presets' sizes and cost: `python -m aim_rl.model`.
 
-Counted on the meta device, without weights: multiply-adds of one decision as two operations each, by PyTorch's counter.
-The VAE and UMT5 are not in it: once per decision the VAE encodes the current pictures and decodes the value maps, and
-UMT5 encodes each instruction once.
+Counts are taken on the meta device, without weights, by PyTorch's FLOP counter: a multiply-add is two operations. The
+VAE and UMT5 are not counted: once per decision the VAE encodes the current images and decodes the value maps, and UMT5
+encodes each instruction once.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from aim_rl.model.history import empty_history
 from aim_rl.model.normaliser import PROPRIO_DIM
 from aim_rl.model.presets import PRESETS, Preset
 from aim_rl.model.tokenizer import CAMERAS
-from aim_rl.model.visibility import GROUPS, READS_TEXT, VISIBLE
+from aim_rl.model.visibility import READS_TEXT, TOKEN_KINDS, VISIBLE
 
 
 def sizes(preset: Preset) -> dict[str, str]:
-    """The rows of one preset's column."""
+    """The column of one preset: row title -> text."""
     with torch.device("meta"):
         model = AIM(preset)
         world, action = world_flops(model), action_flops(model)
@@ -45,7 +45,7 @@ def sizes(preset: Preset) -> dict[str, str]:
 
 
 def world_flops(model: AIM) -> int:
-    """Of one decision's observation, instruction and world steps, and of remembering it."""
+    """FLOPs of one decision's observation, instruction and world steps, and of adding it to the history."""
     preset = model.preset
     tokens = torch.empty(1, preset.n_future, preset.token_dim)
     history = empty_history(preset, 1, tokens) if preset.history else None
@@ -73,7 +73,7 @@ def _text(preset: Preset) -> torch.Tensor:
 
 
 def action_flops(model: AIM) -> int:
-    """Of all denoising steps of the action chunk."""
+    """FLOPs of all denoising steps of the action chunk."""
     preset = model.preset
     kv = torch.empty(1, preset.depth, 2, preset.heads, context_tokens(model), preset.head_dim)
     context = WorldContext(kv, torch.empty(1, 9 * preset.keypoints))
@@ -84,7 +84,7 @@ def action_flops(model: AIM) -> int:
 
 
 def context_tokens(model: AIM) -> int:
-    """Tokens whose keys and values actions read, by the model's visibility table."""
+    """Number of tokens that actions read, by the model's visibility table."""
     preset, reads = model.preset, model.visibility["a"]
     past = {"past_obs": preset.n_obs, "past_act": preset.n_past}
     now = {"obs": preset.n_obs, "x": preset.n_future, "m": preset.n_future}
@@ -93,7 +93,7 @@ def context_tokens(model: AIM) -> int:
 
 
 def sizes_table() -> str:
-    """A row per quantity, a column per preset."""
+    """Markdown: a row per quantity, a column per preset."""
     columns = {name: sizes(preset) for name, preset in PRESETS.items()}
     lines = ["| | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
     lines += [
@@ -103,10 +103,10 @@ def sizes_table() -> str:
 
 
 def visibility_table() -> str:
-    """A row per query, a column per key; what belongs to earlier decisions is past."""
-    lines = ["| query | " + " | ".join(GROUPS) + " | instruction |", "|---" * (len(GROUPS) + 2) + "|"]
-    for query in GROUPS:
-        reads = ["yes" if key in VISIBLE[query] else "" for key in GROUPS]
+    """Markdown: a row per query, a column per key; past_* belong to earlier decisions."""
+    lines = ["| query | " + " | ".join(TOKEN_KINDS) + " | instruction |", "|---" * (len(TOKEN_KINDS) + 2) + "|"]
+    for query in TOKEN_KINDS:
+        reads = ["yes" if key in VISIBLE[query] else "" for key in TOKEN_KINDS]
         reads.append("yes" if query in READS_TEXT else "")
         lines.append(f"| {query} | " + " | ".join(reads) + " |")
     return "\n".join(lines)

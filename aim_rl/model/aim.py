@@ -1,4 +1,4 @@
-"""The world-action model: three streams, intent-causal attention, joint flow matching (PAPER.md)."""
+"""The world-action model: three streams, intent-causal attention, joint flow matching (docs/method.md)."""
 
 import itertools
 from collections.abc import Iterator, Mapping
@@ -10,31 +10,33 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from aim_rl.model import flow
+from aim_rl.model.action_head import ActionHead
 from aim_rl.model.history import History, append, empty_history
+from aim_rl.model.layout import TokenLayout
 from aim_rl.model.normaliser import PROPRIO_DIM, Normaliser, proprio
 from aim_rl.model.presets import Preset
 from aim_rl.model.rotary import chunk_positions, rotation
 from aim_rl.model.stem import ObservationStem
-from aim_rl.model.streams import Group, Stream, mixture, mlp, sincos_positions
+from aim_rl.model.streams import Segment, Stream, mixture, mlp, sincos_positions
 from aim_rl.model.text import TextEncoder
 from aim_rl.model.tokenizer import CAMERAS, PixelTokenizer, patchify, to_signed, to_unit, unpatchify
-from aim_rl.model.visibility import READS_TEXT, TABLES, attention_mask, group_ids
+from aim_rl.model.visibility import READS_TEXT, TABLES
 from aim_rl.model.wan import Frozen, WanText, WanTokenizer
 
 TOKENIZERS = {"pixels": PixelTokenizer, "wan": WanTokenizer}
 TEXT_ENCODERS = {"words": TextEncoder, "umt5": WanText}
-RMS_WAYPOINTS = 1.0  # of the normalised waypoints
+RMS_WAYPOINTS = 1.0  # root mean square of normalised waypoints
 
 
 class WorldContext(NamedTuple):
-    """What the action stream may know of the world: computed once per decision, fixed afterwards."""
+    """What actions read of the world streams, computed once per decision (docs/method.md, "world context")."""
 
     kv: Tensor
-    """[B, depth, 2, heads, history · n_past + n_obs + n_future, head_dim]: what actions read."""
+    """[B, depth, 2, heads, history · n_past + n_obs + n_future, head_dim]: keys and values."""
     keypoints: Tensor
     """[B, 9K]: x, y in [-1, 1] and presence of the observation's keypoints."""
     exists: Tensor | None = None
-    """Bool [B, n]: which of the n tokens of `kv` there are; None without history: all."""
+    """Bool [B, n]: which of the n tokens of `kv` exist; None: all."""
 
     def detach(self) -> "WorldContext":
         return WorldContext(self.kv.detach(), self.keypoints.detach(), self.exists)
@@ -50,49 +52,33 @@ class Observed(NamedTuple):
     text: Mapping[str, Tensor]
     """Keys and values of the instruction in the streams that read it, [B, depth, 2, heads, L, head_dim]."""
     t: Tensor
-    """[B or 1, 1, 1], its time: 0 where nothing noised it."""
+    """[B or 1, 1, 1], its time: 0 unless it was noised."""
 
 
 def rename_old_tensors(tensors: dict[str, Any], prefix: str = "") -> None:
-    """Renames, in place, the tensors of a state dict that version 0.1 wrote: `knots.*` are `waypoints.*` since 0.2."""
+    """Renames, in place, the tensors of a state dict of version 0.1: `knots.*` became `waypoints.*` in 0.2."""
     for name in [name for name in tensors if name.startswith(f"{prefix}knots.")]:
         tensors[f"{prefix}waypoints.{name.removeprefix(f'{prefix}knots.')}"] = tensors.pop(name)
-
-
-class ActionHead(nn.Module):
-    """The action stream and what conditions it; the only part trained in Stage II."""
-
-    def __init__(self, preset: Preset) -> None:
-        super().__init__()
-        width = preset.width_a
-        positions = sincos_positions(preset.n_waypoints, 1, width) if preset.learned_positions else None
-        self.stream = Stream(preset, preset.action_dim, width, preset.ffn_a, positions, deep=preset.action_mlp)
-        self.proprio = mlp(PROPRIO_DIM, width, width, nn.SiLU())
-        self.keypoints = mlp(9 * preset.keypoints, width, width, nn.SiLU()) if preset.keypoints else None
-
-    def forward(self, keypoints: Tensor, proprio: Tensor, waypoints_t: Tensor, t: Tensor, rotation: Tensor) -> Group:
-        """keypoints [B, 9K], proprio [B, 46] (normalised), waypoints_t [B, R, n_waypoints, 14], t [B, R]."""
-        state = self.proprio(proprio)
-        if self.keypoints is not None:
-            state = state + self.keypoints(keypoints)
-        condition = self.stream.condition(t[..., None]) + state[:, None, None]
-        return Group("a", self.stream, self.stream.embed(waypoints_t), condition, rotation)
 
 
 class AIM(nn.Module):
     """World-action model of one preset.
 
-    Shapes use N = n_future tokens of token_dim numbers in [-1, 1]. Observations are dicts of tensors with a
-    leading batch axis, keyed like the environment's; text ids are `tokenize`d instructions [B, L].
-    `visibility` replaces the preset's who-reads-whom table (positive controls).
+    Shapes use N = n_future tokens of token_dim numbers in [-1, 1]. Observations are dicts of tensors with a leading
+    batch axis and the environment's keys; text ids are tokenized instructions [B, L].
+
+    Args:
+        preset: sizes of the model.
+        visibility: table of who reads whom, instead of the preset's.
     """
 
     def __init__(self, preset: Preset, visibility: Mapping[str, frozenset[str]] | None = None) -> None:
         super().__init__()
         self.preset = preset
         self.recompute = False  # True: gradient checkpointing
-        self.wan: Path | None = None  # the folder that its frozen parts were read from
+        self.wan: Path | None = None  # folder of the pretrained parts
         self.visibility = visibility or TABLES[preset.visibility]
+        self.layout = TokenLayout(preset, self.visibility)
 
         def world_stream(width: int, hidden: int, reads_text: bool) -> Stream:
             positions = sincos_positions(*preset.grid, width).repeat(preset.times, 1)
@@ -109,20 +95,20 @@ class AIM(nn.Module):
         self.waypoints = Normaliser(preset.n_waypoints, preset.action_dim)
         self.proprio_stats = Normaliser(PROPRIO_DIM)
         self.register_load_state_dict_pre_hook(lambda _, tensors, prefix, *__: rename_old_tensors(tensors, prefix))
-        # No buffers: casting a model to half precision would round its angles.
+        # No buffers: casting the model to half precision would round the angles.
         with torch.device("cpu"):
             self._rotations = {
-                group: rotation(places, preset.heads, preset.head_dim)
-                for group, places in chunk_positions(preset).items()
+                kind: rotation(places, preset.heads, preset.head_dim)
+                for kind, places in chunk_positions(preset).items()
             }
 
     @property
     def device(self) -> torch.device:
-        """Where its weights are."""
+        """Device of the weights."""
         return self.x.head.weight.device
 
     def _apply(self, *args: Any, **kwargs: Any) -> Self:
-        """Whatever moves the weights takes the pretrained parts along, which are no modules of it."""
+        """Moves the pretrained parts, which are not submodules, together with the weights."""
         super()._apply(*args, **kwargs)
         for part in (self.tokenizer, self.text):
             if isinstance(part, Frozen):
@@ -130,19 +116,18 @@ class AIM(nn.Module):
         return self
 
     def world_parameters(self) -> Iterator[nn.Parameter]:
-        """Frozen in Stage II: all but the action head's."""
+        """All parameters but the action head's; Stage II freezes them."""
         return (parameter for name, parameter in self.named_parameters() if not name.startswith("action."))
-
-    def action_parameters(self) -> Iterator[nn.Parameter]:
-        """Trained in Stage II."""
-        return self.action.parameters()
 
     def observe(
         self, obs: Mapping[str, Tensor], text_ids: Tensor | None, noised: tuple[Tensor, Tensor] | None = None
     ) -> Observed:
-        """Encodes what does not change while a decision's future is denoised; without text, a past observation.
+        """Encodes the observation and instruction, which stay fixed while the future is denoised.
 
-        noised: times [B] and noise [B, n_obs, token_dim] that augment an observation made of latents.
+        Args:
+            obs: camera images u8 [B, h, w, 3].
+            text_ids: [B, L]; None for a past observation, which reads no text.
+            noised: times [B] and noise [B, n_obs, token_dim] to add to an observation made of latents.
         """
         preset, cameras, dtype = self.preset, [obs[camera] for camera in CAMERAS], self.x.head.weight.dtype
         if self.stem is None:  # a clean frame of the video, as in Wan's image-to-video
@@ -166,33 +151,36 @@ class AIM(nn.Module):
     def encode_world(
         self, observed: Observed, x_t: Tensor, m_t: Tensor, t: Tensor, history: History | None = None
     ) -> tuple[Tensor, Tensor, WorldContext]:
-        """One pass of the video and value streams: velocities [B, N, token_dim] of x and m, and the context.
+        """One pass of the world streams: velocities [B, N, token_dim] of x and m, and the world context.
 
-        x_t, m_t [B, N, token_dim]: noised RGB and map tokens; t: their shared time [B], or [B, N] for each token;
-        history: of a preset with one.
+        Args:
+            observed: the current observation and instruction.
+            x_t: noised RGB tokens [B, N, token_dim].
+            m_t: noised map tokens [B, N, token_dim].
+            t: their shared time [B], or one per token [B, N].
+            history: for presets with history.
         """
-        groups = self.world_groups(observed, x_t, m_t, t)
-        kv = self._run(groups, history)
-        readable = self._read_by_action(self._world_layout())
+        segments = self.world_segments(observed, x_t, m_t, t)
+        kv = self._run(segments, history)
+        readable = self.layout.world_read_by_action
         context = WorldContext(kv[..., readable, :], observed.keypoints)
         if history is not None:
-            recalled = self._read_by_action(self._past_layout(), "past_obs")
-            per_decision = self.preset.n_obs + self.preset.n_past
-            exists = history.filled.repeat_interleave(per_decision, 1)[:, recalled]
+            recalled = self.layout.past_read_by_action
+            exists = self.layout.exists(history.filled)[:, recalled]
             context = WorldContext(
                 torch.cat([history.kv[..., recalled, :], context.kv], -2),
                 observed.keypoints,
                 torch.cat([exists, exists.new_ones(len(exists), len(readable))], 1),
             )
-        _, x, m = groups
+        _, x, m = segments
         rms_rgb, rms_map = self.preset.data_rms or (None, None)
         v_x = flow.velocity(x.read_out()[:, 0], x_t, t, rms_rgb)
         v_m = flow.velocity(m.read_out()[:, 0], m_t, t, rms_map)
         return v_x, v_m, context
 
     def recall(self, observed: Observed, history: History) -> Tensor:
-        """Keys and values [B, depth, 2, heads, n_obs, head_dim] of an observation alone: it reads nothing after it."""
-        return self._run([self._observation_group(observed)], history)
+        """Keys and values [B, depth, 2, heads, n_obs, head_dim] of an observation, which reads only the history."""
+        return self._run([self._observation_segment(observed)], history)
 
     def remember(
         self, history: History, observation: Tensor, waypoints: Tensor, happened: Tensor | None = None
@@ -200,28 +188,31 @@ class AIM(nn.Module):
         """The history after a decision.
 
         Args:
-            history: the one it was made with.
-            observation: its observation's keys and values, from `recall`, or the context's (`observation_kv`).
-            waypoints: [B, n_past, 14], normalised, what was commanded and executed.
-            happened: bool [B], false where there was no such decision; None: there always was.
+            history: the history that the decision read.
+            observation: its observation's keys and values, from `recall` or `observation_kv`.
+            waypoints: [B, n_past, 14], normalised: what was commanded and executed.
+            happened: bool [B], false where there was no such decision; None: true everywhere.
         """
         assert self.past_action is not None
         tokens = self.past_action(waypoints)[:, None]
         time = self.x.condition(tokens.new_zeros(1, 1, 1))
-        group = Group("past_act", self.x, tokens, time, self._rotation("past_act", tokens), is_output=False)
+        segment = Segment("past_act", self.x, tokens, time, self._rotation("past_act", tokens), is_output=False)
         before = History(torch.cat([history.kv, observation], -2), history.filled)
-        action = self._run([group], before)
+        action = self._run([segment], before)
         if happened is None:
             happened = torch.ones_like(history.filled[:, 0])
         return append(history, torch.cat([observation, action], -2), happened, self.preset)
 
     def history_of(self, batch: Mapping[str, Tensor], generator: torch.Generator | None = None) -> History | None:
-        """What a training batch's decisions remember, by the steps of a rollout; None for a preset without history.
+        """The history of a training batch's decisions, built as in a rollout; None for a preset without history.
 
-        batch: `past_<camera>` u8 [B, k, h, w, 3], `past_waypoints` [B, k, n_past, 14] (m, rad, gripper),
-        `past_happened` bool [B, k]. What the oldest remembered in their turn is left out. In training, the past
-        pictures of `history_noise` of the samples are noised, each decision's to a time of its own from the cleaner
-        half of the schedule (LingBot-VA), so that the model learns to do with an unreliable past.
+        In training the past images of a share `history_noise` of the samples are noised, each decision to its own time
+        from the cleaner half of the schedule (LingBot-VA), so that the model tolerates an unreliable past.
+
+        Args:
+            batch: `past_<camera>` u8 [B, k, h, w, 3], `past_waypoints` [B, k, n_past, 14] (m, rad, gripper),
+                `past_happened` bool [B, k].
+            generator: of the noise.
         """
         if not self.preset.history:
             return None
@@ -237,7 +228,7 @@ class AIM(nn.Module):
         return history
 
     def _history_noise(self, batch: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor] | None:
-        """Times [k, B], of a sample all 0 or none, and noise [k, B, n_obs, token_dim]."""
+        """Times [k, B], all 0 for samples without noise, and noise [k, B, n_obs, token_dim]."""
         preset, weight = self.preset, self.x.head.weight
         if not preset.history_noise or not self.training:
             return None
@@ -248,8 +239,8 @@ class AIM(nn.Module):
         return t, torch.randn((preset.history, batch, preset.n_obs, preset.token_dim), **like)
 
     def observation_kv(self, context: WorldContext) -> Tensor:
-        """The current observation's part of a context's keys and values."""
-        first = context.kv.shape[-2] - len(self._read_by_action(self._world_layout()))
+        """The current observation's keys and values in a context."""
+        first = context.kv.shape[-2] - len(self.layout.world_read_by_action)
         return context.kv[..., first : first + self.preset.n_obs, :]
 
     def imagine(
@@ -261,9 +252,9 @@ class AIM(nn.Module):
     ) -> tuple[Tensor, Tensor, WorldContext]:
         """Future RGB and value maps as clean tokens [B, N, token_dim], and the context of the last pass.
 
-        Integrates the flow from t = 1 in `world_steps` Euler steps; one step gives the clean estimate. The initial
-        noise is shared by the batch, so that a sample does not depend on its place in it. Whoever reads pictures
-        decodes them (`decode_rgb`, `decode_maps`), because Wan's VAE is slow.
+        Integrates the flow from t = 1 in `world_steps` Euler steps; one step gives the clean estimate. The batch
+        shares the initial noise, so that a sample does not depend on its place in the batch. Tokens are returned, not
+        images (`decode_rgb`, `decode_maps`), because Wan's VAE is slow.
         """
         preset = self.preset
         noise = flow.draw((2, 1, preset.n_future, preset.token_dim), self.x.head.weight, generator)
@@ -271,7 +262,7 @@ class AIM(nn.Module):
         return self.denoise_world(self.observe(obs, text_ids), x, m, history)
 
     def decode_rgb(self, x: Tensor, obs: Mapping[str, Tensor]) -> Tensor:
-        """Clean RGB tokens [B, N, token_dim] of the future after `obs` -> pictures [B, F, 3, H, W] in [0, 1]."""
+        """Clean RGB tokens [B, N, token_dim] of the future after `obs` -> images [B, F, 3, H, W] in [0, 1]."""
         return to_unit(self.tokenizer.decode(unpatchify(x, self.preset), [obs[camera] for camera in CAMERAS]))
 
     def decode_maps(self, m: Tensor) -> Tensor:
@@ -281,7 +272,7 @@ class AIM(nn.Module):
     def denoise_world(
         self, observed: Observed, x: Tensor, m: Tensor, history: History | None = None
     ) -> tuple[Tensor, Tensor, WorldContext]:
-        """From noise x, m [B, N, token_dim] to their clean tokens, and the context of the last pass."""
+        """Noise x, m [B, N, token_dim] -> clean tokens of the same shape, and the context of the last pass."""
         preset = self.preset
         times = flow.time_grid(preset.world_steps, preset.shift_video).to(x.dtype)  # on the CPU: a GPU runs ahead
         for t, t_next in itertools.pairwise(times):
@@ -291,26 +282,34 @@ class AIM(nn.Module):
         return x, m, context  # pyright: ignore[reportPossiblyUnboundVariable]  # there is at least one step
 
     def action_velocity(self, context: WorldContext, proprio: Tensor, waypoints_t: Tensor, t: Tensor) -> Tensor:
-        """Velocity of the normalised waypoints; runs the action stream only.
+        """Velocity of the normalised waypoints; runs only the action stream.
 
-        proprio [B, 46] from `proprio`. waypoints_t [B, n_waypoints, 14] with t [B], or R draws per context:
-        [B, R, n_waypoints, 14] with t [B, R]. The draws read the shared context and themselves, not each other.
+        Args:
+            context: of the decision.
+            proprio: [B, 46] from `proprio`.
+            waypoints_t: [B, n_waypoints, 14], or R draws per context [B, R, n_waypoints, 14], which do not read each
+                other.
+            t: [B], or [B, R].
         """
         if waypoints_t.ndim == 3:
             return self.action_velocity(context, proprio, waypoints_t[:, None], t[:, None])[:, 0]
-        group = self.action_group(context, proprio, waypoints_t, t)
-        mixture([group], self._action_mask(context, waypoints_t.shape[1]), context.kv, self.recompute)
-        return flow.velocity(group.read_out(), waypoints_t, t, RMS_WAYPOINTS)
+        segment = self.action_segment(context, proprio, waypoints_t, t)
+        draws, tokens = waypoints_t.shape[1], context.kv.shape[-2]
+        mask = self.layout.action_mask(tokens, context.exists, draws, context.kv.device)
+        mixture([segment], mask, context.kv, self.recompute)
+        return flow.velocity(segment.read_out(), waypoints_t, t, RMS_WAYPOINTS)
 
     def loss(self, batch: Mapping[str, Tensor], generator: torch.Generator | None = None) -> dict[str, Tensor]:
-        """Stage I: joint flow matching. Scalars "loss" = "rgb" + λ_m·"map" + λ_a·"action".
+        """Stage I's loss, joint flow matching: scalars "loss" = "rgb" + λ_m·"map" + λ_a·"action".
 
-        batch: the observation's keys, `text` word ids [B, L], `future_rgb` and `future_maps` [B, F, 3, H, W]
-        (u8, or float in [0, 1]), `waypoints` [B, n_waypoints, 14] (m, rad, gripper).
+        RGB and maps share their time (or one time per token frame). It is 1 in a share `pure_noise` of the samples,
+        because one-step inference starts there, and otherwise shifted towards the noise. A map pixel of height M weighs
+        1 + map_weight·M, because blobs cover only about 1 % of a map.
 
-        RGB and maps share their time, or one per token frame: exactly 1 in `pure_noise` of the samples, because
-        one-step inference lives there, else shifted towards the noise. A map pixel of height M weighs
-        1 + map_weight·M: blobs cover about 1 % of a map.
+        Args:
+            batch: the observation's keys, `text` word ids [B, L], `future_rgb` and `future_maps` [B, F, 3, H, W]
+                (u8, or float in [0, 1]), `waypoints` [B, n_waypoints, 14] (m, rad, gripper).
+            generator: of times and noise.
         """
         preset = self.preset
         true_maps = to_signed(batch["future_maps"])
@@ -336,9 +335,9 @@ class AIM(nn.Module):
     def action_loss(
         self, context: WorldContext, batch: Mapping[str, Tensor], generator: torch.Generator | None = None
     ) -> Tensor:
-        """Flow-matching loss of the action head against a context.
+        """Flow-matching loss of the action head.
 
-        Each context serves `action_draws` draws of (time, noise): the world pass is the expensive part.
+        Each context serves `action_draws` draws of (time, noise), because the world pass is the expensive part.
         """
         a0 = self.waypoints.normalise(batch["waypoints"])[:, None].expand(-1, self.preset.action_draws, -1, -1)
         like = {"generator": generator, "device": a0.device, "dtype": a0.dtype}
@@ -347,75 +346,39 @@ class AIM(nn.Module):
         v = self.action_velocity(context, proprio(batch), flow.interpolate(a0, a1, t), t)
         return F.mse_loss(v, a1 - a0)
 
-    def world_groups(self, observed: Observed, x_t: Tensor, m_t: Tensor, t: Tensor) -> list[Group]:
-        """Embedded groups obs, x and m at the times t, [B] or one per token [B, N]."""
-        groups = [self._observation_group(observed)]
-        for name, stream, h in (("x", self.x, self.x.embed(x_t)), ("m", self.m, self.m.embed(m_t))):
+    def world_segments(self, observed: Observed, x_t: Tensor, m_t: Tensor, t: Tensor) -> list[Segment]:
+        """Embedded segments obs, x and m at the times t, [B] or one per token [B, N]."""
+        segments = [self._observation_segment(observed)]
+        for kind, stream, h in (("x", self.x, self.x.embed(x_t)), ("m", self.m, self.m.embed(m_t))):
             condition = stream.condition(t.reshape(len(t), 1, -1))
-            text = observed.text.get(name)
-            groups.append(Group(name, stream, h[:, None], condition, self._rotation(name, h), text))
-        return groups
+            text = observed.text.get(kind)
+            segments.append(Segment(kind, stream, h[:, None], condition, self._rotation(kind, h), text))
+        return segments
 
-    def _observation_group(self, observed: Observed) -> Group:
-        h = observed.tokens
-        condition = self.x.condition(observed.t)
-        return Group("obs", self.x, h[:, None], condition, self._rotation("obs", h), is_output=False)
-
-    def _run(self, groups: list[Group], history: History | None) -> Tensor:
-        """Groups of the video and value streams, with what they may read: keys and values [B, depth, 2, ..., n, ...].
-
-        The history's tokens come first, k decisions and, while the passing one's action is encoded, its observation.
-        """
-        layout = [(group.name, group.count) for group in groups]
-        past = [] if history is None else self._past_layout()
-        chunks = [torch.full((n,), i // 2) for i, (_, n) in enumerate(past)]
-        if history is not None and history.kv.shape[-2] > sum(n for _, n in past):
-            past, chunks = (
-                [*past, ("obs", self.preset.n_obs)],
-                [*chunks, torch.full((self.preset.n_obs,), len(past) // 2)],
-            )
-        now = sum(n for _, n in layout)
-        chunk = torch.cat([*chunks, torch.full((now,), self.preset.history)])
-        mask = attention_mask(group_ids([*past, *layout]), chunk, table=self.visibility)[-now:]
-        mask = mask.to(groups[0].tokens.device)
-        if history is not None:
-            per_decision = self.preset.n_obs + self.preset.n_past
-            exists = history.filled.repeat_interleave(per_decision, 1)
-            rest = exists.new_ones(len(exists), mask.shape[1] - exists.shape[1])
-            mask = mask & torch.cat([exists, rest], 1)[:, None, None]
-        cache = mixture(groups, mask, None if history is None else history.kv, self.recompute)
-        return torch.stack([z for pair in cache for z in pair], 1).unflatten(1, (-1, 2))
-
-    def _past_layout(self) -> list[tuple[str, int]]:
-        return [("obs", self.preset.n_obs), ("past_act", self.preset.n_past)] * self.preset.history
-
-    def _read_by_action(self, layout: list[tuple[str, int]], observation: str = "obs") -> list[int]:
-        """Which of a layout's tokens actions read, where an observation counts as the group named."""
-        groups = [observation if name == "obs" else name for name, n in layout for _ in range(n)]
-        return [token for token, group in enumerate(groups) if group in self.visibility["a"]]
-
-    def action_group(self, context: WorldContext, proprio: Tensor, waypoints_t: Tensor, t: Tensor) -> Group:
-        """Embedded group a: proprio [B, 46], waypoints_t [B, R, n_waypoints, 14], t [B, R]."""
+    def action_segment(self, context: WorldContext, proprio: Tensor, waypoints_t: Tensor, t: Tensor) -> Segment:
+        """Embedded segment a: proprio [B, 46], waypoints_t [B, R, n_waypoints, 14], t [B, R]."""
         turn = self._rotation("a", waypoints_t).repeat(waypoints_t.shape[1], 1, 1)
         return self.action(context.keypoints, self.proprio_stats.normalise(proprio), waypoints_t, t, turn)
 
-    def _rotation(self, group: str, like: Tensor) -> Tensor:
+    def _observation_segment(self, observed: Observed) -> Segment:
+        h = observed.tokens
+        condition = self.x.condition(observed.t)
+        return Segment("obs", self.x, h[:, None], condition, self._rotation("obs", h), is_output=False)
+
+    def _run(self, segments: list[Segment], history: History | None) -> Tensor:
+        """Runs segments of the world streams; their keys and values [B, depth, 2, heads, n, head_dim].
+
+        The history's tokens precede them: k decisions and, while the last one's action is encoded, its observation.
+        """
+        now, filled = [(segment.kind, segment.count) for segment in segments], None
+        own_observation = False
+        if history is not None:
+            filled = history.filled
+            own_observation = history.kv.shape[-2] > sum(count for _, count in self.layout.past)
+        mask = self.layout.mask(now, filled, own_observation).to(segments[0].tokens.device)
+        cache = mixture(segments, mask, None if history is None else history.kv, self.recompute)
+        return torch.stack([z for pair in cache for z in pair], 1).unflatten(1, (-1, 2))
+
+    def _rotation(self, kind: str, like: Tensor) -> Tensor:
         precision = torch.complex128 if like.dtype == torch.float64 else torch.complex64
-        return self._rotations[group].to(like.device, precision)
-
-    def _world_layout(self) -> list[tuple[str, int]]:
-        n = self.preset.n_future
-        return [("obs", self.preset.n_obs), ("x", n), ("m", n)]
-
-    def _action_mask(self, context: WorldContext, draws: int) -> Tensor | None:
-        """Draws read their whole context and themselves, not each other. None: all."""
-        if draws == 1 and context.exists is None:
-            return None
-        read, waypoints = context.kv.shape[-2], self.preset.n_waypoints
-        draw = torch.arange(draws, device=context.kv.device).repeat_interleave(waypoints)
-        own = draw[:, None] == draw[None, :]
-        mask = torch.cat([own.new_ones(len(own), read), own], 1)
-        if context.exists is None:
-            return mask
-        exists = torch.cat([context.exists, own.new_ones(len(context.exists), len(own))], 1)
-        return mask & exists[:, None, None]
+        return self._rotations[kind].to(like.device, precision)

@@ -26,18 +26,15 @@ FORMAT = "aim_rl.checkpoint/1"
 SHIPPED = Path(__file__).parents[1] / "checkpoints"
 
 
-def save_checkpoint(
-    directory: Path, model: AIM, metadata: dict[str, Any], half: bool = False, write: bool = True
-) -> None:
+def save_checkpoint(directory: Path, model: AIM, metadata: dict[str, Any], write: bool = True) -> None:
     """Writes a checkpoint so that `directory` is either the old one or the new one, never a mixture.
 
     Args:
-        directory: where it goes.
+        directory: of the checkpoint.
         model: its parameters and normalisers are written.
-        metadata: what a reader should know: task (`tasks`, where it learned from several), stage, command, seeds,
-            measured success. JSON values. The folder of its frozen parts is added as `wan`.
-        half: store float16 (for shipping).
-        write: false in all but one of the processes that share a model: they only hand over their part of it.
+        metadata: JSON values about the training: task (and `tasks` if there were several), stage, seeds, measured
+            success. The folder of the pretrained parts is added as `wan`.
+        write: false in all but one of the processes that share a sharded model; they only contribute their shards.
 
     Raises:
         UserError: the directory cannot be written.
@@ -45,8 +42,6 @@ def save_checkpoint(
     weights = {name: _whole(tensor).cpu().contiguous() for name, tensor in model.state_dict().items()}
     if not write:
         return
-    if half:
-        weights = {name: tensor.half() for name, tensor in weights.items()}
     aside, old = directory.with_name(f".{directory.name}.tmp"), _before(directory)
     try:
         if old.exists() and not directory.exists():
@@ -82,13 +77,14 @@ def _whole(tensor: Tensor) -> Tensor:
 
 
 def checkpoint_directory(path: Path) -> Path:
-    """The checkpoint that `path` means: itself, or the one inside a run's folder.
+    """The checkpoint at `path`: the folder itself, or the checkpoint inside a run's folder.
 
     Raises:
         UserError: there is no checkpoint at `path`.
     """
+    path = Path(path)
     inside = path / "checkpoint"
-    # A process that was killed while it replaced a checkpoint leaves the one before under this name.
+    # A process killed while it replaced a checkpoint leaves the previous one under `_before`.
     for candidate in (path, _before(path), inside, _before(inside)):
         if (candidate / "config.json").is_file() and (candidate / "model.safetensors").is_file():
             return candidate
@@ -97,24 +93,22 @@ def checkpoint_directory(path: Path) -> Path:
 
 
 def shipped_checkpoint(task: str) -> Path | None:
-    """The Stage I checkpoint that comes with the package for `task`, if there is one."""
+    """The Stage I checkpoint that is shipped for `task`, if there is one."""
     directory = SHIPPED / task
     return directory if (directory / "model.safetensors").is_file() else None
 
 
-def load_checkpoint(path: Path, task: str | None = None, wan: Path | None = None) -> tuple[AIM, dict[str, Any]]:
-    """Reads a checkpoint: the model in float32 and eval mode, and its metadata.
+def read_metadata(path: Path, task: str | None = None) -> dict[str, Any]:
+    """The metadata of a checkpoint (its config.json), without its weights.
 
     Args:
-        path: a checkpoint's or a run's folder.
-        task: if given, a task the checkpoint must be for; one trained on several is for each of them.
-        wan: Wan2.2's folder, where it is not where the metadata says: of a checkpoint that came from another machine.
+        path: folder of a checkpoint or a run.
+        task: if given, a task that the checkpoint must be trained for.
 
     Raises:
-        UserError: no checkpoint, a foreign one, one of another task, weights that do not fit its config, or no folder
-            of Wan2.2 where the preset needs one.
+        UserError: there is no checkpoint, it is not one of aim_rl, or it was trained for other tasks.
     """
-    directory = checkpoint_directory(Path(path))
+    directory = checkpoint_directory(path)
     try:
         metadata = json.loads((directory / "config.json").read_text())
     except (ValueError, OSError, RecursionError) as error:
@@ -126,10 +120,35 @@ def load_checkpoint(path: Path, task: str | None = None, wan: Path | None = None
         raise UserError(
             f"{directory} was trained for {', '.join(trained_for)}, not for {task}; choose another checkpoint"
         )
+    return metadata
+
+
+def load_checkpoint(path: Path, task: str | None = None, wan: Path | None = None) -> tuple[AIM, dict[str, Any]]:
+    """Reads a checkpoint: the model in float32 and eval mode, and its metadata.
+
+    Args:
+        path: folder of a checkpoint or a run.
+        task: if given, a task that the checkpoint must be trained for.
+        wan: folder of Wan2.2, if it is not where the metadata says.
+
+    Raises:
+        UserError: as `read_metadata`; the weights do not fit the config; or a folder of Wan2.2 is needed and missing.
+    """
+    metadata = read_metadata(path, task)
+    directory = checkpoint_directory(path)
     preset, expected = _preset(metadata.get("preset"), directory)
     wan = wan or (Path(str(metadata["wan"])) if metadata.get("wan") is not None else None)
     if wan is None and preset.text != "words":
         raise missing(preset)
+    model = AIM(preset)
+    model.load_state_dict(_read_weights(directory, expected))
+    if wan is not None:
+        load_frozen(model, wan)
+    return model.eval(), metadata
+
+
+def _read_weights(directory: Path, expected: dict[str, torch.Size]) -> dict[str, Tensor]:
+    """The tensors of a checkpoint in float32. Raises UserError: they are damaged, not finite or unexpected."""
     try:
         with safe_open(directory / "model.safetensors", "pt") as file:
             found = {name: torch.Size(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
@@ -145,26 +164,22 @@ def load_checkpoint(path: Path, task: str | None = None, wan: Path | None = None
         )
     if not all(torch.isfinite(tensor).all() for tensor in weights.values()):
         raise UserError(f"{directory}/model.safetensors holds NaN or infinity; take an earlier checkpoint")
-    model = AIM(preset)
-    model.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
-    if wan is not None:
-        load_frozen(model, wan)
-    return model.eval(), metadata
+    return {name: tensor.float() for name, tensor in weights.items()}
 
 
 def tasks_of(metadata: dict[str, Any]) -> list[str]:
-    """The tasks that a checkpoint was trained for."""
+    """Names of the tasks that a checkpoint was trained for."""
     tasks = metadata.get("tasks", [metadata.get("task")])
     return [str(name) for name in tasks] if isinstance(tasks, list) else [str(tasks)]
 
 
 def _preset(fields: Any, directory: Path) -> tuple[Preset, dict[str, torch.Size]]:
-    """The preset written in a metadata, with lists turned back into tuples, and the shapes of its model's tensors."""
+    """The preset in a checkpoint's metadata, and the shapes of its model's tensors by name."""
     try:
         sizes: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in fields.items()}
         preset = Preset(**sizes)
         return preset, _shapes(preset)
-    # Sizes that are each possible may still not make a model; torch says so in many ways.
+    # Sizes that are valid one by one may still make no model, and torch raises many kinds of errors.
     except (TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError, LookupError) as error:
         words = str(error).splitlines() or [type(error).__name__]
         raise UserError(f"{directory}/config.json describes a model this version cannot build: {words[0]}") from error
@@ -172,6 +187,6 @@ def _preset(fields: Any, directory: Path) -> tuple[Preset, dict[str, torch.Size]
 
 @functools.cache
 def _shapes(preset: Preset) -> dict[str, torch.Size]:
-    """Of a model's tensors by name; nothing is allocated, however large."""
+    """Shapes of a model's tensors by name, without allocating them."""
     with torch.device("meta"):
         return {name: tensor.shape for name, tensor in AIM(preset).state_dict().items()}

@@ -1,4 +1,4 @@
-"""torch.compile of the blocks, which pays where kernels are many and short: on a GPU."""
+"""torch.compile of the blocks: faster on a GPU, where many short kernels cost launches."""
 
 import os
 import shutil
@@ -11,15 +11,15 @@ from torch import nn
 from aim_rl.model.streams import StreamBlock
 from envs.errors import UserError
 
-COMPILED = ("queries_keys_values", "update")  # of a block: all that it computes but the attention
-VARIANTS = 64  # of a method: streams, group sizes, with and without gradient; PyTorch gives up after 8
+COMPILED = ("queries_keys_values", "update")  # methods of a block: everything except the attention
+VARIANTS = 64  # graphs per method: streams, segment sizes, with and without gradient; PyTorch's limit is 8
 
 
 def compile_blocks(model: nn.Module) -> None:
-    """Compiles what the blocks compute around the attention, in place: no name in the state dict changes.
+    """Compiles the blocks except their attention, in place; names in the state dict stay.
 
-    One graph serves all blocks of a stream. Copy a model before, not after: a copy's blocks would compute with the
-    weights of the original. `fully_shard` it after, not before, so that its hooks stay outside of the graphs.
+    One graph serves all blocks of a stream. Copy a model before compiling it: a copy's blocks would compute with the
+    original's weights. Call `fully_shard` after compiling, so that its hooks stay outside of the graphs.
     """
     for block in model.modules():
         if isinstance(block, StreamBlock):
@@ -30,7 +30,7 @@ def compile_blocks(model: nn.Module) -> None:
 
 
 def check_compiler() -> None:
-    """Raises UserError unless what torch.compile generates can be built here."""
+    """Raises UserError unless this machine can build the code that torch.compile generates."""
     compiler = os.environ.get("CXX", "g++")
     if shutil.which(compiler) is None or not Path(sysconfig.get_path("include"), "Python.h").exists():
         raise UserError(

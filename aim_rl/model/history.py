@@ -1,8 +1,8 @@
-"""What a decision remembers: keys and values of the past observations and commanded actions (PAPER.md).
+"""The history that a decision reads: keys and values of past observations and commanded actions (docs/method.md).
 
-They are computed once. Keys stand rotated as the coming decision sees them, at negative frames; when a decision has
-passed, all of them turn back by the frames it took, and the oldest are dropped. Attention sees only differences of
-positions, so nothing has to be computed again, and scenes at different ages share one batch.
+They are computed once. Keys are stored rotated as the next decision sees them, at negative frames. After each decision
+all keys are rotated back by the frames it took, and the oldest are dropped. Attention depends only on differences of
+positions, so nothing is computed twice, and episodes of different lengths share one batch.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ class History(NamedTuple):
     kv: Tensor
     """[B, depth, 2, heads, k·n, head_dim]: keys and values."""
     filled: Tensor
-    """Bool [B, k]: the decisions that there were; the others are never read."""
+    """Bool [B, k]: which decisions happened; the others are never read."""
 
     def forget(self, rows: Tensor) -> History:
-        """Without the past of the rows bool [B], where an episode begins."""
+        """Without the past of `rows` (bool [B]), where a new episode begins."""
         return self._replace(filled=self.filled & ~rows[:, None])
 
 
 def empty_history(preset: Preset, batch: int, like: Tensor) -> History:
-    """A history of nothing, in the dtype and on the device of `like`."""
+    """A history without decisions, in the dtype and on the device of `like`."""
     tokens = preset.history * (preset.n_obs + preset.n_past)
     kv = like.new_zeros(batch, preset.depth, 2, preset.heads, tokens, preset.head_dim)
     return History(kv, torch.zeros(batch, preset.history, dtype=torch.bool, device=like.device))
@@ -40,10 +40,10 @@ def append(history: History, decision: Tensor, happened: Tensor, preset: Preset)
     """The history of the next decision.
 
     Args:
-        history: of the decision that has passed.
-        decision: [B, depth, 2, heads, n, head_dim], its keys and values, on its own clock.
-        happened: bool [B], whether there was one.
-        preset: how many tokens a decision has, and how long it takes.
+        history: the history that the last decision read.
+        decision: [B, depth, 2, heads, n, head_dim], its keys and values; its own observation is frame 0.
+        happened: bool [B], whether there was a decision.
+        preset: of the model.
     """
     kv = torch.cat([history.kv, decision], -2)[..., decision.shape[-2] :, :]
     frames = preset.execute * preset.times / preset.horizon

@@ -1,4 +1,4 @@
-"""Affine normalisation of what the action head reads and writes, and the proprioceptive vector."""
+"""Affine normalisation of the action head's inputs and outputs, and the proprioception vector."""
 
 from collections.abc import Mapping
 
@@ -20,7 +20,7 @@ class Normaliser(nn.Module):
         self.register_buffer("std", torch.ones(shape))
 
     def fit(self, values: Tensor, floor: Tensor | float) -> None:
-        """Takes mean and std over the first axis of `values`; std is at least `floor`."""
+        """Sets mean and std to those of `values` [n, *shape] over the first axis; std is at least `floor`."""
         self.mean.copy_(values.mean(0))
         self.std.copy_(values.std(0).clamp_min(torch.as_tensor(floor, device=values.device)))
 
@@ -29,11 +29,6 @@ class Normaliser(nn.Module):
 
     def denormalise(self, values: Tensor) -> Tensor:
         return values * self.std + self.mean
-
-
-def waypoint_floor() -> Tensor:
-    """Smallest std [14] of the waypoint normaliser: 5 mm, 0.02 rad, 0.1 gripper, per arm."""
-    return torch.tensor(([0.005] * 3 + [0.02] * 3 + [0.1]) * 2)
 
 
 def proprio(obs: Mapping[str, Tensor]) -> Tensor:

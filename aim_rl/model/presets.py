@@ -1,7 +1,7 @@
-"""Model sizes. A preset is data: nothing in the model branches on its name."""
+"""Presets: all sizes of a model. Nothing in the model branches on a preset's name."""
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 from typeguard import TypeCheckError, check_type
@@ -12,19 +12,21 @@ from envs.errors import UserError
 STEM_CELL = 4  # px of a camera image folded into one cell of the observation stem
 MAY_BE_ZERO = ("stem_channels", "keypoints", "history")
 MAX_FIELD = {"depth": 256, "horizon": 4096, "history": 64, "head_size": 4096, "wrist_size": 4096}
-"""The largest whole numbers there may be. A preset may come from a stranger's checkpoint, and sizes the model."""
+"""Upper bounds of integer fields: a preset may come from a stranger's checkpoint, and the model allocates by it."""
 MAX_OTHER_FIELD = 2**20
 MAX_TOKENS, MAX_WIDTH = 4096, 8192
 
 
 @dataclass(frozen=True)
 class Preset:
-    """All sizes of one model. Sizes are (height, width) in pixels.
+    """All sizes of one model. Image sizes are (height, width) in px.
 
     The prediction canvas is the T-pose of the three cameras shrunk by `shrink`: head on top, left and right wrist
     side by side below. A video tokenizer turns it into latent cells, and a token is a block of latent cells.
-    Raises ValueError if a field is of another type, not finite or out of all proportion, the cameras do not tile the
-    canvas or the tokens do not tile the chunk.
+
+    Raises:
+        ValueError: a field has the wrong type, is not finite or out of bounds, the cameras do not tile the canvas, or
+            the tokens do not tile the chunk.
     """
 
     name: str
@@ -38,7 +40,7 @@ class Preset:
     patch: int  # latent cells per token side
     temporal_patch: int  # latent frames folded into one token
     frames: int  # predicted future frames
-    data_rms: tuple[float, float] | None  # of RGB and map latents, for `flow.velocity`; None: streams give the velocity
+    data_rms: tuple[float, float] | None  # of RGB and map latents, see `flow.velocity`
     depth: int
     heads: int
     head_dim: int
@@ -49,8 +51,8 @@ class Preset:
     ffn_m: int
     ffn_a: int
     time_frequencies: int  # sinusoids that encode a time
-    learned_positions: bool  # beside the rotary ones
-    stem_channels: int  # of the observation's own stem; 0: the observation is a clean frame of the video
+    learned_positions: bool  # in addition to rotary positions
+    stem_channels: int  # of the observation stem; 0: no stem, the observation is a clean frame of the video
     keypoints: int  # per camera, found by the stem
     text: Literal["words", "umt5"]
     vocab: int
@@ -59,21 +61,21 @@ class Preset:
     horizon: int = 16  # control steps per chunk
     stride: int = 4  # control steps per waypoint
     execute: int = 8  # control steps executed before the next decision
-    history: int = 0  # past decisions that a decision remembers
+    history: int = 0  # past decisions that a decision reads
     action_dim: int = 14
     world_steps: int = 1
     action_steps: int = 4
     shift_video: float = 5.0
     shift_action: float = 1.0
-    pure_noise: float = 0.5  # share of training samples whose future is noise alone, where a one-step decision starts
-    times_per_frame: bool = False  # training draws a time for each token frame of the future, not one for all
+    pure_noise: float = 0.5  # share of training samples whose future is pure noise, where one-step inference starts
+    times_per_frame: bool = False  # whether training draws one time per token frame of the future
     history_noise: float = 0.0  # share of training samples whose past observations are noised
     action_draws: int = 4  # (time, noise) draws of the action chunk per world pass in training
     map_weight: float = 20.0  # extra weight of a map pixel at the centre of a blob
     lambda_map: float = 1.0
     lambda_action: float = 1.0
     visibility: str = "intent_causal"  # one of visibility.TABLES
-    action_mlp: bool = False  # whether an MLP embeds actions, or one layer, as it embeds the other streams' tokens
+    action_mlp: bool = False  # whether an MLP embeds actions; otherwise one linear layer, as in the other streams
 
     def __post_init__(self) -> None:
         self._check_fields()
@@ -107,10 +109,10 @@ class Preset:
             try:
                 check_type(value, field.type)
             except TypeCheckError as error:
-                raise ValueError(f"{field.name} is {value!r:.40}, which it cannot be.") from error
+                raise ValueError(f"{field.name} cannot be {value!r:.40}.") from error
             least = 0 if field.name in MAY_BE_ZERO else 1
             if isinstance(value, bool) and field.type is not bool:
-                raise ValueError(f"{field.name} is {value}, which it cannot be.")
+                raise ValueError(f"{field.name} cannot be {value}.")
             for number in value if isinstance(value, tuple) else (value,):
                 most = MAX_FIELD.get(field.name, MAX_OTHER_FIELD)
                 if type(number) is int and field.type is not float and not least <= number <= most:
@@ -147,17 +149,17 @@ class Preset:
 
     @property
     def times(self) -> int:
-        """Token grids that follow each other in a chunk."""
+        """Token grids in a chunk, one after another in time."""
         return self.frames // self.token_frames
 
     @property
     def n_future(self) -> int:
-        """Tokens of the future RGB, and as many of the value maps."""
+        """Tokens of the future RGB, and of the value maps."""
         return self.times * self.grid[0] * self.grid[1]
 
     @property
     def n_obs(self) -> int:
-        """Tokens of the current observation: the grid and, if the stem finds any, a keypoint token per camera."""
+        """Tokens of the current observation: the grid and, with keypoints, one token per camera."""
         return self.grid[0] * self.grid[1] + (3 if self.keypoints else 0)
 
     @property
@@ -166,7 +168,7 @@ class Preset:
 
     @property
     def n_past(self) -> int:
-        """Action tokens of a remembered decision: the waypoints that were executed."""
+        """Action tokens of a past decision: the waypoints that were executed."""
         return self.execute // self.stride
 
     @property
@@ -174,121 +176,107 @@ class Preset:
         return self.temporal_patch * self.latent_channels * self.patch**2
 
 
-PRESETS = {
-    preset.name: preset
-    for preset in (
-        Preset(
-            name="tiny",
-            head_size=(48, 64),
-            wrist_size=(32, 32),
-            shrink=2,
-            tokenizer="pixels",
-            latent_channels=3,
-            spatial_stride=1,
-            temporal_stride=1,
-            patch=8,
-            temporal_patch=2,
-            frames=2,
-            data_rms=(0.5, 1.0),  # maps are mostly -1
-            depth=2,
-            heads=2,
-            head_dim=12,
-            width_x=32,
-            width_m=24,
-            width_a=32,
-            ffn_x=128,
-            ffn_m=96,
-            ffn_a=128,
-            time_frequencies=64,
-            learned_positions=True,
-            stem_channels=8,
-            keypoints=4,
-            text="words",
-            vocab=64,
-            text_dim=16,
-            text_length=16,
-            action_mlp=True,
-        ),
-        Preset(
-            name="small",
-            head_size=(96, 128),
-            wrist_size=(64, 64),
-            shrink=2,
-            tokenizer="pixels",
-            latent_channels=3,
-            spatial_stride=1,
-            temporal_stride=1,
-            patch=16,
-            temporal_patch=2,
-            frames=2,
-            data_rms=(0.5, 1.0),
-            depth=4,
-            heads=4,
-            head_dim=24,
-            width_x=96,
-            width_m=64,
-            width_a=128,
-            ffn_x=384,
-            ffn_m=256,
-            ffn_a=512,
-            time_frequencies=64,
-            learned_positions=True,
-            stem_channels=32,
-            keypoints=16,
-            text="words",
-            vocab=512,
-            text_dim=64,
-            text_length=32,
-        ),
-        # The video stream, tokenizer and text encoder of Wan2.2-TI2V-5B. What AIM leaves open follows LingBot-VA, whose
-        # code it builds on: the canvas, chunks of 2 latent frames and 32 actions (4 per frame, one token each), both
-        # time shifts, 10 steps for actions. Our own choice: widths m and a (notes on Fast-WAM), 5 steps for the world
-        # (LingBot-VA takes 3 and stops half way, but a map that serves as reward should be clean), a memory of two
-        # decisions (four seconds), and the whole chunk is executed, so that its last latent frame becomes the next
-        # observation. Training draws times per frame and noises the past as LingBot-VA does.
-        Preset(
-            name="wan2.2-5b",
-            head_size=(256, 320),
-            wrist_size=(128, 160),
-            shrink=1,
-            tokenizer="wan",
-            latent_channels=48,
-            spatial_stride=16,
-            temporal_stride=4,
-            patch=2,
-            temporal_patch=1,
-            frames=8,
-            data_rms=None,
-            depth=30,
-            heads=24,
-            head_dim=128,
-            width_x=3072,
-            width_m=1024,
-            width_a=768,
-            ffn_x=14336,
-            ffn_m=4096,
-            ffn_a=3072,
-            time_frequencies=256,
-            learned_positions=False,
-            stem_channels=0,
-            keypoints=0,
-            text="umt5",
-            vocab=256384,
-            text_dim=4096,
-            text_length=512,
-            horizon=32,
-            stride=1,
-            execute=32,
-            history=2,
-            world_steps=5,
-            action_steps=10,
-            pure_noise=0.0,
-            times_per_frame=True,
-            history_noise=0.5,
-            action_mlp=True,
-        ),
-    )
-}
+TINY = Preset(
+    name="tiny",
+    head_size=(48, 64),
+    wrist_size=(32, 32),
+    shrink=2,
+    tokenizer="pixels",
+    latent_channels=3,
+    spatial_stride=1,
+    temporal_stride=1,
+    patch=8,
+    temporal_patch=2,
+    frames=2,
+    data_rms=(0.5, 1.0),  # most map pixels are -1
+    depth=2,
+    heads=2,
+    head_dim=12,
+    width_x=32,
+    width_m=24,
+    width_a=32,
+    ffn_x=128,
+    ffn_m=96,
+    ffn_a=128,
+    time_frequencies=64,
+    learned_positions=True,
+    stem_channels=8,
+    keypoints=4,
+    text="words",
+    vocab=64,
+    text_dim=16,
+    text_length=16,
+    action_mlp=True,
+)
+SMALL = replace(
+    TINY,
+    name="small",
+    head_size=(96, 128),
+    wrist_size=(64, 64),
+    patch=16,
+    depth=4,
+    heads=4,
+    head_dim=24,
+    width_x=96,
+    width_m=64,
+    width_a=128,
+    ffn_x=384,
+    ffn_m=256,
+    ffn_a=512,
+    stem_channels=32,
+    keypoints=16,
+    vocab=512,
+    text_dim=64,
+    text_length=32,
+    action_mlp=False,
+)
+# The video stream, tokenizer and text encoder of Wan2.2-TI2V-5B. What the paper leaves open follows LingBot-VA: the
+# canvas, chunks of 2 latent frames and 32 actions (4 per frame, one token each), both time shifts, 10 denoising steps
+# for actions, times per frame and noised past in training. Our choices: widths m and a (as in Fast-WAM), 5 world steps
+# (LingBot-VA takes 3 and stops half way, but a map that serves as reward should be clean), a history of two decisions
+# (four seconds), and the whole chunk is executed, so that its last latent frame becomes the next observation.
+WAN = Preset(
+    name="wan2.2-5b",
+    head_size=(256, 320),
+    wrist_size=(128, 160),
+    shrink=1,
+    tokenizer="wan",
+    latent_channels=48,
+    spatial_stride=16,
+    temporal_stride=4,
+    patch=2,
+    temporal_patch=1,
+    frames=8,
+    data_rms=None,
+    depth=30,
+    heads=24,
+    head_dim=128,
+    width_x=3072,
+    width_m=1024,
+    width_a=768,
+    ffn_x=14336,
+    ffn_m=4096,
+    ffn_a=3072,
+    time_frequencies=256,
+    learned_positions=False,
+    stem_channels=0,
+    keypoints=0,
+    text="umt5",
+    vocab=256384,
+    text_dim=4096,
+    text_length=512,
+    horizon=32,
+    stride=1,
+    execute=32,
+    history=2,
+    world_steps=5,
+    action_steps=10,
+    pure_noise=0.0,
+    times_per_frame=True,
+    history_noise=0.5,
+    action_mlp=True,
+)
+PRESETS = {preset.name: preset for preset in (TINY, SMALL, WAN)}
 
 
 def preset_named(name: str) -> Preset:

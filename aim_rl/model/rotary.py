@@ -1,7 +1,7 @@
 """Rotary positions on three axes (frame, row, column), as Wan's (diffusers' WanRotaryPosEmbed).
 
-Keys are rotated before they are cached, by their absolute frame. Attention sees differences of positions only, so a
-cached key stays valid however far the rollout has gone; aim_rl/model/history.py turns it to the clock of its reader.
+Keys are rotated before they are cached. Attention depends only on differences of positions, so a cached key stays valid
+throughout the rollout; aim_rl/model/history.py rotates it to the frames of the decision that reads it.
 """
 
 import torch
@@ -10,14 +10,14 @@ from torch import Tensor
 from aim_rl.model.presets import Preset
 
 BASE = 10000.0
-OFF_CANVAS = -1.0  # row and column of tokens that lie nowhere on the canvas, as LingBot-VA's actions
+OFF_CANVAS = -1.0  # row and column of tokens that are not on the canvas, as for LingBot-VA's actions
 
 
 def chunk_positions(preset: Preset) -> dict[str, Tensor]:
-    """Positions (frame, row, column) f64 [n, 3] of the tokens of groups obs, x, m, a and past_act in a chunk.
+    """Positions (frame, row, column) f64 [n, 3] of a chunk's tokens of kinds obs, x, m, a and past_act.
 
-    The unit of frames is a token's: the observation is frame 0 and the future frames 1, 2 and so on. The value
-    maps share the video's grid. A waypoint stands at the moment it is reached, on the same clock.
+    Frames are token frames: the observation is frame 0, the future frames 1, 2 and so on. The value maps share the
+    video's grid. A waypoint's frame is the time at which it is reached.
     """
     n_keypoints = preset.n_obs - preset.grid[0] * preset.grid[1]
     future = _on_canvas(preset, 1, 1 + preset.times)
@@ -45,9 +45,9 @@ def _off_canvas(frames: Tensor) -> Tensor:
 def rotation(positions: Tensor, heads: int, head_dim: int) -> Tensor:
     """Positions [n, 3] -> unit complex numbers [n, heads, head_dim / 2], as precise as `positions`.
 
-    The same for all heads, spread out because a product without broadcasting takes half the time on a CPU.
-    A third of the pairs (rounded down) turns with the row, as many with the column, the rest with the frame; pair i
-    of p on its axis by the angle position / 10000^(i/p).
+    A third of the pairs (rounded down) encodes the row, as many the column, the rest the frame; pair i of p on its axis
+    turns by the angle position / 10000^(i/p). All heads are equal; they are repeated because a product without
+    broadcasting takes half the time on a CPU.
     """
     third = head_dim // 6
     pairs = (head_dim // 2 - 2 * third, third, third)
@@ -61,9 +61,9 @@ def rotation(positions: Tensor, heads: int, head_dim: int) -> Tensor:
 
 
 def rotate(z: Tensor, by: Tensor) -> Tensor:
-    """Queries or keys [B, n, heads, head_dim], turned by the rotation [n, heads, head_dim / 2]."""
+    """Queries or keys [B, n, heads, head_dim], rotated by [n, heads, head_dim / 2]."""
     pairs = z.to(by.real.dtype).unflatten(-1, (-1, 2))
-    if torch.compiler.is_compiling():  # which generates no code for complex numbers; without it, they are faster
+    if torch.compiler.is_compiling():  # it generates no code for complex numbers, which are faster without it
         (a, b), (c, s) = pairs.unbind(-1), torch.view_as_real(by).unbind(-1)
         turned = torch.stack([a * c - b * s, a * s + b * c], -1)
     else:

@@ -1,4 +1,4 @@
-"""Samplers on the action's denoising chain (notes/rl.md): one Gaussian step from t to t_next = t - d.
+"""Samplers of the action's denoising chain: one Gaussian step from t to t_next = t - d (docs/method.md).
 
 With x0 = x_t - t·v and x1 = x_t + (1-t)·v:
 
@@ -8,7 +8,7 @@ flow_sde  s = a·sqrt(t/(1-t)) (t = 1: the denominator takes t_next),
 cps       mean = (1-t_next)·x0 + t_next·cos(pi·a/2)·x1, std = t_next·sin(pi·a/2) (0 in the last step)
 flow_noise  mean as ode, std = a, which may be learned (`NoiseHead`; ReinFlow, arXiv 2505.22094)
 
-`initial_noise` draws where denoising starts, a·N(0, 1) (a = 1 samples the flow), and follows the ODE from there
+`initial_noise` draws the start of denoising, a·N(0, 1) (a = 1 samples the flow), and then follows the ODE
 (`AimPolicy`).
 """
 
@@ -27,15 +27,15 @@ STEP_SAMPLERS: tuple[str, ...] = get_args(StepSampler)
 
 
 class NoiseHead(nn.Module):
-    """Learned standard deviation of `flow_noise`: a network of the time and what the robot feels.
+    """Learned standard deviation of `flow_noise`, from the time and the robot's state.
 
-    σ = exp(lerp(log a/2, log a, (tanh(net) + 1) / 2)): within [a/2, a], as ReinFlow bounds it, whose [0.08, 0.16] is
-    a = 0.16. It starts half way between the two, on a logarithmic scale, and is left out in evaluation.
+    σ = exp(lerp(log a/2, log a, (tanh(net) + 1) / 2)) lies in [a/2, a], as in ReinFlow, where a = 0.16. It starts at
+    the geometric mean of the two and is not used in evaluation.
 
     Args:
-        features: numbers of the state.
+        features: size of the state.
         waypoints, action_dim: shape of an action chunk.
-        noise_level: the bound a.
+        noise_level: the upper bound a.
     """
 
     def __init__(self, features: int, waypoints: int, action_dim: int, noise_level: float) -> None:
@@ -53,7 +53,7 @@ class NoiseHead(nn.Module):
 
 
 def random_steps(sampler: StepSampler, steps: int) -> slice:
-    """Which of the K denoising steps draw noise; the others have no likelihood."""
+    """Which of the K denoising steps are random; the others have no likelihood."""
     match sampler:
         case "ode":
             return slice(0, 0)
@@ -68,8 +68,8 @@ def step_distribution(
 ) -> tuple[Tensor, Tensor]:
     """Mean [..., 4, 14] and standard deviation (broadcastable to it) of x at t_next.
 
-    x_t, v [..., 4, 14]; t, t_next in [0, 1] broadcast against them; noise_level is the `a` above, for flow_noise also
-    one for each number.
+    x_t, v [..., 4, 14]; t, t_next in [0, 1] broadcast against them; noise_level is `a` above, for flow_noise also a
+    tensor with one `a` per number.
     """
     x0, x1 = x_t - t * v, x_t + (1 - t) * v
     match sampler:
@@ -97,8 +97,7 @@ def sample_chain(
 ) -> Tensor:
     """Denoises `noise` [B, ..., 4, 14] from t = 1 to 0; returns the chain [B, steps+1, ..., 4, 14], noise first.
 
-    velocity_fn(x_t [B, ..., 4, 14], t [B, ...]) -> [B, ..., 4, 14]; noise_level may be a function of
-    t [B, ...], too.
+    velocity_fn(x_t [B, ..., 4, 14], t [B, ...]) -> [B, ..., 4, 14]; noise_level may be a function of t [B, ...].
     """
     chain, perturbations = [noise], [draw(noise.shape, noise, generator) for _ in range(steps)]
     times = time_grid(steps, shift, noise.device).to(noise.dtype)

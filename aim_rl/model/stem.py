@@ -63,8 +63,8 @@ class CameraStem(nn.Module):
 class ObservationStem(nn.Module):
     """Current observation -> tokens [B, n_obs, width_x] and keypoints [B, 9K].
 
-    Token order: the canvas grid row by row, then one keypoint token per camera. The wrists share
-    weights; an embedding tells the cameras apart.
+    Token order: the canvas grid row by row, then one keypoint token per camera. The wrist cameras share weights; a
+    learned embedding per camera distinguishes them.
     """
 
     def __init__(self, preset: Preset) -> None:

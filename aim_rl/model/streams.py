@@ -1,11 +1,11 @@
 """Mixture of transformers: each stream owns its weights, all share one attention.
 
-A stream is Wan2.2's transformer (diffusers' WanTransformer3DModel): alone and unmasked it computes what Wan does,
-with the same weights (`wan_weights`). Streams that read no text lack the cross-attention.
+A stream is Wan2.2's transformer (diffusers' WanTransformer3DModel): alone, without a mask and with Wan's weights
+(`wan_weights`) it computes what Wan computes. Streams that read no text have no cross-attention.
 
-Tokens travel as groups (`visibility.GROUPS`), shaped [B, R, n, width]: R packs several samples that share a context
-(draws of the action chunk); it is 1 for all others. The current observation at t = 0 and the noised future at t are
-two groups of one stream, because they read different groups.
+Tokens are passed as segments of one kind (`visibility.TOKEN_KINDS`), shaped [B, R, n, width]. R counts samples that
+share a context (draws of the action chunk) and is 1 for the other kinds. The current observation at t = 0 and the
+noised future at t are two segments of one stream because they read different kinds.
 """
 
 import math
@@ -54,7 +54,7 @@ def mlp(width_in: int, hidden: int, width: int, activation: nn.Module) -> nn.Seq
 
 
 class CrossAttention(nn.Module):
-    """Tokens [B, R, n, width] read a text's keys and values; residual not included. WanTransformerBlock's attn2."""
+    """Tokens [B, R, n, width] attend to a text; without the residual. WanTransformerBlock's attn2."""
 
     def __init__(self, preset: Preset, width: int) -> None:
         super().__init__()
@@ -80,10 +80,10 @@ class CrossAttention(nn.Module):
 
 
 class StreamBlock(nn.Module):
-    """One stream's share of a block: norms, Q/K/V/O, feed-forward; text attention if it reads text.
+    """One stream's part of a block: norms, Q/K/V/O, feed-forward, and text attention if the stream reads text.
 
-    Diffusers' WanTransformerBlock, with the attention itself left to `mixture`. Modulated as Wan's adaLN-single:
-    (shift, scale, gate) x 2 = the stream's time projection + own table.
+    Diffusers' WanTransformerBlock without the attention itself, which `mixture` computes. Modulation is Wan's
+    adaLN-single: (shift, scale, gate) x 2 = the stream's time projection + the block's own table.
     """
 
     def __init__(self, preset: Preset, width: int, hidden: int, reads_text: bool) -> None:
@@ -91,7 +91,7 @@ class StreamBlock(nn.Module):
         inner = preset.heads * preset.head_dim
         self.head_shape = (preset.heads, preset.head_dim)
         table = torch.zeros(6, width)
-        table[[2, 5]] = 1  # gates open: at the start a plain pre-norm transformer
+        table[[2, 5]] = 1  # open gates: initially a plain pre-norm transformer
         self.table = nn.Parameter(table)
         self.qkv = nn.Linear(width, 3 * inner)
         self.q_norm = nn.RMSNorm(inner, eps=NORM_EPS)
@@ -119,9 +119,7 @@ class StreamBlock(nn.Module):
         return self.cross.keys_values(text)
 
     def update(self, h: Tensor, attended: Tensor, modulation: Sequence[Tensor], text: Tensor | None) -> Tensor:
-        """Residual updates by the attention's result [B, R·n, heads, head_dim], the text's keys and values, and the
-        feed-forward.
-        """
+        """Adds the attention's result [B, R·n, heads, head_dim], the text attention and the feed-forward to h."""
         gate, shift, scale, gate_ff = modulation[2:]
         h = torch.addcmul(h, gate, self.out(attended.flatten(2)).view_as(h))
         if text is not None and self.cross is not None:
@@ -132,8 +130,14 @@ class StreamBlock(nn.Module):
 class Stream(nn.Module):
     """One stream of the mixture: token embedding, time conditioning, text projection, blocks, output head.
 
-    `hidden` is the feed-forward's width; `positions` [n, width] the start of learned positions, which Wan lacks; with
-    `deep` an MLP embeds tokens, where Wan has one layer.
+    Args:
+        preset: sizes that all streams share.
+        token_dim: numbers per token, in and out.
+        width: of the tokens between the blocks.
+        hidden: width of the feed-forward.
+        positions: [n, width], initial values of learned positions, which Wan does not have.
+        reads_text: whether the blocks have text attention.
+        deep: whether an MLP embeds tokens; otherwise one linear layer, as in Wan.
     """
 
     def __init__(
@@ -164,7 +168,7 @@ class Stream(nn.Module):
         return cast(StreamBlock, self.blocks[layer])
 
     def embed(self, z: Tensor) -> Tensor:
-        """Tokens [..., n, token_dim] -> [..., n, width]: the first n of the learned positions, if any, are added."""
+        """Tokens [..., n, token_dim] -> [..., n, width], plus the first n of the learned positions, if any."""
         h = self.embedding(z)
         return h if self.positions is None else h + self.positions[: z.shape[-2]]
 
@@ -176,8 +180,8 @@ class Stream(nn.Module):
         return torch.stack([self.block(layer).text_keys_values(projected) for layer in layers], 1)
 
     def condition(self, t: Tensor) -> Tensor:
-        """Times [B, R, n or 1] -> conditioning vectors [B, R, n or 1, width]; autocast spares them, as in Wan."""
-        with torch.autocast("cuda" if t.is_cuda else "cpu", enabled=False):  # the meta device knows no autocast
+        """Times [B, R, n or 1] -> conditioning vectors [B, R, n or 1, width]; without autocast, as in Wan."""
+        with torch.autocast("cuda" if t.is_cuda else "cpu", enabled=False):  # the meta device has no autocast
             return self.time(time_features(t, self.time_frequencies).to(self.head.weight.dtype))
 
     def shared_modulation(self, condition: Tensor) -> Tensor:
@@ -191,16 +195,16 @@ class Stream(nn.Module):
 
 
 @dataclass
-class Group:
-    """Tokens [B, R, n, width] of one group on their way through a stream."""
+class Segment:
+    """Tokens [B, R, n, width] of one kind on their way through a stream."""
 
-    name: str
+    kind: str
     stream: Stream
     tokens: Tensor
     condition: Tensor  # [B or 1, R, n, width], or 1 for n where all tokens share one time
     rotation: Tensor  # [R·n, heads, head_dim / 2], complex
     text: Tensor | None = None  # [B, depth, 2, heads, L, head_dim], from `Stream.read_text`
-    is_output: bool = True  # False: of the last block only keys and values are wanted
+    is_output: bool = True  # False: only the last block's keys and values are needed
 
     @property
     def count(self) -> int:
@@ -211,54 +215,67 @@ class Group:
 
 
 def mixture(
-    groups: Sequence[Group], mask: Tensor | None, context: Tensor | None = None, recompute: bool = False
+    segments: Sequence[Segment], mask: Tensor | None, context: Tensor | None = None, recompute: bool = False
 ) -> list[tuple[Tensor, Tensor]]:
-    """Runs `groups` through all blocks, replacing their tokens; returns each block's keys and values.
+    """Runs `segments` through all blocks, in place.
 
-    mask [Q, K] over the groups' tokens in order, preceded in K by the context's (None: all visible).
-    context [B, depth, 2, heads, n, head_dim] adds keys and values computed earlier. recompute: keep only the tokens
-    between blocks for the backward pass (gradient checkpointing). Returned keys and values are [B, heads, n, head_dim].
+    Args:
+        segments: their tokens are replaced by those after the last block.
+        mask: [Q, K], the segments' tokens in order, in K preceded by the context's; None: all are visible.
+        context: [B, depth, 2, heads, n, head_dim], keys and values computed earlier.
+        recompute: gradient checkpointing, which keeps only the tokens between the blocks for the backward pass.
+
+    Returns:
+        Keys and values of each block, [B, heads, n, head_dim].
     """
-    shared = [group.stream.shared_modulation(group.condition) for group in groups]
-    earlier = [None] * len(groups[0].stream.blocks) if context is None else context.unbind(1)
+    shared = [segment.stream.shared_modulation(segment.condition) for segment in segments]
+    earlier = [None] * len(segments[0].stream.blocks) if context is None else context.unbind(1)
     cache = []
     for layer, before in enumerate(earlier):
-        arguments = (groups, [group.tokens for group in groups], shared, layer, mask, before)
+        arguments = (segments, [segment.tokens for segment in segments], shared, layer, mask, before)
         if recompute and torch.is_grad_enabled():
             tokens, pair = checkpoint(_layer, *arguments, use_reentrant=False)
         else:
             tokens, pair = _layer(*arguments)
         cache.append(pair)
-        for group, h in zip(groups, tokens, strict=True):
-            group.tokens = h
+        for segment, h in zip(segments, tokens, strict=True):
+            segment.tokens = h
     return cache
 
 
 def _layer(
-    groups: Sequence[Group],
+    segments: Sequence[Segment],
     tokens: Sequence[Tensor],
     shared: Sequence[Tensor],
     layer: int,
     mask: Tensor | None,
     before: Tensor | None,
 ) -> tuple[list[Tensor], tuple[Tensor, Tensor]]:
-    """One block of all groups: their tokens after it, and its keys and values [B, heads, n, head_dim].
+    """One block of all segments.
 
-    `tokens` are those before it, `before` [B, 2, heads, n, head_dim] the context's keys and values.
+    Args:
+        segments, mask: as in `mixture`.
+        tokens: of the segments, before the block.
+        shared: the segments' shared modulation.
+        layer: index of the block.
+        before: [B, 2, heads, n, head_dim], keys and values of the context.
+
+    Returns:
+        The tokens after the block, and its keys and values [B, heads, n, head_dim].
     """
-    blocks = [group.stream.block(layer) for group in groups]
+    blocks = [segment.stream.block(layer) for segment in segments]
     modulations = [block.modulation(m) for block, m in zip(blocks, shared, strict=True)]
-    parts = zip(blocks, tokens, modulations, groups, strict=True)
-    qkv = [block.queries_keys_values(h, m, group.rotation) for block, h, m, group in parts]
+    parts = zip(blocks, tokens, modulations, segments, strict=True)
+    qkv = [block.queries_keys_values(h, m, segment.rotation) for block, h, m, segment in parts]
     q, own_k, own_v = (torch.cat(part, 1).transpose(1, 2) for part in zip(*qkv, strict=True))
     k, v = own_k, own_v
     if before is not None:
         k, v = (torch.cat(pair, 2) for pair in zip(before.unbind(1), (k, v), strict=True))
-    counts = [group.count for group in groups]
+    counts = [segment.count for segment in segments]
     attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).split(counts, 1)
-    is_last = layer == len(groups[0].stream.blocks) - 1
+    is_last = layer == len(segments[0].stream.blocks) - 1
     after = []
-    for group, block, h, modulation, part in zip(groups, blocks, tokens, modulations, attended, strict=True):
-        text = None if group.text is None else group.text[:, layer]
-        after.append(block.update(h, part, modulation, text) if group.is_output or not is_last else h)
+    for segment, block, h, modulation, part in zip(segments, blocks, tokens, modulations, attended, strict=True):
+        text = None if segment.text is None else segment.text[:, layer]
+        after.append(block.update(h, part, modulation, text) if segment.is_output or not is_last else h)
     return after, (own_k, own_v)

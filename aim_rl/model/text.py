@@ -1,4 +1,4 @@
-"""A small learned text encoder: hashed words and their positions."""
+"""A small learned text encoder of hashed words."""
 
 import functools
 import re
@@ -12,13 +12,13 @@ from aim_rl.model.presets import Preset
 from envs.errors import UserError
 
 PAD = 0
-Tokenize = Callable[[str], Tensor]  # an instruction -> its ids int64 [L]; can be sent to other processes
+Tokenize = Callable[[str], Tensor]  # instruction -> ids int64 [L]; picklable, for worker processes
 
 
 def tokenize(text: str, preset: Preset) -> Tensor:
-    """Word ids int64 [L], lower case, hashed by CRC-32 (the same in every process), zero-padded, cut at L.
+    """Word ids int64 [L]: lower case, hashed by CRC-32 (the same in every process), zero-padded, cut at L.
 
-    Raises UserError: the preset's text encoder has its own tokenizer; hashed words would mean nothing to it.
+    Raises UserError: the preset's text encoder reads its own word pieces.
     """
     if preset.text != "words":
         raise UserError(f"the preset {preset.name} reads word pieces, not hashed words; use its model's text.tokenize")
@@ -33,7 +33,7 @@ def word_tokenizer(preset: Preset) -> Tokenize:
 
 
 class TextEncoder(nn.Module):
-    """Word ids [B, L] -> text tokens [B, L, text_dim]; padding stays visible, as in Wan."""
+    """Word ids [B, L] -> text tokens [B, L, text_dim]; padding is visible, as in Wan."""
 
     def __init__(self, preset: Preset) -> None:
         super().__init__()

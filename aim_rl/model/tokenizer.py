@@ -8,9 +8,9 @@ Canvas of one frame, height x width (the small preset in brackets):
     |   left   |  right   |   wrist tiles [32 x 32]
     +----------+----------+
 
-A tokenizer turns canvases into latent cells and back; `PixelTokenizer` leaves them as they are, `wan.WanTokenizer`
-is Wan2.2's VAE. A token is a patch of latent cells. RGB and value maps go through the same tokenizer and patches, so
-their token grids coincide. Neither straddles a seam, so no camera leaks into another one's tokens.
+A tokenizer turns canvases into latent cells and back: `PixelTokenizer` uses the pixels themselves, `wan.WanTokenizer`
+Wan2.2's VAE. A token is a patch of latent cells. RGB and value maps share the tokenizer and the patches, so their token
+grids coincide. No cell or patch crosses a seam, so no camera leaks into another camera's tokens.
 """
 
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ def paste(head: Tensor, left: Tensor, right: Tensor) -> Tensor:
 def cut(canvas: Tensor, preset: Preset, cell: int = 1) -> tuple[Tensor, Tensor, Tensor]:
     """Inverse of `paste`: canvas [..., H, W] -> head, left and right tile [..., h, w].
 
-    cell: canvas pixels per side of what the last two axes count, `spatial_stride` for latents.
+    cell: canvas pixels per side of a cell of the last two axes, `spatial_stride` for latents.
     """
     rows, cols = preset.head_tile[0] // cell, preset.wrist_tile[1] // cell
     return canvas[..., :rows, :], canvas[..., rows:, :cols], canvas[..., rows:, cols:]
@@ -71,7 +71,7 @@ def canvas_now(cameras: Sequence[Tensor], preset: Preset) -> Tensor:
 
 
 class PixelTokenizer:
-    """Latents are the canvas's pixels. Shapes as `wan.WanTokenizer`; no frame depends on the one `before`."""
+    """Latents are the canvas's pixels. Interface of `wan.WanTokenizer`; `before` is not used."""
 
     def __init__(self, preset: Preset) -> None:
         self.preset = preset
@@ -100,10 +100,10 @@ def to_unit(image: Tensor) -> Tensor:
 
 
 def map_peak_error(predicted: Tensor, true: Tensor, preset: Preset) -> Tensor:
-    """Mean distance in canvas px between predicted and true blob, per camera [3]: head, left, right.
+    """Mean distance (canvas px) between the peaks of predicted and true maps, per camera [3]: head, left, right.
 
-    Maps [B, F, 3, H, W] in [0, 1]. Only the two arm channels count, and only where the true tile
-    holds a blob (peak above 0.5); NaN for a camera that sees none.
+    Maps are [B, F, 3, H, W] in [0, 1]. Only the two arm channels count, and only tiles whose true peak is above 0.5; a
+    camera without any is NaN.
     """
 
     def peaks(tile: Tensor) -> tuple[Tensor, Tensor]:

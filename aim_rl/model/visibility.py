@@ -1,6 +1,6 @@
-"""Intent-causal attention: who may read whom (PAPER.md), as data.
+"""Intent-causal attention: which token kind may read which (docs/method.md), as a table.
 
-The instruction is no group: it enters by cross-attention, in the groups of `READS_TEXT` only.
+The instruction is not a token kind: the kinds in `READS_TEXT` read it by cross-attention.
 """
 
 from collections.abc import Mapping, Sequence
@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-GROUPS = ("past_obs", "past_act", "obs", "x", "m", "a")
-LATER = {"obs": "past_obs", "past_obs": "past_obs", "past_act": "past_act"}  # what a later chunk takes a token for
+TOKEN_KINDS = ("past_obs", "past_act", "obs", "x", "m", "a")
+LATER = {"obs": "past_obs", "past_obs": "past_obs", "past_act": "past_act"}  # a token's kind in later chunks
 
 VISIBLE: Mapping[str, frozenset[str]] = {
-    # query: the groups whose keys it may read
+    # query: the kinds whose keys it may read
     "past_obs": frozenset({"past_obs", "past_act"}),
     "past_act": frozenset({"past_obs", "past_act"}),
     "obs": frozenset({"past_obs", "past_act", "obs"}),
@@ -20,42 +20,44 @@ VISIBLE: Mapping[str, frozenset[str]] = {
     "m": frozenset({"past_obs", "obs", "x", "m"}),
     "a": frozenset({"past_act", "obs", "m", "a"}),
 }
-_WORLD = frozenset(GROUPS) - {"a"}
+_WORLD = frozenset(TOKEN_KINDS) - {"a"}
 TABLES: Mapping[str, Mapping[str, frozenset[str]]] = {
     "intent_causal": VISIBLE,
-    # Ablations (experiments/visibility.py). Nothing but a can read a: actions are denoised after the world.
-    "full": {group: _WORLD | {"a"} if group == "a" else _WORLD for group in GROUPS},
+    # Ablations (experiments/visibility.py). Only a reads a: actions are denoised after the world.
+    "full": {kind: _WORLD | {"a"} if kind == "a" else _WORLD for kind in TOKEN_KINDS},
     "no_map": {**VISIBLE, "a": VISIBLE["a"] - {"m"}},
 }
 READS_TEXT = frozenset({"x"})
 
+Layout = Sequence[tuple[str, int]]  # consecutive tokens: (kind, count)
 
-def group_ids(layout: Sequence[tuple[str, int]]) -> Tensor:
-    """Group ids [N] of consecutive runs of tokens, e.g. [("obs", 23), ("x", 20)]."""
-    return torch.cat([torch.full((count,), GROUPS.index(group)) for group, count in layout])
+
+def kind_ids(layout: Layout) -> Tensor:
+    """Indices into TOKEN_KINDS [N] of a layout's tokens, e.g. of [("obs", 23), ("x", 20)]."""
+    return torch.cat([torch.full((count,), TOKEN_KINDS.index(kind)) for kind, count in layout])
 
 
 def attention_mask(
-    groups: Tensor,
-    chunks: Tensor | None = None,
-    table: Mapping[str, frozenset[str]] = VISIBLE,
-    window: int | None = None,
+    kinds: Tensor, chunks: Tensor | None = None, table: Mapping[str, frozenset[str]] = VISIBLE
 ) -> Tensor:
-    """Boolean mask [N, N], True where query (row) may read key (column).
+    """Boolean mask [N, N], True where the query (row) may read the key (column).
 
-    groups [N]: indices into GROUPS. chunks [N]: index of the decision a token belongs to. Tokens of one chunk read
-    each other by the table, and of earlier chunks what those leave behind (`LATER`): their observation and the
-    commanded action, which comes after all else of its chunk. window: how many chunks back they read. Without
-    chunks, all tokens are of one.
+    Tokens of one chunk read each other by the table. Of earlier chunks they read what remains (`LATER`): the
+    observation and the commanded action, which comes last in its chunk.
+
+    Args:
+        kinds: [N], indices into TOKEN_KINDS.
+        chunks: [N], index of the decision that a token belongs to; None: all belong to one.
+        table: who reads whom.
     """
-    device = groups.device
-    reads = torch.tensor([[key in table[query] for key in GROUPS] for query in GROUPS], device=device)
-    mask = reads[groups[:, None], groups[None, :]]
+    device = kinds.device
+    reads = torch.tensor([[key in table[query] for key in TOKEN_KINDS] for query in TOKEN_KINDS], device=device)
+    mask = reads[kinds[:, None], kinds[None, :]]
     if chunks is not None:
-        recalls = torch.tensor([[LATER.get(key) in table[query] for key in GROUPS] for query in GROUPS], device=device)
-        moment = 2 * chunks + (groups == GROUPS.index("past_act"))
+        recalls = torch.tensor(
+            [[LATER.get(key) in table[query] for key in TOKEN_KINDS] for query in TOKEN_KINDS], device=device
+        )
+        moment = 2 * chunks + (kinds == TOKEN_KINDS.index("past_act"))
         since = moment[:, None] - moment[None, :]
-        mask = torch.where(since > 0, recalls[groups[:, None], groups[None, :]], mask & (since == 0))
-        if window is not None:
-            mask = mask & (chunks[:, None] - chunks[None, :] <= window)
+        mask = torch.where(since > 0, recalls[kinds[:, None], kinds[None, :]], mask & (since == 0))
     return mask

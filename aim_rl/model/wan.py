@@ -1,6 +1,6 @@
-"""The frozen parts of Wan2.2-TI2V-5B around its transformer: the VAE and the text encoder, from a diffusers directory.
+"""The frozen VAE and text encoder of Wan2.2-TI2V-5B, from a diffusers directory.
 
-Neither is a module of the model: checkpoints hold what we train, and these 6 billion numbers stay in one place.
+They are not submodules of the model, so that checkpoints do not repeat their 6 billion parameters.
 """
 
 import importlib
@@ -20,11 +20,11 @@ from aim_rl.model.tokenizer import canvas_now, cut, paste
 from envs.errors import UserError
 
 SOURCE = "Wan-AI/Wan2.2-TI2V-5B-Diffusers"
-MAX_INSTRUCTIONS = 256  # whose embeddings are kept
+MAX_INSTRUCTIONS = 256  # embeddings in the cache
 
 
 class Frozen:
-    """A pretrained model that is not ours to train, copy or save."""
+    """A pretrained model that is never trained, copied or saved."""
 
     def __init__(self, preset: Preset) -> None:
         self.preset = preset
@@ -41,7 +41,7 @@ class Frozen:
         self._model = model.eval().requires_grad_(False)
 
     def own_precision(self) -> torch.autocast:
-        """It computes as it was loaded, whatever our streams train in."""
+        """Context in which it computes in the precision it was loaded in, without autocast."""
         return torch.autocast(self.model.device.type, enabled=False)
 
     def to(self, device: torch.device) -> None:
@@ -50,19 +50,18 @@ class Frozen:
             self._model.to(device)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        return self  # an averaged or a learner's copy of the policy shares it
+        return self  # copies of the model share it
 
 
 class WanTokenizer(Frozen):
-    """Canvas videos <-> latents of Wan2.2's VAE (diffusers' AutoencoderKLWan): C channels, one cell per 16 x 16 px and
-    4 frames.
+    """Canvas videos <-> latents of Wan2.2's VAE (diffusers' AutoencoderKLWan): C channels per 16 x 16 px and 4 frames.
 
-    Every camera is encoded by itself and its latents pasted: over the whole canvas, the convolutions would carry one
-    camera's picture into all cells. The VAE is causal, so the chunk is encoded behind the frame before it: for RGB
-    the current pictures, for value maps an empty map, both known when the chunk is decoded.
+    Each camera is encoded separately, because convolutions over the whole canvas would mix the cameras. The VAE is
+    causal, so a chunk is encoded together with the frame before it: the current images for RGB, an empty map for value
+    maps. Both are known when the chunk is decoded.
     """
 
-    _empty_map: Tensor | None = None  # its latents, always the same
+    _empty_map: Tensor | None = None  # latents of an empty map, computed once
 
     def load(self, directory: Path) -> None:
         """Reads `directory`/vae. Raises UserError: it is missing, damaged or of another size, or no diffusers."""
@@ -78,20 +77,18 @@ class WanTokenizer(Frozen):
     def encode(self, video: Tensor, before: Sequence[Tensor] | None) -> Tensor:
         """Canvases [B, F, 3, H, W] in [-1, 1], F a multiple of 4 -> normalised latents [B, F / 4, C, h', w'].
 
-        before: the camera images of the frame before the video; None: an empty map.
+        before: camera images of the frame before the video; None: an empty map.
         """
         return self.to_latents(torch.cat([self._first(before, video), video], 1))[:, 1:]
 
     def decode(self, latents: Tensor, before: Sequence[Tensor] | None) -> Tensor:
-        """Inverse of `encode`, as far as the VAE has one: canvases in [-1, 1]."""
+        """Latents -> canvases in [-1, 1], the VAE's approximate inverse of `encode`."""
         video = latents.new_empty(len(latents), 0, 3, *self.preset.canvas)
         first = self.to_latents(self._first(before, video)) if before is not None else self._first_of_maps(latents)
         return self.to_video(torch.cat([first, latents], 1))[:, 1:]
 
     def heights(self, maps: Tensor) -> Tensor:
-        """Value maps [B, F, 3, H, W] in [-1, 1] -> the map's peak in each latent cell's pixels and frames, in [0, 1]:
-        [B, F / 4, C, h', w'].
-        """
+        """Value maps [B, F, 3, H, W] in [-1, 1] -> maxima over each latent cell [B, F / 4, C, h', w'] in [0, 1]."""
         preset = self.preset
         cell = (preset.temporal_stride, preset.spatial_stride, preset.spatial_stride)
         peaks = F.max_pool3d((maps.transpose(1, 2) + 1) / 2, cell).amax(1)
@@ -101,7 +98,7 @@ class WanTokenizer(Frozen):
     def to_latents(self, video: Tensor) -> Tensor:
         """Canvases [B, T, 3, H, W] in [-1, 1] -> latents [B, 1 + (T-1)/4, C, h', w']: the posterior's mode, normalised.
 
-        Raises ValueError: T is not 4k + 1; the VAE would drop the frames over.
+        Raises ValueError: T is not 4k + 1; the VAE would drop the remaining frames.
         """
         if (video.shape[1] - 1) % self.preset.temporal_stride:
             raise ValueError(f"Wan's VAE takes 4k + 1 frames, not {video.shape[1]}.")
@@ -111,7 +108,7 @@ class WanTokenizer(Frozen):
 
     @torch.no_grad()
     def to_video(self, latents: Tensor) -> Tensor:
-        """Latents [B, L, C, h', w'] -> canvases [B, 4L - 3, 3, H, W] in [-1, 1], each camera decoded by itself."""
+        """Latents [B, L, C, h', w'] -> canvases [B, 4L - 3, 3, H, W] in [-1, 1], each camera decoded separately."""
         head, left, right = cut(latents, self.preset, self.preset.spatial_stride)
         wrists = self._decode_camera(torch.cat([left, right]))
         return paste(self._decode_camera(head), *wrists.chunk(2))
@@ -146,7 +143,7 @@ class WanTokenizer(Frozen):
 
 
 class WanText(Frozen):
-    """Instructions -> text embeddings as Wan was trained on them: UMT5, zero behind the last word piece, no mask."""
+    """Instructions -> text embeddings as in Wan's training: UMT5, zeros after the last word piece, no mask."""
 
     _pieces: "WordPieces | None" = None
 
@@ -170,12 +167,12 @@ class WanText(Frozen):
     @torch.no_grad()
     def __call__(self, ids: Tensor) -> Tensor:
         """Ids [B, L] from `tokenize` -> embeddings [B, L, text_dim] in the encoder's precision, on the ids' device."""
-        unique, place = ids.unique(dim=0, return_inverse=True)  # a batch has few instructions
+        unique, place = ids.unique(dim=0, return_inverse=True)  # a batch has few distinct instructions
         texts = [self._encode(text).to(ids.device) for text in unique]
         return torch.stack([F.pad(h, (0, 0, 0, ids.shape[1] - len(h))) for h in texts])[place]
 
     def _encode(self, ids: Tensor) -> Tensor:
-        """Its n word pieces' embeddings [n, text_dim]: computed once, by itself, so that no batch changes them."""
+        """Embeddings [n, text_dim] of one text's n word pieces; computed alone, so that no batch changes them."""
         text = tuple(ids[ids != self.model.config.pad_token_id].tolist())
         if text not in self._known:
             if len(self._known) == MAX_INSTRUCTIONS:
@@ -204,9 +201,9 @@ class WordPieces:
 
 
 def instruction_tokenizer(preset: Preset, directory: Path | None) -> Tokenize:
-    """What turns instructions into the preset's ids; `directory`: Wan's, for presets that start from it.
+    """The preset's tokenizer; `directory`: of Wan2.2, for presets that start from it.
 
-    Raises UserError: the preset needs a directory and there is none, or it cannot be read.
+    Raises UserError: the preset needs a directory and none is given, or it cannot be read.
     """
     if preset.text == "words":
         return word_tokenizer(preset)
@@ -216,12 +213,12 @@ def instruction_tokenizer(preset: Preset, directory: Path | None) -> Tokenize:
 
 
 def missing(preset: Preset) -> UserError:
-    """What to say where a preset's pretrained parts are needed and not there."""
+    """The error for a preset whose pretrained parts are missing."""
     return UserError(f"the preset {preset.name} needs the pretrained {SOURCE}; give its folder with --wan DIR")
 
 
 def check_config(directory: Path, part: str, preset: Preset, expected: Mapping[str, Any]) -> None:
-    """Refuses `directory`/`part`/config.json unless it says `expected`. Raises UserError."""
+    """Raises UserError unless `directory`/`part`/config.json has the values `expected`."""
     path = directory / part / "config.json"
     try:
         config = json.loads(path.read_text())

@@ -1,4 +1,4 @@
-"""Wan2.2's transformer weights in our streams, straight from a diffusers directory."""
+"""Loads Wan2.2's transformer weights from a diffusers directory into the streams."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,7 @@ from envs.errors import UserError
 
 FILE = "diffusion_pytorch_model.safetensors"
 
-# Our layer -> the layers of diffusers' WanTransformer3DModel that it is made of, stacked in this order.
+# Our layer -> layers of diffusers' WanTransformer3DModel, concatenated in this order.
 STREAM_LAYERS = {
     "embedding": ["patch_embedding"],
     "time.0": ["condition_embedder.time_embedder.linear_1"],
@@ -65,7 +65,7 @@ def load_wan(directory: Path, preset: Preset) -> AIM:
 
 
 def load_frozen(model: AIM, directory: Path) -> None:
-    """Gives a model Wan's VAE and text encoder, which its checkpoints leave out. Raises UserError, as `load_wan`."""
+    """Loads Wan's VAE and text encoder, which checkpoints do not hold. Raises UserError as `load_wan`."""
     if not isinstance(model.tokenizer, WanTokenizer) or not isinstance(model.text, WanText):
         raise UserError(f"the preset {model.preset.name} has its own tokenizer; Wan2.2 fits the preset wan2.2-5b")
     model.tokenizer.load(directory)
@@ -142,8 +142,8 @@ def sources(name: str) -> list[str]:
 
 
 def _in_our_order(name: str, value: Tensor, preset: Preset) -> Tensor:
-    """Wan's patches enter channel first and leave channel last, ours are (frame, channel, row, column); and our tables
-    have no batch axis.
+    """Reorders a tensor: Wan's patches enter channel first and leave channel last, ours are (frame, channel, row,
+    column), and our tables have no batch axis.
     """
     if name == "embedding.weight":
         return value.transpose(1, 2).flatten(1)
@@ -155,12 +155,12 @@ def _in_our_order(name: str, value: Tensor, preset: Preset) -> Tensor:
 
 @torch.no_grad()
 def narrow(wide: Stream, thin: Stream) -> None:
-    """Starts `thin` from every k-th channel of `wide`; with equal widths it becomes an identical copy.
+    """Initialises `thin` with every k-th channel of `wide`; with equal widths it becomes an identical copy.
 
-    Channels have no neighbours, so averaging them (as Fast-WAM interpolates) would blur unrelated features into one.
-    Chosen evenly, and the same ones in every layer, they keep their meaning: what a kept channel reads, writes and is
-    scaled by is Wan's own. A sum over fewer channels is scaled by the root of the ratio, which keeps its variance.
-    Layers that `wide` lacks, or whose tokens are of another kind, stay as they are.
+    Channels have no order, so averaging neighbours (as Fast-WAM does) would mix unrelated features. The same channels
+    are kept in every layer, so a kept channel reads and writes the channels it did in Wan. Sums over fewer channels are
+    scaled by the root of the ratio, which keeps their variance. Layers that `wide` does not have, and layers whose
+    tokens are of another kind, stay as they are.
     """
     source = dict(wide.named_parameters())
     same_tokens = wide.head.out_features == thin.head.out_features

@@ -1,8 +1,8 @@
-"""The action head's language: a chunk as a few end-effector waypoints relative to the commanded pose.
+"""Action representation: a chunk as a few end-effector waypoints relative to the commanded pose.
 
-A waypoint is 14 numbers, left arm then right: [dx dy dz (m), rotation vector (3, rad), gripper command (0..1)],
-in the world frame and relative to the forward kinematics of the joint targets commanded at the start of the
-chunk: position = p_ref + d, rotation = exp(w) R_ref. The gripper is absolute.
+A waypoint is 14 numbers, left arm then right: [dx dy dz (m), rotation vector (3, rad), gripper command (0..1)], in the
+world frame. The reference pose is the forward kinematics of the joint targets commanded at the start of the chunk:
+position = p_ref + d, rotation = exp(w) R_ref. The gripper command is absolute.
 """
 
 from __future__ import annotations

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from aim_rl.model import AIM, PRESETS, Normaliser, Preset, map_peak_error, proprio, sample_chain, waypoint_floor
+from aim_rl.data.dataset import STD_FLOOR
+from aim_rl.model import AIM, PRESETS, Normaliser, Preset, map_peak_error, proprio, sample_chain
 from aim_rl.model.flow import interpolate, velocity
 
 from .conftest import observation, randomised, training_batch
@@ -31,7 +32,7 @@ def test_imagination_repeats_with_the_generator_and_takes_several_steps(tiny: Pr
 
 def test_every_parameter_belongs_to_exactly_one_half(tiny: Preset) -> None:
     model = AIM(tiny)
-    world, action = set(model.world_parameters()), set(model.action_parameters())
+    world, action = set(model.world_parameters()), set(model.action.parameters())
     assert not world & action
     assert world | action == set(model.parameters())
 
@@ -51,7 +52,7 @@ def test_stage_one_reaches_every_weight(tiny: Preset) -> None:
 def test_stage_two_leaves_the_world_alone(tiny: Preset) -> None:
     model, batch = randomised(tiny), training_batch(tiny, 2)
     before = {name: p.clone() for name, p in model.named_parameters()}
-    optimizer = torch.optim.AdamW(model.action_parameters(), lr=1e-2)
+    optimizer = torch.optim.AdamW(model.action.parameters(), lr=1e-2)
     with torch.no_grad():
         _, _, context = model.imagine(batch, batch["text"])
     model.action_loss(context, batch).backward()
@@ -122,7 +123,7 @@ def test_normaliser_round_trip_and_floor() -> None:
     waypoints = torch.randn(500, 4, 14) * 0.3 + 1
     waypoints[..., 13] = 0.25  # a gripper that never moves
     stats = Normaliser(4, 14)
-    stats.fit(waypoints, waypoint_floor())
+    stats.fit(waypoints, torch.tensor(STD_FLOOR * 2))
     normal = stats.normalise(waypoints)
     assert normal[..., :13].std() == pytest.approx(1, abs=0.01)
     assert torch.allclose(normal[..., 13], torch.zeros(()))

@@ -11,8 +11,8 @@ from torch import Tensor
 from aim_rl.model import AIM, Preset, attention_mask, proprio, tokenize
 from aim_rl.model.history import empty_history
 from aim_rl.model.rotary import chunk_positions, rotation
-from aim_rl.model.streams import Group, mixture
-from aim_rl.model.visibility import GROUPS
+from aim_rl.model.streams import Segment, mixture
+from aim_rl.model.visibility import TOKEN_KINDS
 
 from .conftest import observation, randomised
 
@@ -54,26 +54,27 @@ class Rollout:
 
     def full(self, model: AIM, first: int = 0) -> list[list[Tensor]]:
         """The same raw outputs by one masked pass over the tokens of all decisions from `first` on."""
-        preset, positions, groups, chunks = self.preset, chunk_positions(self.preset), [], []
+        preset, positions, segments, chunks = self.preset, chunk_positions(self.preset), [], []
         for c in range(first, CHUNKS):
             observed = model.observe(self.obs[c], self.text)
-            world = model.world_groups(observed, self.x[c], self.m[c], self.t[c])
+            world = model.world_segments(observed, self.x[c], self.m[c], self.t[c])
             state = model.proprio_stats.normalise(proprio(self.obs[c]))
             assert model.past_action is not None
             past = model.past_action(self.commanded[c])[:, None]
             still = model.x.condition(past.new_zeros(1, 1, 1))
             keep = torch.zeros(0)
             action = model.action(observed.keypoints, state, self.waypoints[c][:, None], self.t[c][:, None], keep)
-            for group in (*world, Group("past_act", model.x, past, still, keep), action):
+            for segment in (*world, Segment("past_act", model.x, past, still, keep), action):
                 frames = c * preset.execute * preset.times / preset.horizon
-                place = positions[group.name] + torch.tensor([frames, 0.0, 0.0])
-                group.rotation = rotation(place, preset.heads, preset.head_dim).to(torch.complex64)
-                groups.append(group)
+                place = positions[segment.kind] + torch.tensor([frames, 0.0, 0.0])
+                segment.rotation = rotation(place, preset.heads, preset.head_dim).to(torch.complex64)
+                segments.append(segment)
                 chunks.append(c)
-        ids = torch.cat([torch.full((group.count,), GROUPS.index(group.name)) for group in groups])
-        chunk = torch.cat([torch.full((group.count,), c) for group, c in zip(groups, chunks, strict=True)])
-        mixture(groups, attention_mask(ids, chunk, window=WINDOW))
-        return [[group.tokens for group in groups[5 * c : 5 * c + 5]] for c in range(CHUNKS - first)]
+        ids = torch.cat([torch.full((segment.count,), TOKEN_KINDS.index(segment.kind)) for segment in segments])
+        chunk = torch.cat([torch.full((segment.count,), c) for segment, c in zip(segments, chunks, strict=True)])
+        recent = chunk[:, None] - chunk[None, :] <= WINDOW
+        mixture(segments, attention_mask(ids, chunk) & recent)
+        return [[segment.tokens for segment in segments[5 * c : 5 * c + 5]] for c in range(CHUNKS - first)]
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ def test_a_map_token_stands_where_its_frame_does(tiny: Preset) -> None:
     for preset in (tiny, PRESETS["wan2.2-5b"]):
         places = chunk_positions(preset)
         assert torch.equal(places["x"], places["m"])
-        assert {group: len(place) for group, place in places.items()} == {
+        assert {kind: len(place) for kind, place in places.items()} == {
             "obs": preset.n_obs,
             "x": preset.n_future,
             "m": preset.n_future,
@@ -47,14 +47,14 @@ def test_a_chunk_looks_the_same_at_any_time(deep: Preset) -> None:
 
     def outputs(shift: float) -> list[torch.Tensor]:
         observed = model.observe(obs, text)
-        groups = model.world_groups(observed, x, m, t)
+        segments = model.world_segments(observed, x, m, t)
         context = model.encode_world(observed, x, m, t)[2]
-        groups.append(model.action_group(context, proprio(obs).double(), a, t[:, None]))
-        for group in groups:
-            places = chunk_positions(deep)[group.name] + torch.tensor([shift, 0.0, 0.0])
-            group.rotation = rotation(places, deep.heads, deep.head_dim)
-        mixture(groups, None)
-        return [group.read_out() for group in groups[1:]]
+        segments.append(model.action_segment(context, proprio(obs).double(), a, t[:, None]))
+        for segment in segments:
+            places = chunk_positions(deep)[segment.kind] + torch.tensor([shift, 0.0, 0.0])
+            segment.rotation = rotation(places, deep.heads, deep.head_dim)
+        mixture(segments, None)
+        return [segment.read_out() for segment in segments[1:]]
 
     for here, later in zip(outputs(0), outputs(40), strict=True):
         torch.testing.assert_close(here, later, atol=1e-10, rtol=1e-10)

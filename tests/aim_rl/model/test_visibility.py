@@ -7,14 +7,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from aim_rl.model import GROUPS, VISIBLE, Preset, WorldContext, attention_mask, proprio, tokenize
+from aim_rl.model import TOKEN_KINDS, VISIBLE, Preset, WorldContext, attention_mask, proprio, tokenize
 from aim_rl.model.aim import AIM
 from aim_rl.model.streams import mixture
-from aim_rl.model.visibility import TABLES, group_ids
+from aim_rl.model.visibility import TABLES, kind_ids
 
 from .conftest import observation, randomised
 
-# PAPER.md by hand; rows read columns, in the order of GROUPS: past_obs past_act obs x m a
+# docs/method.md by hand; rows read columns, in the order of TOKEN_KINDS: past_obs past_act obs x m a
 TABLE = [
     "11....",
     "11....",
@@ -27,8 +27,8 @@ TABLE = [
 
 def test_table_is_the_papers() -> None:
     by_hand = {
-        query: {key for key, cell in zip(GROUPS, row, strict=True) if cell == "1"}
-        for query, row in zip(GROUPS, TABLE, strict=True)
+        query: {key for key, cell in zip(TOKEN_KINDS, row, strict=True) if cell == "1"}
+        for query, row in zip(TOKEN_KINDS, TABLE, strict=True)
     }
     assert by_hand == VISIBLE
 
@@ -49,20 +49,18 @@ def test_mask_follows_the_table_over_chunks() -> None:
         ".1..1..1.11",  # ... and an action the other way round
     ]
     names, chunks = zip(*[token.split() for token in tokens], strict=True)
-    groups, chunk = torch.tensor([GROUPS.index(name) for name in names]), torch.tensor([int(c) for c in chunks])
+    kinds, chunk = torch.tensor([TOKEN_KINDS.index(name) for name in names]), torch.tensor([int(c) for c in chunks])
     expected = torch.tensor([[cell == "1" for cell in row] for row in by_hand])
-    assert torch.equal(attention_mask(groups, chunk), expected)
-    expected[7:, :2] = False  # chunk 2 looks one chunk back
-    assert torch.equal(attention_mask(groups, chunk, window=1), expected)
+    assert torch.equal(attention_mask(kinds, chunk), expected)
 
 
 def test_no_row_of_the_mask_is_empty() -> None:
-    layout = [(group, 2) for group in GROUPS]
-    assert attention_mask(group_ids(layout)).any(1).all()
+    layout = [(kind, 2) for kind in TOKEN_KINDS]
+    assert attention_mask(kind_ids(layout)).any(1).all()
 
 
 class JointForward:
-    """All groups in one masked pass: the reference for the cached one, with gradients to every input."""
+    """All segments in one masked pass: the reference for the cached one, with gradients to every input."""
 
     def __init__(self, model: AIM, visibility: Mapping[str, frozenset[str]] = VISIBLE) -> None:
         self.model, self.visibility, preset = model, visibility, model.preset
@@ -77,12 +75,14 @@ class JointForward:
     def __call__(self) -> tuple[Tensor, Tensor, Tensor]:
         """Raw outputs of x, m and a."""
         observed = self.model.observe(self.obs, self.text)
-        groups = self.model.world_groups(observed, self.x, self.m, self.t)
+        segments = self.model.world_segments(observed, self.x, self.m, self.t)
         context = WorldContext(torch.empty(0), observed.keypoints)
-        action = self.model.action_group(context, proprio(self.obs).to(self.a.dtype), self.a[:, None], self.t[:, None])
-        layout = [(group.name, group.count) for group in (*groups, action)]
-        mixture([*groups, action], attention_mask(group_ids(layout), table=self.visibility))
-        return groups[1].read_out(), groups[2].read_out(), action.read_out()
+        action = self.model.action_segment(
+            context, proprio(self.obs).to(self.a.dtype), self.a[:, None], self.t[:, None]
+        )
+        layout = [(segment.kind, segment.count) for segment in (*segments, action)]
+        mixture([*segments, action], attention_mask(kind_ids(layout), table=self.visibility))
+        return segments[1].read_out(), segments[2].read_out(), action.read_out()
 
     def sensitivity(self, output: int, source: Tensor) -> float:
         (gradient,) = torch.autograd.grad(
@@ -163,6 +163,6 @@ def test_context_path_equals_the_full_masked_forward(deep: Preset, readable: set
     joint = JointForward(model, table)
     _, _, full = joint()
     _, _, context = model.encode_world(model.observe(joint.obs, joint.text), joint.x, joint.m, joint.t)
-    group = model.action_group(context, proprio(joint.obs), joint.a[:, None], joint.t[:, None])
-    mixture([group], None, context.kv)
-    torch.testing.assert_close(group.read_out(), full, atol=1e-5, rtol=1e-5)
+    segment = model.action_segment(context, proprio(joint.obs), joint.a[:, None], joint.t[:, None])
+    mixture([segment], None, context.kv)
+    torch.testing.assert_close(segment.read_out(), full, atol=1e-5, rtol=1e-5)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from aim_rl.model import AIM, PRESETS, load_wan, patchify, proprio, tokenize, unpatchify, wan
 from aim_rl.model.rotary import chunk_positions, rotation
-from aim_rl.model.streams import Group, Stream, mixture
+from aim_rl.model.streams import Segment, Stream, mixture
 from aim_rl.model.wan import WanText, WanTokenizer
 from aim_rl.model.wan_weights import FILE, narrow
 from aim_rl.rl.policy import AimPolicy
@@ -66,8 +66,8 @@ def wan_inputs() -> tuple[Tensor, Tensor]:
     return latents, torch.randn(2, TOY.text_length, TOY.text_dim, generator=generator)
 
 
-def video_groups(stream: Stream, latents: Tensor, text: Tensor, t: Tensor, sizes: list[int]) -> list[Group]:
-    """The video stream's tokens, with times [B, 1, n or 1], cut into groups of the given sizes."""
+def video_segments(stream: Stream, latents: Tensor, text: Tensor, t: Tensor, sizes: list[int]) -> list[Segment]:
+    """The video stream's tokens, with times [B, 1, n or 1], cut into segments of the given sizes."""
     places = chunk_positions(TOY)
     turn = rotation(torch.cat([places["obs"], places["x"]]), TOY.heads, TOY.head_dim).to(torch.complex64)
     parts = zip(
@@ -77,14 +77,14 @@ def video_groups(stream: Stream, latents: Tensor, text: Tensor, t: Tensor, sizes
         strict=True,
     )
     read = stream.read_text(text)
-    return [Group("x", stream, h, stream.condition(times), part, read) for h, times, part in parts]
+    return [Segment("x", stream, h, stream.condition(times), part, read) for h, times, part in parts]
 
 
 @pytest.mark.parametrize("times", ["scalar", "per token"])
 @pytest.mark.parametrize("split", [False, True])
 @torch.no_grad()
 def test_the_video_stream_alone_is_wan(loaded: AIM, times: str, split: bool) -> None:
-    """The observation as a group of its own changes nothing, as long as all tokens read each other."""
+    """The observation as a segment of its own changes nothing, as long as all tokens read each other."""
     latents, text = wan_inputs()
     tokens = TOY.grid[0] * TOY.grid[1]
     t = torch.tensor([0.3, 0.9])[:, None, None]
@@ -93,9 +93,9 @@ def test_the_video_stream_alone_is_wan(loaded: AIM, times: str, split: bool) -> 
     timestep = 1000 * (t[:, 0, 0] if times == "scalar" else t[:, 0])
     expected = wan_files.transformer()(latents.transpose(1, 2), timestep, text).sample.transpose(1, 2)
 
-    groups = video_groups(loaded.x, latents, text, t, [tokens, 2 * tokens] if split else [3 * tokens])
-    mixture(groups, None)
-    output = unpatchify(torch.cat([group.read_out()[:, 0] for group in groups], 1), TOY)
+    segments = video_segments(loaded.x, latents, text, t, [tokens, 2 * tokens] if split else [3 * tokens])
+    mixture(segments, None)
+    output = unpatchify(torch.cat([segment.read_out()[:, 0] for segment in segments], 1), TOY)
     assert expected.abs().max() > 1
     torch.testing.assert_close(output, expected, atol=1e-5, rtol=1e-5)
 

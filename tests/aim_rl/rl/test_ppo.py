@@ -126,16 +126,16 @@ def test_the_frozen_streams_never_run_during_an_update(
 def test_only_the_action_head_changes(policy: AimPolicy, act: Act) -> None:
     model = policy.model
     frozen = [*model.world_parameters(), *model.buffers()]
-    world, head = fingerprint(frozen), fingerprint(model.action_parameters())
+    world, head = fingerprint(frozen), fingerprint(model.action.parameters())
     assert sum(1 for _ in model.parameters()) == sum(
-        1 for part in (model.world_parameters(), model.action_parameters()) for _ in part
+        1 for part in (model.world_parameters(), model.action.parameters()) for _ in part
     )
     learner = Ppo(policy, PpoConfig())
     for _ in range(2):
         learner.update(with_advantage(act(policy)))
     assert fingerprint(frozen) == world
     assert all(parameter.grad is None for parameter in model.world_parameters())
-    assert fingerprint(model.action_parameters()) != head
+    assert fingerprint(model.action.parameters()) != head
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
@@ -152,9 +152,9 @@ def test_a_gradient_that_is_not_finite_skips_the_step(policy: AimPolicy, act: Ac
 def test_kl_to_stage1_starts_at_zero_and_grows(policy: AimPolicy, act: Act) -> None:
     learner, rollouts = Ppo(policy, PpoConfig(learning_rate=1e-3)), with_advantage(act(policy))
     assert learner.kl_to_stage1(rollouts) == 0
-    head = fingerprint(policy.model.action_parameters())
+    head = fingerprint(policy.model.action.parameters())
     learner.kl_to_stage1(rollouts)
-    assert fingerprint(policy.model.action_parameters()) == head
+    assert fingerprint(policy.model.action.parameters()) == head
     metrics = learner.update(rollouts)
     assert metrics["update/kl_to_stage1"] == pytest.approx(learner.kl_to_stage1(rollouts.reshape(-1)))
     assert metrics["update/kl_to_stage1"] > 0
