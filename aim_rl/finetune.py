@@ -1,45 +1,39 @@
 """Stage II, reinforcement learning: `python -m aim_rl.finetune --task T [--stage1 DIR] [--out RUN]`.
 
-Freezes the world and value streams and fine-tunes the action head with a clipped policy gradient on lambda_d * map
-response at the commanded TCP position + lambda_s * success (docs/method.md). Advantages are GAE with a critic on
-frozen features; `--rl.advantage group --group-size 8 --num-groups 8` is GRPO. Ends with Stage I and Stage II on the
-same held-out seeds.
+Freezes the world and value streams and fine-tunes the action head on lambda_dense * map response at the commanded TCP
+position + lambda_sparse * success (docs/method.md). The default is PPO with GAE and a critic on frozen features;
+`--rl.advantage group --rollout.group-size 8 --rollout.num-groups 8` is GRPO. Ends with the success of Stage I and
+Stage II on the same held-out seeds.
 """
 
 from __future__ import annotations
 
 import shutil
-import time
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any
 
 import torch
 from rich.console import Console
 from rich.table import Table
-from tensordict import TensorDictBase
-from torch.optim.swa_utils import AveragedModel
-from torch.utils.tensorboard.writer import SummaryWriter
 
 import envs
 from aim_rl import collect, pretrain
 from aim_rl.evaluate import run_episodes
-from aim_rl.model import AIM
-from aim_rl.model.checkpoint import load_checkpoint, save_checkpoint, shipped_checkpoint
-from aim_rl.rl.hacking_watch import ALARM, HackingWatch
+from aim_rl.model import AIM, Preset
+from aim_rl.model.checkpoint import load_checkpoint, read_metadata, shipped_checkpoint
+from aim_rl.rl.exploration import ExplorationConfig
 from aim_rl.rl.policy import AimPolicy
-from aim_rl.rl.ppo import Ppo, PpoConfig, learning_rate_share
+from aim_rl.rl.ppo import Ppo, PpoConfig
+from aim_rl.rl.trainer import COUNTED, Rollouts, Schedule, Trainer
 from aim_rl.rollout import seeds
 from aim_rl.rollout.environments import RolloutConfig
-from aim_rl.rollout.groups import CompletedRollouts, training_batches
 from aim_rl.rollout.simulators import Simulators
-from aim_rl.rollout.videos import draw_decision
 from aim_rl.runs.config import parse
-from aim_rl.runs.folder import gpu_or_cpu, new_run, tensorboard, use_all_cores
-from aim_rl.runs.interrupt import ctrl_c_finishes_the_step, says_how_to_resume
+from aim_rl.runs.folder import gpu_or_cpu, new_run, use_all_cores
+from aim_rl.runs.interrupt import says_how_to_resume
 from aim_rl.runs.processes import processes
-from aim_rl.runs.progress import progress
-from aim_rl.runs.state import Counters, RunState
 from aim_rl.runs.statistics import SuccessRate, describe, success_rate
 from envs.backend import TABLETOP, BackendOptions
 from envs.errors import UserError, exit_cleanly
@@ -49,11 +43,43 @@ from envs.tabletop.task import Task, task_class
 from rewards import MapSource, RewardConfig, Shaping
 from rewards.torchrl_transform import ValueMapRewardTransform
 
-SAVE_EVERY = 10  # iterations that a killed run may lose
-COUNTED = ("iterations", "episodes", "environment_steps", "decisions")
+
+@dataclass(frozen=True, kw_only=True)
+class RolloutOptions:
+    """What an iteration rolls out."""
+
+    group_size: int = 2
+    """Rollouts per seed."""
+    num_groups: int = 32
+    """Groups per iteration."""
+    step_limit: int = 144
+    """Control steps per training episode; evaluation has RoboTwin's limit."""
+    envs_per_worker: int | None = None
+    """Environments per worker process; 16 by default, 1 with RoboTwin."""
+
+    def __post_init__(self) -> None:
+        others = self.num_groups, self.step_limit, 1 if self.envs_per_worker is None else self.envs_per_worker
+        if self.group_size < 2 or min(others) < 1:
+            raise UserError("--rollout.group-size must be at least 2, and every other count of --rollout at least 1")
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
+class RewardOptions:
+    """What is rewarded; the discount is --rl.gamma."""
+
+    shaping: Shaping = "settled"
+    """The dense reward (rewards/shaping.py); additive is the paper's."""
+    maps: MapSource = "refreshed"
+    """Maps that the dense reward reads (rewards/maps.py); uniform, other_decision and other_scene are controls."""
+    anneal: bool = False
+    """Lets the dense reward's weight fall linearly to 0 over the iterations."""
+    lambda_dense: float = 0.2
+    """Weight of the dense reward."""
+    lambda_sparse: float = 1.0
+    """Weight of success."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class FinetuneConfig:
     """Stage II: fine-tunes the action head with reinforcement learning."""
 
@@ -66,217 +92,200 @@ class FinetuneConfig:
     out: Path | None = None
     """Folder of the run; runs/<task>-<time> by default."""
     resume: Path | None = None
-    """Run to go on with, by its own configuration."""
+    """Run to continue, with its own configuration."""
     setting: str = "clean"
     """clean or randomized."""
     iterations: int = 80
-    group_size: int = 2
-    """Rollouts per seed."""
-    num_groups: int = 32
-    """Groups per iteration."""
-    step_limit: int = 144
-    """Control steps per training episode; evaluation has RoboTwin's limit."""
-    sampler: Literal["initial_noise", "flow_sde", "cps", "flow_noise"] = "initial_noise"
-    """How Stage II explores (aim_rl/model/sampler.py, aim_rl/rl/policy.py)."""
-    noise_level: float | None = None
-    """The exploring sampler's `a`: 0.5 by default, 0.16 of flow_noise."""
-    shaping: Shaping = "settled"
-    """What the dense reward is (rewards/shaping.py); additive is the paper's."""
-    maps: MapSource = "refreshed"
-    """Which maps the dense reward reads (rewards/maps.py); uniform, other_decision and other_scene are controls."""
-    anneal: bool = False
-    """Lets the dense reward's weight fall linearly to 0 over the iterations."""
-    lambda_dense: float = 0.2
-    """Weight of the dense reward."""
-    lambda_sparse: float = 1.0
-    """Weight of success."""
+    save_every: int = 10
+    """Iterations between two saved states, and in the window by which <run>/best is chosen."""
     train_world: bool = False
-    """An ablation: trains the world streams too, which the reward then depends on."""
-    rl: PpoConfig = field(default_factory=PpoConfig)
+    """Ablation: trains the world streams too, which changes the maps that the reward reads."""
     evaluation_episodes: int = 100
     measure_stage1: bool = True
     """Measures Stage I too; several runs from one Stage I need it once."""
     seed: int = 0
     workers: int = 2
     """Processes."""
-    envs_per_worker: int | None = None
-    """Scenes per process; 16 by default, with RoboTwin 1."""
+    rollout: RolloutOptions = field(default_factory=RolloutOptions)
+    exploration: ExplorationConfig = field(default_factory=ExplorationConfig)
+    reward: RewardOptions = field(default_factory=RewardOptions)
+    rl: PpoConfig = field(default_factory=PpoConfig)
     simulator: BackendOptions = TABLETOP
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "task", envs.resolve_task(self.task))
+        if self.setting not in SETTINGS:
+            raise UserError(f"unknown setting {self.setting!r}; choose one of {', '.join(SETTINGS)}")
+        if min(self.iterations, self.save_every, self.evaluation_episodes, self.workers) < 1:
+            raise UserError("--iterations, --save-every, --evaluation-episodes and --workers must be at least 1")
+        if not 0 <= self.seed < seeds.TRAININGS:
+            raise UserError(f"--seed must be at least 0 and below {seeds.TRAININGS}")
+        room = seeds.VALIDATION - seeds.reinforcement(self.seed)
+        if self.iterations * self.rollout.num_groups > room:
+            raise UserError(
+                f"--iterations times --rollout.num-groups must be at most {room}: later seeds are for evaluation"
+            )
+        if self.rl.dense_weight is not None and self.reward.anneal:
+            raise UserError("--rl.dense-weight goes without --reward.anneal")
+        if self.reward.maps == "other_scene" and self.rollout.num_groups < 2:
+            raise UserError("--reward.maps other_scene needs two seeds per iteration: --rollout.num-groups 2 or more")
+        measured = self.simulator.backend == "tabletop" and task_class(self.task).progress is not Task.progress
+        if self.reward.shaping == "privileged" and not measured:
+            raise UserError(
+                f"{self.task} measures no progress (`Task.progress` in its file); choose another --reward.shaping"
+            )
+        if self.wan is not None and self.stage1 is None:
+            raise UserError("--wan goes with --stage1, a checkpoint of the preset wan2.2-5b")
 
-def reinforce(config: FinetuneConfig, task: str, model: AIM, run: Path) -> dict[str, float]:
-    """Runs Stage II on `model` in place and leaves `<run>/checkpoint` and `<run>/best`; returns totals.
+    def check_preset(self, preset: Preset) -> None:
+        """Raises UserError if a Stage I model of this preset cannot be trained by these settings."""
+        if self.train_world and preset.history:
+            raise UserError(
+                "--train-world is for presets without history; leave it out, or train Stage I with another one"
+            )
+        if self.rl.advantage == "gae" and not preset.keypoints:
+            raise UserError(
+                "the critic sees the world by keypoints, and this Stage I model's preset has none; "
+                "give --rl.advantage group --rollout.group-size 8 --rollout.num-groups 8"
+            )
 
-    The learning rate rises and falls again; the result is the mean of the action head's weights over the second half of
-    the iterations (Polyak averaging): a binary reward moves single iterations about more than it moves them forward.
-    The best are the weights after those `SAVE_EVERY` iterations in which the exploring policy succeeded most often.
+    def rollout_config(self, model: AIM) -> RolloutConfig:
+        """What the simulator processes run."""
+        return RolloutConfig(
+            task=self.task,
+            setting=self.setting,
+            preset=model.preset,
+            execute=model.preset.execute,
+            step_limit=self.rollout.step_limit,
+            workers=self.workers,
+            envs_per_worker=self.rollout.envs_per_worker or self.simulator.default_envs_per_worker(16),
+            group_size=self.rollout.group_size,
+            first_seed=seeds.reinforcement(self.seed),
+            tokenize=model.text.tokenize,
+            simulator=self.simulator,
+        )
+
+    def reward_config(self) -> RewardConfig:
+        """The composed reward."""
+        reward = self.reward
+        return RewardConfig(
+            reward.lambda_dense, reward.lambda_sparse, reward.shaping, self.rl.gamma, reward.maps, reward.anneal
+        )
+
+
+MOVED = {
+    "group": "rollout.group_size",
+    "groups": "rollout.num_groups",
+    "scenes": "rollout.envs_per_worker",
+    "step_limit": "rollout.step_limit",
+    "sampler": "exploration.sampler",
+    "noise_level": "exploration.noise_level",
+    **{field.name: f"reward.{field.name}" for field in fields(RewardOptions)},
+    **{f"grpo.{field.name}": f"rl.{field.name}" for field in fields(PpoConfig)},
+}
+"""Fields of version 0.1 -> of this version. Old flags go with the next release; old runs stay readable."""
+FLAGS = {f"--{old}".replace("_", "-"): f"--{new}".replace("_", "-") for old, new in MOVED.items()}
+FLAGS["--no-anneal"] = "--reward.no-anneal"
+
+
+def parse_flags(description: str | None = None, arguments: list[str] | None = None) -> FinetuneConfig:
+    """The configuration of a command line; see `aim_rl.runs.config.parse`."""
+    # Averaged weights and learning rates depend on the iterations, batches on the group size, `best` on the window.
+    fixed = ("iterations", "rollout.group_size", "save_every")
+    return parse(FinetuneConfig, description, arguments, fixed, renamed_flags=FLAGS, renamed_keys=MOVED)
+
+
+def stage1_checkpoint(config: FinetuneConfig) -> Path | None:
+    """The Stage I checkpoint, given or shipped; None: it has to be trained first.
+
+    Raises:
+        UserError: it is no checkpoint or one of another task. Its weights are not read.
+    """
+    path = config.stage1 or shipped_checkpoint(config.task)
+    if path is not None:
+        read_metadata(path, config.task)
+    return path
+
+
+def train_stage1(config: FinetuneConfig, run: Path) -> Path:
+    """Records demonstrations and trains Stage I in the run; returns its folder."""
+    print(f"No Stage I checkpoint is shipped for {config.task}: recording demonstrations and training one first.")
+    data, stage1 = run / "demonstrations", run / "stage1"
+    collect.collect(
+        collect.CollectConfig(
+            config.task, data, workers=config.workers, setting=config.setting, simulator=config.simulator
+        )
+    )
+    resume = stage1 if (stage1 / "config.json").exists() else None
+    with processes() as here:
+        pretrain.pretrain(pretrain.PretrainConfig(config.task, data, stage1, resume=resume), here)
+    return stage1
+
+
+def load_stage1(config: FinetuneConfig, path: Path) -> AIM:
+    """The Stage I model, on the GPU if there is one.
+
+    Raises:
+        UserError: it cannot be read, or not be trained by these settings.
+    """
+    model = load_checkpoint(path, config.task, config.wan)[0]
+    config.check_preset(model.preset)
+    return model.to(gpu_or_cpu())
+
+
+def simulate(config: FinetuneConfig, policy: AimPolicy, observed: tuple[str, ...]) -> Simulators:
+    """The worker processes."""
+    return Simulators(config.rollout_config(policy.model), policy, config.seed, observed)
+
+
+def reinforce(
+    config: FinetuneConfig,
+    model: AIM,
+    run: Path,
+    rollouts: Callable[[FinetuneConfig, AimPolicy, tuple[str, ...]], Rollouts] = simulate,
+) -> dict[str, Any]:
+    """Puts the trainer together and trains `model` in place; returns the final checkpoint's metadata.
+
+    Args:
+        config: settings.
+        model: Stage I.
+        run: folder of the run.
+        rollouts: makes the source of rollouts.
     """
     torch.manual_seed(config.seed)
-    preset = model.preset
-    policy = AimPolicy(model, preset.execute, config.sampler, config.noise_level, config.train_world)
-    learner, watch = Ppo(policy, config.rl), HackingWatch()
-    average = AveragedModel(policy.trained)
-    reward = ValueMapRewardTransform(reward_config(config), preset.head_size)
-    simulators = Simulators(rollout_config(config, task, model), policy, config.seed, learner.observed)
-    ready, totals = CompletedRollouts(), Counters(dict.fromkeys((*COUNTED, "seconds", "restarts"), 0.0))
-    judged = Counters(success=0.0, best=-1.0)
-    parts = {"learner": learner, "watch": watch, "average": average, "simulators": simulators, "ready": ready}
-    state = RunState(run, **parts, totals=totals, judged=judged)
-    if config.resume is not None and state.exists():
-        state.restore()
-    writer = tensorboard(run, int(totals["environment_steps"]) + 1)
-    first, clock = int(totals["iterations"]), time.monotonic()
+    policy = AimPolicy(
+        model, model.preset.execute, config.exploration.sampler, config.exploration.noise_level, config.train_world
+    )
+    learner = Ppo(policy, config.rl)
+    reward = ValueMapRewardTransform(config.reward_config(), model.preset.head_size)
+    batch = config.rollout.group_size * config.rollout.num_groups
+    schedule = Schedule(iterations=config.iterations, batch=batch, save_every=config.save_every)
+    metadata = {"task": config.task, "stage": 2, "setting": config.setting}
+    source = rollouts(config, policy, learner.observed)
     try:
-        with (
-            progress(f"Stage II {task}", config.iterations, "iterations", first) as bar,
-            ctrl_c_finishes_the_step() as interrupt,
-        ):
-            batches = training_batches(simulators, ready, config.group_size * config.num_groups)
-            for iteration, rollouts in zip(range(first, config.iterations), batches, strict=False):
-                done = iteration + 1
-                reward.trained = iteration / config.iterations
-                learner.rate = learning_rate_share((iteration + 0.5) / config.iterations)
-                metrics = learner.assign_advantages(reward(rollouts))
-                learner.check(run)
-                metrics |= watch.update(rollouts, metrics)
-                metrics |= learner.update(rollouts)
-                learner.check(run)
-                if 2 * done > config.iterations:
-                    average.update_parameters(policy.trained)
-                counts = count(rollouts)
-                seconds, clock = time.monotonic() - clock, time.monotonic()
-                metrics["speed/episodes_per_s"] = counts["episodes"] / seconds
-                metrics["speed/decisions_per_s"] = counts["decisions"] / seconds
-                metrics["noise_level"] = policy.noise_level
-                metrics["skipped_updates"] = learner.counters["skipped_updates"]
-                restarts = simulators.restarts - totals["restarts"]  # also while the last state was saved
-                within = rollouts["next", "restarts"][..., 0] * rollouts["collector", "mask"]
-                metrics["simulator_restarts"] = float(within.amax(1).sum()) + restarts
-                counts |= {"iterations": 1, "seconds": seconds, "restarts": restarts}
-                totals.update({key: totals[key] + counts[key] for key in totals})
-                for name, value in metrics.items():
-                    writer.add_scalar(f"stage2/{name}", value, int(totals["environment_steps"]))
-                if watch.raised_now:
-                    print(ALARM)
-                if iteration % 10 == 0:
-                    log_pictures(writer, rollouts, int(totals["environment_steps"]))
-                bar.update(
-                    done,
-                    f"success {metrics['success']:.2f} dense {metrics['return_dense']:.2f} "
-                    f"KL {metrics.get('update/kl_to_stage1', 0):.3f} {metrics['speed/episodes_per_s']:.1f} episodes/s",
-                )
-                judged["success"] += metrics["success"] / SAVE_EVERY
-                if done % SAVE_EVERY == 0:
-                    keep_best(run, model, metadata(config, task, totals, learner), judged)
-                if done % SAVE_EVERY == 0 or done == config.iterations or interrupt.pressed:
-                    save_checkpoint(run / "checkpoint", model, metadata(config, task, totals, learner))
-                    writer.flush()  # else a killed run's curves would end before its state
-                    state.save(done)
-                if interrupt.pressed:
-                    raise KeyboardInterrupt(f"stopped after {done} iterations; go on with --resume {run}")
+        resume = config.resume is not None
+        return Trainer(schedule, policy, source, reward, learner, run, metadata, resume).train()
     finally:
-        simulators.shutdown()
-    policy.trained.load_state_dict(average.module.state_dict())
-    end = metadata(config, task, totals, learner) | {"minutes": totals["seconds"] / 60}
-    save_checkpoint(run / "checkpoint", model, end)
-    writer.close()
-    return end
+        source.shutdown()
 
 
-def trained_before(config: FinetuneConfig, task: str, model: AIM, run: Path) -> dict[str, Any] | None:
-    """Of a run that has lost nothing but its result: what `reinforce` did and returned. None of any other run."""
+def trained_before(config: FinetuneConfig, model: AIM, run: Path) -> dict[str, Any] | None:
+    """What `reinforce` did and returned in a run that was stopped after it; None in any other run."""
     if config.resume is None or (run / "trainer").exists() or not (run / "checkpoint").exists():
         return None
-    trained, found = load_checkpoint(run / "checkpoint", task, config.wan)
-    if "minutes" not in found:  # which the last checkpoint alone says
+    metadata = read_metadata(run / "checkpoint", config.task)
+    if "minutes" not in metadata:  # only the final checkpoint has it
         return None
-    model.load_state_dict(trained.state_dict())
-    return {name: found[name] for name in (*("task", "stage", "setting"), *COUNTED, "skipped_updates", "minutes")}
+    model.load_state_dict(load_checkpoint(run / "checkpoint", config.task, config.wan)[0].state_dict())
+    kept = ("task", "stage", "setting", *COUNTED, "updates", "skipped_updates", "minutes")
+    return {name: metadata[name] for name in kept if name in metadata}
 
 
-def rollout_config(config: FinetuneConfig, task: str, model: AIM) -> RolloutConfig:
-    """What the simulator processes run."""
-    return RolloutConfig(
-        task,
-        config.setting,
-        model.preset,
-        model.preset.execute,
-        config.step_limit,
-        config.workers,
-        config.envs_per_worker or config.simulator.default_envs_per_worker(16),
-        config.group_size,
-        seeds.reinforcement(config.seed),
-        model.text.tokenize,
-        config.simulator,
-    )
-
-
-def reward_config(config: FinetuneConfig) -> RewardConfig:
-    """The composed reward."""
-    lambdas = config.lambda_dense, config.lambda_sparse
-    return RewardConfig(*lambdas, config.shaping, config.rl.gamma, config.maps, config.anneal)
-
-
-def metadata(config: FinetuneConfig, task: str, totals: Counters, learner: Ppo) -> dict[str, Any]:
-    """What a checkpoint's metadata says of the run so far."""
-    counts = {key: int(totals[key]) for key in COUNTED}
-    skipped = int(learner.counters["skipped_updates"])
-    return {"task": task, "stage": 2, "setting": config.setting, **counts, "skipped_updates": skipped}
-
-
-def keep_best(run: Path, model: AIM, metadata: dict[str, Any], judged: Counters) -> None:
-    """Saves the weights as `<run>/best` if no iterations before were as successful as the last ones."""
-    success, judged["success"] = judged["success"], 0.0
-    if success > judged["best"]:
-        judged["best"] = success
-        best_by = f"success of the exploring policy in {SAVE_EVERY} iterations"
-        save_checkpoint(run / "best", model, metadata | {"best_by": best_by, "exploring_success": success})
-
-
-def count(rollouts: TensorDictBase) -> dict[str, int]:
-    """Episodes, environment (control) steps and decisions of a batch of rollouts."""
-    mask = rollouts["collector", "mask"]
-    steps = (rollouts["next", "executed"].sum(-1) * mask).sum()
-    return {"episodes": len(rollouts), "environment_steps": int(steps), "decisions": int(mask.sum())}
-
-
-def log_pictures(writer: SummaryWriter, rollouts: TensorDictBase, step: int) -> None:
-    """The first rollout's first decisions: frame, predicted map, projected commanded TCP positions."""
-    for index in range(min(4, int(rollouts["collector", "mask"][0].sum()))):
-        decision = cast(TensorDictBase, rollouts[0, index])
-        picture = draw_decision(
-            decision["head_camera"],
-            decision["value_map"][0],
-            decision["commanded_tcp"][: decision["next", "executed"].shape[-1]],
-            decision["head_camera_intrinsic"],
-            decision["head_camera_extrinsic"],
-        )
-        writer.add_image(f"rollout/decision_{index}", picture, step, dataformats="HWC")
-
-
-def stage1_model(config: FinetuneConfig, task: str, run: Path) -> AIM:
-    """The Stage I model: given, shipped, or trained now from fresh demonstrations."""
-    path = config.stage1 or shipped_checkpoint(task)
-    if path is None:
-        print(f"No Stage I checkpoint is shipped for {task}: recording demonstrations and training one first.")
-        data = run / "demonstrations"
-        collect.collect(
-            collect.CollectConfig(
-                task, data, workers=config.workers, setting=config.setting, simulator=config.simulator
-            )
-        )
-        path = run / "stage1"
-        begun = path if (path / "config.json").exists() else None
-        with processes() as here:
-            pretrain.pretrain(pretrain.PretrainConfig(task, data, path, resume=begun), here)
-    return load_checkpoint(path, task, config.wan)[0].to(gpu_or_cpu())
-
-
-def measure(config: FinetuneConfig, task: str, model: AIM, stage: str) -> SuccessRate:
+def measure(config: FinetuneConfig, model: AIM, stage: str) -> SuccessRate:
     """Success on the held-out seeds, the same for both stages."""
     outcome = run_episodes(
         model,
-        task,
+        config.task,
         config.setting,
         seeds.TEST,
         config.evaluation_episodes,
@@ -287,101 +296,68 @@ def measure(config: FinetuneConfig, task: str, model: AIM, stage: str) -> Succes
     return success_rate(sum(outcome.values()), len(outcome))
 
 
-def measure_stage1(config: FinetuneConfig, task: str, model: AIM, run: Path) -> SuccessRate | None:
-    """As `measure`, once in a run; None if it is not asked for."""
+def measure_stage1(config: FinetuneConfig, model: AIM, run: Path) -> SuccessRate | None:
+    """As `measure`, once per run; None if it is not asked for."""
     file = run / "stage1.json"
     if not config.measure_stage1:
         return None
     if config.resume is None or not file.exists():
-        write_json(file, {**measure(config, task, model, "Stage I")})
+        write_json(file, {**measure(config, model, "Stage I")})
     return read_json(file)
 
 
+def finetune(config: FinetuneConfig, model: AIM, run: Path) -> dict[str, Any]:
+    """Stage II between two measurements; returns what `result.json` says."""
+    stage1 = measure_stage1(config, model, run)
+    trained = trained_before(config, model, run) or reinforce(config, model, run)
+    return {"stage1": stage1, "stage2": measure(config, model, "Stage II"), **trained}
+
+
 def report(result: dict[str, Any]) -> None:
-    """Prints the final table."""
+    """Prints the final table, and what to try if nothing was learned."""
     table = Table(title=f"{result['task']} ({result['setting']}), held-out seeds, Wilson 95 % intervals")
     for column in ("", "success", "environment steps", "minutes"):
         table.add_column(column)
     if result["stage1"] is not None:
         table.add_row("Stage I", describe(result["stage1"]))
     table.add_row("Stage II", describe(result["stage2"]), str(result["environment_steps"]), f"{result['minutes']:.1f}")
+    if result.get("updates") == 0:
+        table.caption = (
+            "No update was made, so Stage II is Stage I. Groups are learned from if some of their rollouts succeed and "
+            "others fail; with GAE the first iteration trains the critic alone. Try more --iterations, a larger "
+            "--rollout.group-size or --rollout.num-groups, a longer --rollout.step-limit, or a better --stage1."
+        )
     Console().print(table)
 
 
-def finetune(config: FinetuneConfig, task: str, run: Path) -> dict[str, Any]:
-    """Stage II between the two measurements; returns what `result.json` says."""
-    model = stage1_model(config, task, run)
-    if config.train_world and model.preset.history:
-        raise UserError("--train-world is for presets without history; leave it out, or train Stage I with another one")
-    if config.rl.advantage == "gae" and not model.preset.keypoints:
-        way_out = "give --rl.advantage group --group-size 8 --num-groups 8"
-        raise UserError(f"the critic sees the world by keypoints, and this Stage I model's preset has none; {way_out}")
-    stage1 = measure_stage1(config, task, model, run)
-    totals = trained_before(config, task, model, run) or reinforce(config, task, model, run)
-    return {"stage1": stage1, "stage2": measure(config, task, model, "Stage II"), **totals}
-
-
-def check(config: FinetuneConfig, task: str) -> None:
-    """Raises UserError unless the settings fit each other and the task."""
-    if config.setting not in SETTINGS:
-        raise UserError(f"unknown setting {config.setting!r}; choose one of {', '.join(SETTINGS)}")
-    counts = [config.iterations, config.num_groups, config.step_limit, config.evaluation_episodes]
-    counts += [config.workers, 1 if config.envs_per_worker is None else config.envs_per_worker]
-    if min(counts) < 1 or config.group_size < 2 or min(config.rl.epochs, config.rl.minibatch) < 1:
-        raise UserError("--group-size must be at least 2, and every other count at least 1")
-    if config.noise_level is not None and config.noise_level <= 0:
-        raise UserError("--noise-level must be above 0")
-    if not 0 <= config.seed < seeds.TRAININGS:
-        raise UserError(f"--seed must be at least 0 and below {seeds.TRAININGS}")
-    if config.iterations * config.num_groups > (room := seeds.VALIDATION - seeds.reinforcement(config.seed)):
-        raise UserError(
-            f"--iterations times --num-groups must be at most {room}: the scenes after those are for evaluation"
-        )
-    check_update(config.rl)
-    if config.rl.dense_weight is not None and (config.rl.advantage == "gae" or config.anneal):
-        raise UserError("--rl.dense-weight goes with --rl.advantage group or trajectory, and without --anneal")
-    if config.maps == "other_scene" and config.num_groups < 2:
-        raise UserError("--maps other_scene needs at least two scenes in an iteration: --num-groups 2 or more")
-    measured = config.simulator.backend == "tabletop" and task_class(task).progress is not Task.progress
-    if config.shaping == "privileged" and not measured:
-        raise UserError(f"{task} measures no progress (`Task.progress` in its file); choose another --shaping")
-    if config.stage1 is not None:
-        load_checkpoint(config.stage1, task, config.wan)
-    elif config.wan is not None:
-        raise UserError("--wan goes with --stage1, a checkpoint of the preset wan2.2-5b")
-
-
-def check_update(config: PpoConfig) -> None:
-    """Raises UserError unless every number is one that an update can be made with."""
-    if min(config.learning_rate, config.std_floor, config.max_gradient) <= 0:
-        raise UserError("--rl.learning-rate, --rl.std-floor and --rl.max-gradient must be above 0")
-    if not 0 < config.clip_low < 1 or config.clip_high <= 0:
-        raise UserError("--rl.clip-low must lie between 0 and 1, and --rl.clip-high above 0")
-    if not (0 <= config.gamma <= 1 and 0 <= config.gae_lambda <= 1):
-        raise UserError("--rl.gamma and --rl.gae-lambda must lie in 0 .. 1")
-
-
 def main() -> None:
-    config = parse(FinetuneConfig, __doc__, fixed=("iterations", "group_size"))
-    task = envs.resolve_task(config.task)
-    check(config, task)
-    use_all_cores()
-    simulated = config.simulator.require(task, config.setting)
-    run = config.resume or new_run(task, config.out, config)
-    file = run / "result.json"
-    if config.resume is not None and file.exists():
+    config = parse_flags(__doc__)
+    if config.resume is not None and (config.resume / "result.json").exists():
+        run, file = config.resume, config.resume / "result.json"
         print(f"{run} is finished; more iterations are another run")
         try:
             report(read_json(file))
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(f"{file} is damaged ({error!r}); delete it to measure again") from error
     else:
-        with says_how_to_resume(run):
-            result = simulated | finetune(config, task, run)
-        report(result)
-        write_json(file, result)
-    shutil.rmtree(run / "trainer", ignore_errors=True)  # hundreds of megabytes of rollouts that had not ended
+        run = start(config)
+    shutil.rmtree(run / "trainer", ignore_errors=True)  # hundreds of megabytes of unfinished rollouts
     print(f"Run: {run} (result.json, checkpoint); watch it with `tensorboard --logdir {run}`")
+
+
+def start(config: FinetuneConfig) -> Path:
+    """Runs the command; returns the folder of the run. A Stage I that is not usable is refused before it is made."""
+    path = stage1_checkpoint(config)
+    use_all_cores()
+    simulated = config.simulator.require(config.task, config.setting)
+    model = None if path is None else load_stage1(config, path)
+    run = config.resume or new_run(config.task, config.out, config)
+    with says_how_to_resume(run):
+        model = model or load_stage1(config, train_stage1(config, run))
+        result = simulated | finetune(config, model, run)
+    report(result)
+    write_json(run / "result.json", result)
+    return run
 
 
 if __name__ == "__main__":

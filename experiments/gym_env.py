@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import itertools
 import os
@@ -22,9 +21,9 @@ from stable_baselines3.common.vec_env import SubprocVecEnv
 from torch import Tensor
 
 from aim_rl.evaluate import choose_checkpoint
-from aim_rl.finetune import FinetuneConfig, check
+from aim_rl.finetune import FinetuneConfig, RewardOptions, RolloutOptions
 from aim_rl.model import AIM, WorldContext, proprio
-from aim_rl.model.checkpoint import load_checkpoint
+from aim_rl.model.checkpoint import load_checkpoint, read_metadata
 from aim_rl.model.waypoints import decode_waypoints
 from aim_rl.rl.policy import OBSERVATION
 from aim_rl.rollout import seeds
@@ -184,11 +183,17 @@ class AgentConfig:
 def check_training(task: str, config: AgentConfig, shapings: Sequence[Shaping]) -> None:
     """Raises UserError, before hours are spent, unless an agent can be trained and evaluated by these flags."""
     TABLETOP.require(task, "clean")
-    limits = {"step_limit": config.step_limit, "evaluation_episodes": config.episodes, "workers": config.workers}
-    for shaping in shapings:
-        for seed in config.seeds:
-            check(dataclasses.replace(FinetuneConfig(task, shaping=shaping, seed=seed), **limits), task)
-    load_checkpoint(choose_checkpoint(task, config.checkpoint), task, config.wan)
+    rollout = RolloutOptions(step_limit=config.step_limit)
+    for shaping, seed in itertools.product(shapings, config.seeds):
+        FinetuneConfig(
+            task=task,
+            seed=seed,
+            workers=config.workers,
+            evaluation_episodes=config.episodes,
+            rollout=rollout,
+            reward=RewardOptions(shaping=shaping),
+        )
+    read_metadata(choose_checkpoint(task, config.checkpoint), task)
 
 
 @contextmanager

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 import torch
 import tyro
@@ -17,11 +16,11 @@ from torch import Tensor
 
 import envs
 from aim_rl.evaluate import choose_checkpoint
-from aim_rl.finetune import FinetuneConfig, check, rollout_config
+from aim_rl.finetune import FinetuneConfig, simulate
 from aim_rl.model.checkpoint import load_checkpoint
+from aim_rl.rl.metrics import succeeded
 from aim_rl.rl.policy import AimPolicy
 from aim_rl.rollout.groups import CompletedRollouts, training_batches
-from aim_rl.rollout.simulators import Simulators
 from aim_rl.runs.folder import check_writable, gpu_or_cpu, use_all_cores
 from aim_rl.runs.progress import progress
 from envs.errors import UserError, exit_cleanly
@@ -68,16 +67,18 @@ def earned(config: AuditConfig, task: str) -> tuple[dict[str, Tensor], Tensor]:
     """What each episode earned by each reward, [episodes], and whether it succeeded."""
     checkpoint = choose_checkpoint(task, config.stage1, "--stage1")
     model = load_checkpoint(checkpoint, task, config.wan)[0].to(gpu_or_cpu())
-    training = FinetuneConfig(task, seed=config.seed)
+    training = FinetuneConfig(task=task, seed=config.seed)
     torch.manual_seed(config.seed)
-    policy = AimPolicy(model, model.preset.execute, training.sampler, training.noise_level)
+    policy = AimPolicy(model, model.preset.execute, training.exploration.sampler, training.exploration.noise_level)
     sums: dict[str, list[Tensor]] = {}
     success: list[Tensor] = []
-    simulators = Simulators(rollout_config(training, task, model), policy, config.seed)
+    simulators = simulate(training, policy, ())
     measured = task_class(task).progress is not Task.progress
     try:
         with progress(f"Roll out Stage I on {task}", config.iterations, "iterations") as bar:
-            batches = training_batches(simulators, CompletedRollouts(), training.group_size * training.num_groups)
+            batches = training_batches(
+                simulators, CompletedRollouts(), training.rollout.group_size * training.rollout.num_groups
+            )
             for iteration, rollouts in zip(range(config.iterations), batches, strict=False):
                 for shaping, maps in AUDITED if measured else AUDITED[:-1]:
                     reward = RewardConfig(1.0, 0.0, shaping, training.rl.gamma, maps)
@@ -87,8 +88,7 @@ def earned(config: AuditConfig, task: str) -> tuple[dict[str, Tensor], Tensor]:
                         sums.setdefault("settled, refreshed, never taken back", []).append(
                             paid.clamp_min(0).sum((1, 2))
                         )
-                mask = rollouts["collector", "mask"]
-                success.append(cast(Tensor, (rollouts["next", "terminated"][..., 0] & mask).any(1)))
+                success.append(succeeded(rollouts))
                 bar.update(iteration + 1, "")
     finally:
         simulators.shutdown()
@@ -108,7 +108,7 @@ def main() -> None:
     task = envs.resolve_task(config.task)
     if config.iterations < 1:
         raise UserError("--iterations must be at least 1")
-    check(FinetuneConfig(task, config.stage1, config.wan), task)
+    FinetuneConfig(task=task, stage1=config.stage1, wan=config.wan, seed=config.seed)
     check_writable(config.out / "table.md")
     use_all_cores()
     sums, success = earned(config, task)

@@ -21,8 +21,8 @@ import tyro
 
 import envs
 from aim_rl.evaluate import choose_checkpoint
-from aim_rl.finetune import FinetuneConfig, check
-from aim_rl.runs.config import parse
+from aim_rl.finetune import parse_flags
+from aim_rl.model.checkpoint import read_metadata
 from aim_rl.runs.interrupt import says_how_to_resume
 from aim_rl.runs.statistics import describe, success_rate
 from envs.errors import UserError, exit_cleanly
@@ -60,16 +60,16 @@ class Variant:
 
     flags: tuple[str, ...]
     scale: float
-    weight: str = "--lambda-dense"
+    weight: str = "--reward.lambda-dense"
 
 
-def shaped(shaping: Shaping, *more: str, weight: str = "--lambda-dense") -> Variant:
+def shaped(shaping: Shaping, *more: str, weight: str = "--reward.lambda-dense") -> Variant:
     """A success earns by it what it earns by `settled`, whatever maps a control reads."""
     scale = EARNED["settled"] / EARNED[shaping] if shaping in EARNED else 0.0
-    return Variant(("--shaping", shaping, *more), scale, weight)
+    return Variant(("--reward.shaping", shaping, *more), scale, weight)
 
 
-GROUPS = ("--rl.advantage", "group", "--group-size", "8", "--num-groups", "8")
+GROUPS = ("--rl.advantage", "group", "--rollout.group-size", "8", "--rollout.num-groups", "8")
 VARIANTS: dict[str, Variant] = {
     "sparse": shaped("sparse"),
     "settled": shaped("settled"),
@@ -78,18 +78,18 @@ VARIANTS: dict[str, Variant] = {
     "best_so_far": shaped("best_so_far"),
     "potential": shaped("potential"),
     "gated": shaped("gated"),
-    "annealed": shaped("additive", "--anneal"),
-    "held": shaped("additive", "--maps", "held"),
+    "annealed": shaped("additive", "--reward.anneal"),
+    "held": shaped("additive", "--reward.maps", "held"),
     # Group-relative advantages: together, each part by itself, and without the dense part.
     "group": shaped("settled", *GROUPS),
     "group_apart": shaped("settled", *GROUPS, weight="--rl.dense-weight"),
     "group_sparse": shaped("sparse", *GROUPS),
     # Controls: wrong maps, no place in the maps, and what no map can beat.
-    "settled_other_decision": shaped("settled", "--maps", "other_decision"),
-    "settled_other_scene": shaped("settled", "--maps", "other_scene"),
-    "best_so_far_other_scene": shaped("best_so_far", "--maps", "other_scene"),
-    "additive_other_scene": shaped("additive", "--maps", "other_scene"),
-    "additive_uniform": shaped("additive", "--maps", "uniform"),
+    "settled_other_decision": shaped("settled", "--reward.maps", "other_decision"),
+    "settled_other_scene": shaped("settled", "--reward.maps", "other_scene"),
+    "best_so_far_other_scene": shaped("best_so_far", "--reward.maps", "other_scene"),
+    "additive_other_scene": shaped("additive", "--reward.maps", "other_scene"),
+    "additive_uniform": shaped("additive", "--reward.maps", "uniform"),
     "privileged": shaped("privileged"),
     # Ablation: the world streams are trained as well, and the reward with them.
     "world_trained": shaped("settled", "--train-world"),
@@ -112,8 +112,8 @@ class ShapingConfig:
     variants: tuple[str, ...] = DEFAULT
     """Rows of `VARIANTS` in experiments/reward_shaping.py."""
     lambdas: tuple[float, ...] = (0.2,)
-    """Weights of the dense reward: `settled`'s --lambda-dense; the others are scaled so that a success earns as much by
-    them (`EARNED`), 5.1 λ, and 1 by itself."""
+    """Weights λ of the dense reward: --reward.lambda-dense of `settled`. The others are scaled so that a success
+    earns as much by them, 5.1 λ (`EARNED`), beside 1 for itself."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Training seeds."""
     thresholds: tuple[float, ...] = (0.7, 0.9)
@@ -157,9 +157,9 @@ def check_all(config: ShapingConfig, arguments: list[str]) -> None:
     if unknown:
         raise UserError(f"unknown variant {unknown[0]!r}; choose from {', '.join(VARIANTS)}")
     task = envs.resolve_task(config.task)
-    choose_checkpoint(task, config.stage1, "--stage1")
+    read_metadata(choose_checkpoint(task, config.stage1, "--stage1"), task)
     for name, weight in itertools.product(config.variants, config.lambdas):
-        check(parse(FinetuneConfig, None, [*options(config, name, weight, 0), *arguments]), task)
+        parse_flags(None, [*options(config, name, weight, 0), *arguments])
 
 
 def finished(out: Path) -> list[dict[str, Any]]:

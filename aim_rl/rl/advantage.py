@@ -7,16 +7,16 @@ from torch import Tensor
 from torchrl.objectives.value.functional import generalized_advantage_estimate
 
 GAE_STD_FLOOR = 0.03
-"""Divisor of a batch in which nothing succeeds: the critic's error, all that is left, must not become gradient. Far
-below what training divides by."""
+"""Smallest divisor, far below the usual one. In a batch in which nothing succeeds only the critic's error is left,
+which must not become gradient."""
 
 
 def returns_to_go(reward: Tensor, mask: Tensor, gamma: float) -> Tensor:
-    """Discounted return from each decision on: R_t = r_t + gamma R_{t+1}.
+    """Discounted return to go: R_t = r_t + gamma R_{t+1}.
 
     Args:
         reward: [N, T], reward of each decision (the sum over its chunk).
-        mask: bool [N, T], which decisions were taken; they are the first ones of a row.
+        mask: bool [N, T], which decisions were taken: the first ones of each row.
         gamma: discount per decision.
 
     Returns:
@@ -34,12 +34,12 @@ def group_advantage(returns: Tensor, mask: Tensor, group: Tensor, std_floor: flo
 
     Each return is compared with the mean over the rollouts of its group that took the same decision (same
     seed, same decision index), and divided by the group's standard deviation over all decisions, at least
-    `std_floor`, so that a group in which all is alike does not turn noise into gradient.
+    `std_floor`, so that a group of equal returns does not turn noise into gradient.
 
     Args:
         returns: [N, T] returns to go.
         mask: bool [N, T].
-        group: i64 [N], the rollouts with the same number are one group.
+        group: i64 [N], number of each rollout's group.
         std_floor: smallest divisor.
 
     Returns:
@@ -73,7 +73,7 @@ def trajectory_advantage(returns: Tensor, mask: Tensor, group: Tensor, std_floor
 def gae_advantage(reward: Tensor, value: Tensor, mask: Tensor, gamma: float, lmbda: float) -> Tensor:
     """Generalized advantage estimates, standardised over the batch (divided by at least `GAE_STD_FLOOR`).
 
-    A rollout is over with its last decision, by success or by the step limit: nothing is bootstrapped from beyond.
+    A rollout ends with its last decision, by success or by the step limit; nothing is bootstrapped.
 
     Args:
         reward, value: [N, T], reward and predicted return to go of each decision.
@@ -95,7 +95,7 @@ def gae_advantage(reward: Tensor, value: Tensor, mask: Tensor, gamma: float, lmb
 
 
 def mixed_groups(success: Tensor, group: Tensor) -> Tensor:
-    """Bool [N]: the rollouts of groups with both outcomes, judged by task success [N], never by shaped reward."""
+    """Bool [N]: rollouts whose group has both outcomes of task success [N]; shaped reward does not count."""
     kept = torch.zeros_like(success, dtype=torch.bool)
     for number in group.unique():
         rows = group == number

@@ -13,29 +13,28 @@ from torch import Tensor, nn
 from aim_rl.model import AIM, PROPRIO_DIM
 from aim_rl.runs.state import FiniteUpdates
 
-STEPS, BATCH = 300, 512  # of every fit
-MEMORY = 16  # batches of rollouts that a fit sees
+BATCH = 512  # decisions per optimizer step
+MEMORY = 16  # latest batches of rollouts that it is fitted to
 WIDTH = 128
 LEARNING_RATE = 1e-3
-DECISIONS = 30  # scale of the decision's number
+DECISIONS = 30  # scale of the decision index
 
 
 class Critic(nn.Module):
-    """V(s), the discounted return to come, from keypoints, proprioception and the decision's number.
+    """V(s), the discounted return to go, from keypoints, proprioception and the decision index.
 
-    It would be blind with a preset without keypoints, which Stage II therefore refuses.
-
-    Nothing of the world model runs for it: keypoints come with the stored world context. It stays on the CPU, where the
-    rollouts are.
+    The world model does not run for it: keypoints come with the stored world context. Without keypoints it would be
+    blind, so `aim_rl.finetune` refuses such presets. It stays on the CPU, where the rollouts are.
 
     Args:
-        model: whose keypoints and proprioception it reads.
-        updates: those of the run.
+        model: gives the sizes and the normaliser of proprioception.
+        updates: counts the steps that are skipped.
+        steps: optimizer steps of every fit.
     """
 
-    def __init__(self, model: AIM, updates: FiniteUpdates) -> None:
+    def __init__(self, model: AIM, updates: FiniteUpdates, steps: int) -> None:
         super().__init__()
-        self._stats, self._updates = copy.deepcopy(model.proprio_stats).cpu(), updates
+        self._stats, self._updates, self._steps = copy.deepcopy(model.proprio_stats).cpu(), updates, steps
         self.network = nn.Sequential(
             nn.Linear(9 * model.preset.keypoints + PROPRIO_DIM + 1, WIDTH),
             nn.SiLU(),
@@ -48,6 +47,7 @@ class Critic(nn.Module):
 
     @property
     def fitted(self) -> bool:
+        """Whether it has seen any rollouts."""
         return bool(self._memory)
 
     def forward(self, rollouts: TensorDictBase) -> Tensor:
@@ -55,12 +55,12 @@ class Critic(nn.Module):
         return self.network(self._features(rollouts))[..., 0]
 
     def fit(self, rollouts: TensorDictBase, returns: Tensor) -> float:
-        """Regresses on the returns to go [N, T] of these and the last few rollouts; returns the mean squared error."""
+        """Regresses on the returns to go [N, T] of these and the latest rollouts; returns the mean squared error."""
         mask = rollouts["collector", "mask"]
         self._memory.append((self._features(rollouts)[mask], returns[mask]))
         features, targets = (torch.cat(parts) for parts in zip(*self._memory, strict=True))
         total = 0.0
-        for _ in range(STEPS):
+        for _ in range(self._steps):
             chosen = torch.randint(len(features), (BATCH,))
             loss = (self.network(features[chosen])[:, 0] - targets[chosen]).square().mean()
             self._optimizer.zero_grad()
@@ -69,10 +69,10 @@ class Critic(nn.Module):
             if self._updates.allow(loss, torch.nn.utils.get_total_norm(gradients)):
                 self._optimizer.step()
             total += loss.item()
-        return total / STEPS
+        return total / self._steps
 
     def get_extra_state(self) -> dict[str, Any]:
-        """What `state_dict` holds beside the network: the optimizer, and the rollouts of the coming fits."""
+        """What `state_dict` holds beside the network: the optimizer and the latest rollouts."""
         return {"optimizer": self._optimizer.state_dict(), "memory": list(self._memory)}
 
     def set_extra_state(self, state: Any) -> None:

@@ -9,21 +9,22 @@ import torch
 from tensordict import TensorDictBase
 from torch import Tensor
 
-PEAK = 0.5  # response from which on a commanded TCP position counts as at a peak
-LINGER = 16  # control steps, about a second: an expert's grasp stays no longer
+PEAK = 0.5  # smallest response that counts as at a peak
+LINGER = 16  # control steps, about a second; no grasp of an expert stays longer
 WINDOW = 10  # iterations that are averaged
-CEILING = 0.95  # success that has no room left to rise
+CEILING = 0.95  # success rate above which no rise is expected
 ALARM = (
     f"Reward hacking? Over the last {2 * WINDOW} iterations the dense reward rose and success did not: look at the "
-    "rollouts' pictures in TensorBoard, lower --lambda-dense or choose another --shaping (docs/rewards.md)."
+    "rollouts' pictures in TensorBoard, and lower --reward.lambda-dense or choose another --reward.shaping "
+    "(docs/rewards.md)."
 )
 
 
 def hovering(response: Tensor, executed: Tensor) -> float:
     """Share of the executed control steps that linger at a peak.
 
-    A control step does if its commanded TCP position reads at least `PEAK` on the predicted map, and so did those of
-    the `LINGER` control steps before it.
+    A control step lingers if the response of the predicted map at its commanded TCP position is at least `PEAK`, and
+    was during the `LINGER` control steps before it.
 
     Args:
         response: [N, T, h], M_t(Π(p)) of each control step.
@@ -36,13 +37,13 @@ def hovering(response: Tensor, executed: Tensor) -> float:
 
 
 class HackingWatch:
-    """Compares the last `WINDOW` iterations with the `WINDOW` before, once both are there.
+    """Compares the last `WINDOW` iterations with the `WINDOW` before them.
 
-    The alarm is raised if the mean dense reward of an episode rose by more than two standard errors and success did not
-    rise by more than one, unless success has no room left (`CEILING`).
+    The alarm is raised if the mean dense reward per episode rose by more than two standard errors and success did not
+    rise by more than one, unless success is above `CEILING`.
 
     Attributes:
-        raised_now: whether the last iteration raised the alarm, and the one before did not.
+        raised_now: whether the last iteration raised the alarm and the one before did not.
     """
 
     def __init__(self) -> None:
@@ -51,7 +52,7 @@ class HackingWatch:
         self._raised = self.raised_now = False
 
     def update(self, rollouts: TensorDictBase, metrics: dict[str, float]) -> dict[str, float]:
-        """What to log of an iteration: `watch/hovering`, `watch/alarm` (0 or 1).
+        """Metrics of an iteration: `watch/hovering`, `watch/alarm` (0 or 1).
 
         Args:
             rollouts: [N, T], with ("next", "response").

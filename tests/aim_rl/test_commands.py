@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from collections.abc import Callable
@@ -15,6 +16,7 @@ import pytest
 from aim_rl import collect, evaluate, finetune, pretrain
 from aim_rl.data.files import episode_path
 from aim_rl.model import AIM, checkpoint
+from aim_rl.rl.exploration import ExplorationConfig
 from aim_rl.rl.ppo import PpoConfig
 from aim_rl.runs.processes import ALONE
 from envs import backend
@@ -149,9 +151,9 @@ def test_an_output_that_cannot_be_written(refused: Refused, command: ModuleType,
         (pretrain, ["--data", "empty", "--steps", "0"]),
         (finetune, ["--stage1", "good", "--iterations", "0"]),
         (finetune, ["--stage1", "good", "--evaluation-episodes", "0"]),
-        (finetune, ["--stage1", "good", "--group-size", "1"]),
+        (finetune, ["--stage1", "good", "--rollout.group-size", "1"]),
         (finetune, ["--stage1", "good", "--workers", "0"]),
-        (finetune, ["--stage1", "good", "--envs-per-worker", "0"]),
+        (finetune, ["--stage1", "good", "--rollout.envs-per-worker", "0"]),
         (finetune, ["--stage1", "good", "--rl.minibatch", "0"]),
         (evaluate, ["--checkpoint", "good", "--episodes", "0"]),
         (evaluate, ["--checkpoint", "good", "--seed", "-1"]),
@@ -186,22 +188,98 @@ def test_numbers_that_stage_one_cannot_train_with(flag: str, changes: dict[str, 
     ("flag", "changes"),
     [
         ("--seed", {"seed": 2**23}),
-        ("every other count", {"step_limit": 0}),
-        ("--noise-level", {"noise_level": 0.0}),
-        ("--rl.learning-rate", {"rl": PpoConfig(learning_rate=-1.0)}),
-        ("--rl.std-floor", {"rl": PpoConfig(std_floor=0.0)}),
-        ("--rl.max-gradient", {"rl": PpoConfig(max_gradient=-1.0)}),
-        ("--rl.clip-low", {"rl": PpoConfig(clip_low=1.0)}),
-        ("--rl.clip-high", {"rl": PpoConfig(clip_high=0.0)}),
-        ("--rl.gamma", {"rl": PpoConfig(gamma=1.1)}),
-        ("--rl.gae-lambda", {"rl": PpoConfig(gae_lambda=-0.1)}),
+        ("--save-every", {"save_every": 0}),
+        ("every other count", {"rollout.step_limit": 0}),
+        ("--exploration.noise-level", {"exploration.noise_level": 0.0}),
+        ("--rl.critic-steps", {"rl.critic_steps": 0}),
+        ("--rl.learning-rate", {"rl.learning_rate": -1.0}),
+        ("--rl.std-floor", {"rl.std_floor": 0.0}),
+        ("--rl.max-gradient", {"rl.max_gradient": -1.0}),
+        ("--rl.clip-low", {"rl.clip_low": 1.0}),
+        ("--rl.clip-high", {"rl.clip_high": 0.0}),
+        ("--rl.gamma", {"rl.gamma": 1.1}),
+        ("--rl.gae-lambda", {"rl.gae_lambda": -0.1}),
     ],
 )
 def test_numbers_that_stage_two_cannot_train_with(flag: str, changes: dict[str, Any]) -> None:
-    config = finetune.FinetuneConfig("click_bell")
-    finetune.check(config, "click_bell")
-    with pytest.raises(UserError, match=flag):
-        finetune.check(replace(config, **changes), "click_bell")
+    config = finetune.FinetuneConfig(task="click_bell")
+    for name, value in changes.items():
+        section, _, leaf = name.rpartition(".")
+        with pytest.raises(UserError, match=flag):
+            replace(getattr(config, section) if section else config, **{leaf: value})
+
+
+def test_a_stage1_that_stage_two_cannot_train(refused: Refused, tiny_model: AIM) -> None:
+    """Before the run's folder is made."""
+    blind = AIM(replace(tiny_model.preset, keypoints=0))
+    checkpoint.save_checkpoint(Path("blind"), blind, {"task": "click_bell", "stage": 1})
+    assert "--rl.advantage group" in refused(finetune, [*BELL, "--stage1", "blind"])
+
+
+def test_version_01_flags_and_runs_of_stage_two_keep_working(
+    workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--group", "4", "--groups=16", "--scenes", "3", "--grpo.advantage", "group", "--grpo.std_floor", "0.2"]
+    flags += ["--lambda-dense", "0.5", "--shaping", "additive", "--noise-level", "0.1", "--no-anneal"]
+    config = finetune.parse_flags(None, [*BELL, *flags])
+    said = capsys.readouterr().err
+    assert "--groups is now --rollout.num-groups; the old name will go" in said and said.count("\n") == 9
+    expected = finetune.FinetuneConfig(
+        task="click_bell",
+        rollout=finetune.RolloutOptions(group_size=4, num_groups=16, envs_per_worker=3),
+        exploration=ExplorationConfig(noise_level=0.1),
+        reward=finetune.RewardOptions(shaping="additive", lambda_dense=0.5),
+        rl=PpoConfig(advantage="group", std_floor=0.2),
+    )
+    assert config == expected
+    run = workplace / "old_run"
+    run.mkdir()
+    (run / "config.json").write_text(json.dumps(VERSION_01))
+    resumed = finetune.parse_flags(None, ["--resume", str(run)])
+    assert resumed == replace(expected, iterations=4, out=Path("old"), resume=run)
+    assert capsys.readouterr().err == ""
+
+
+VERSION_01 = {
+    "command": ["finetune"],
+    "task": "click_bell",
+    "stage1": None,
+    "wan": None,
+    "out": "old",
+    "resume": None,
+    "setting": "clean",
+    "iterations": 4,
+    "group": 4,
+    "groups": 16,
+    "step_limit": 144,
+    "sampler": "initial_noise",
+    "noise_level": 0.1,
+    "shaping": "additive",
+    "maps": "refreshed",
+    "anneal": False,
+    "lambda_dense": 0.5,
+    "lambda_sparse": 1.0,
+    "train_world": False,
+    "grpo": {
+        "learning_rate": 2.5e-05,
+        "epochs": 3,
+        "minibatch": 512,
+        "clip_low": 0.2,
+        "clip_high": 0.28,
+        "gamma": 0.9,
+        "advantage": "group",
+        "gae_lambda": 0.7,
+        "std_floor": 0.2,
+        "dense_weight": None,
+        "max_gradient": 1.0,
+    },
+    "evaluation_episodes": 100,
+    "measure_stage1": True,
+    "seed": 0,
+    "workers": 2,
+    "scenes": 3,
+    "simulator": {"backend": "tabletop", "robotwin_root": None, "robotwin_python": None},
+}
 
 
 def test_a_seed_that_no_scene_has(refused: Refused) -> None:
@@ -212,9 +290,13 @@ def test_a_seed_that_no_scene_has(refused: Refused) -> None:
     ("task", "arguments", "expected"),
     [
         ("click_bell", ["--rl.dense-weight", "0.5"], "--rl.advantage"),
-        ("click_bell", ["--anneal", "--rl.dense-weight", "0.5", "--rl.advantage", "group"], "without --anneal"),
-        ("beat_block_hammer", ["--shaping", "privileged"], "beat_block_hammer measures no progress"),
-        ("click_bell", ["--maps", "other_scene", "--num-groups", "1"], "--num-groups 2"),
+        (
+            "click_bell",
+            ["--reward.anneal", "--rl.dense-weight", "0.5", "--rl.advantage", "group"],
+            "without --reward.anneal",
+        ),
+        ("beat_block_hammer", ["--reward.shaping", "privileged"], "beat_block_hammer measures no progress"),
+        ("click_bell", ["--reward.maps", "other_scene", "--rollout.num-groups", "1"], "--rollout.num-groups 2"),
     ],
 )
 def test_a_reward_that_cannot_be_paid(refused: Refused, task: str, arguments: list[str], expected: str) -> None:

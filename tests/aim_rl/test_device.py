@@ -19,7 +19,8 @@ from aim_rl.data.files import episode_path, write_episode
 from aim_rl.model import AIM, PRESETS
 from aim_rl.model.checkpoint import save_checkpoint
 from aim_rl.pretrain import PretrainConfig, accumulate_gradients, fit_normalisers, new_model
-from aim_rl.rl.policy import AimPolicy, Sampler
+from aim_rl.rl.exploration import Sampler
+from aim_rl.rl.policy import AimPolicy
 from aim_rl.runs.processes import Processes, place
 
 from .data.conftest import episode_of
@@ -116,6 +117,5 @@ def test_commands_put_the_model_on_the_gpu(tmp_path: Path, tiny_model: AIM, monk
     with PretendedGpu():
         evaluate.evaluate(evaluate.EvaluateConfig("click_bell", tmp_path / "stage1"))
         serve.main()
-        config = finetune.FinetuneConfig("click_bell", stage1=tmp_path / "stage1")
-        given.append(finetune.stage1_model(config, "click_bell", tmp_path))
+        given.append(finetune.load_stage1(finetune.FinetuneConfig(task="click_bell"), tmp_path / "stage1"))
         assert [model.device for model in given] == [CUDA] * 3

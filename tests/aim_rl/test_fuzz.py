@@ -176,7 +176,7 @@ def test_a_strangers_run_is_gone_on_with_in_its_own_folder(tmp_path: Path, monke
 
 def test_a_strangers_run_names_no_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     simulator = Backend("robotwin", tmp_path, Path("/bin/false"))
-    new_run("click_bell", tmp_path / "run", finetune.FinetuneConfig("click_bell", simulator=simulator))
+    new_run("click_bell", tmp_path / "run", finetune.FinetuneConfig(task="click_bell", simulator=simulator))
     resumed = parse(finetune.FinetuneConfig, None, ["--resume", str(tmp_path / "run")]).simulator
     assert resumed == Backend("robotwin")
     with pytest.raises(UserError, match="needs --robotwin-root DIR and --robotwin-python PYTHON, also beside --resume"):
@@ -185,7 +185,7 @@ def test_a_strangers_run_names_no_program(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_a_strangers_run_does_not_lead_elsewhere(tmp_path: Path) -> None:
     run, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
-    new_run("click_bell", run, finetune.FinetuneConfig("click_bell"))
+    new_run("click_bell", run, finetune.FinetuneConfig(task="click_bell"))
     elsewhere.mkdir()
     (run / "tensorboard").symlink_to(elsewhere)
     with pytest.raises(UserError, match="tensorboard is a link"):

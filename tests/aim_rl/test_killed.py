@@ -29,7 +29,6 @@ from aim_rl import collect, finetune, pretrain
 from aim_rl.data.files import episode_path, write_episode
 from aim_rl.model import AIM
 from aim_rl.model.checkpoint import save_checkpoint
-from aim_rl.rl import critic
 from envs import backend
 from envs.errors import exit_cleanly
 
@@ -39,15 +38,15 @@ KILLS = 10
 SIZES = [
     "--iterations",
     "5",
-    "--group-size",
+    "--rollout.group-size",
     "2",
-    "--num-groups",
+    "--rollout.num-groups",
     "1",
     "--workers",
     "1",
-    "--envs-per-worker",
+    "--rollout.envs-per-worker",
     "2",
-    "--step-limit",
+    "--rollout.step-limit",
     "40",
 ]
 BELL = ["--task", "click_bell"]
@@ -232,10 +231,9 @@ def test_pretrain_survives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.slow
-def test_finetune_survives(tmp_path: Path, stage1: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(finetune, "SAVE_EVERY", 2)
-    monkeypatch.setattr(critic, "STEPS", 5)
-    begin = [*BELL, "--stage1", stage1, *SIZES, "--evaluation-episodes", 1]
+def test_finetune_survives(tmp_path: Path, stage1: Path) -> None:
+    often = ["--save-every", 2, "--rl.critic-steps", 5]
+    begin = [*BELL, "--stage1", stage1, *SIZES, *often, "--evaluation-episodes", 1]
     survives(finetune, tmp_path.joinpath, lambda folder: [*begin, "--out", folder], same_run)
 
 

@@ -64,11 +64,11 @@ def test_evaluate_asks_the_expert_about_its_own_seeds_once(
 def test_finetune_gives_a_worker_one_scene_of_robotwin_unless_told_otherwise(
     tmp_path: Path, flags: list[str | Path], tiny_model: AIM
 ) -> None:
-    for index, (given, scenes) in enumerate((([], 16), (flags, 1), ([*flags, "--envs-per-worker", 16], 16))):
+    for index, (given, scenes) in enumerate((([], 16), (flags, 1), ([*flags, "--rollout.envs-per-worker", 16], 16))):
         config = parse(finetune.FinetuneConfig, None, ["--task", TASK, *map(str, given)])
         run = new_run(TASK, tmp_path / f"run{index}", config)
         for each in (config, load_config(finetune.FinetuneConfig, run)):
-            assert finetune.rollout_config(each, TASK, tiny_model).envs_per_worker == scenes
+            assert each.rollout_config(tiny_model).envs_per_worker == scenes
 
 
 def scalars(run: Path, tag: str) -> list[float]:
@@ -84,9 +84,9 @@ def test_finetune_goes_on_when_processes_die(tmp_path: Path, flags: list[str | P
     sizes = [
         "--iterations",
         1,
-        "--num-groups",
+        "--rollout.num-groups",
         1,
-        "--envs-per-worker",
+        "--rollout.envs-per-worker",
         1,
         "--evaluation-episodes",
         1,

@@ -15,9 +15,8 @@ import imageio.v3 as iio
 import numpy as np
 import pytest
 import torch
-import tyro
 
-from aim_rl.finetune import FinetuneConfig
+from aim_rl.finetune import RewardOptions, RolloutOptions, parse_flags
 from aim_rl.model import AIM
 from aim_rl.model.checkpoint import load_checkpoint, save_checkpoint
 from aim_rl.runs.folder import tensorboard
@@ -43,17 +42,16 @@ def finished_run(folder: Path, successes: int, rise: float) -> None:
 @pytest.mark.parametrize("name", VARIANTS)
 def test_every_variant_is_flags_that_finetune_takes(name: str) -> None:
     variant = VARIANTS[name]
-    flags = ["--task", "t", *variant.flags, variant.weight, "0.5"]
-    config = tyro.cli(FinetuneConfig, args=flags)
-    assert 0.5 in (config.lambda_dense, config.rl.dense_weight)
+    config = parse_flags(None, ["--task", "click_bell", *variant.flags, variant.weight, "0.5"])
+    assert 0.5 in (config.reward.lambda_dense, config.rl.dense_weight)
     assert config.rl.dense_weight is None or config.rl.advantage != "gae"
 
 
 def test_the_weights_leave_the_default_as_it_is_and_let_the_additive_reward_hover() -> None:
     (weight,) = reward_shaping.ShapingConfig("t", Path()).lambdas
-    assert weight * VARIANTS["settled"].scale == FinetuneConfig.lambda_dense
-    at_a_peak_throughout = weight * VARIANTS["additive"].scale * FinetuneConfig.step_limit
-    assert at_a_peak_throughout > 2 * FinetuneConfig.lambda_sparse
+    assert weight * VARIANTS["settled"].scale == RewardOptions.lambda_dense
+    at_a_peak_throughout = weight * VARIANTS["additive"].scale * RolloutOptions.step_limit
+    assert at_a_peak_throughout > 2 * RewardOptions.lambda_sparse
 
 
 def test_the_grid_runs_what_is_missing_and_compares_the_rest(
@@ -99,7 +97,7 @@ def test_the_grid_runs_what_is_missing_and_compares_the_rest(
         reward_shaping.main()
     ((_, flags),) = commands
     assert flags[flags.index("--stage1") + 1] == "S"
-    assert float(flags[flags.index("--lambda-dense") + 1]) == pytest.approx(0.2 * 5.10 / 30.70, rel=1e-4)
+    assert float(flags[flags.index("--reward.lambda-dense") + 1]) == pytest.approx(0.2 * 5.10 / 30.70, rel=1e-4)
     assert flags[-4:] == ["--iterations", "12", "--out", str(stopped)] and "--no-measure-stage1" in flags
 
     with (tmp_path / "results.csv").open() as file:
@@ -125,9 +123,10 @@ def test_the_grid_end_to_end(tmp_path: Path, tiny_model: AIM, monkeypatch: pytes
     """Real runs of every kind of flag: maps, annealing, parts normalised apart, world streams trained."""
     save_checkpoint(tmp_path / "stage1", tiny_model, {"task": "click_bell", "stage": 1})
     names = ["sparse", "annealed", "held", "group_apart", "settled_other_scene", "privileged", "world_trained"]
-    sizes = ["--iterations", "2", "--group-size", "2", "--num-groups", "2", "--workers", "1", "--envs-per-worker", "4"]
+    sizes = ["--iterations", "2", "--rollout.group-size", "2", "--rollout.num-groups", "2", "--workers", "1"]
+    sizes += ["--rollout.envs-per-worker", "4"]
     own = ["--out", str(tmp_path / "grid"), "--stage1", str(tmp_path / "stage1"), "--variants", *names, "--seeds", "0"]
-    arguments = ["--task", "click_bell", *own, "--episodes", "1", "--", *sizes, "--step-limit", "24"]
+    arguments = ["--task", "click_bell", *own, "--episodes", "1", "--", *sizes, "--rollout.step-limit", "24"]
     monkeypatch.setattr(sys, "argv", ["reward_shaping", *arguments])
     reward_shaping.main()
     with (tmp_path / "grid" / "results.csv").open() as file:
@@ -144,7 +143,7 @@ def test_the_grid_end_to_end(tmp_path: Path, tiny_model: AIM, monkeypatch: pytes
     ("task", "arguments", "expected"),
     [
         ("stack_blocks", ["--variants", "sparse", "dense"], "'dense'"),
-        ("stack_blocks", ["--", "--group-size", "1"], "--group-size must be at least 2"),
+        ("stack_blocks", ["--", "--rollout.group-size", "1"], "--rollout.group-size must be at least 2"),
         ("click_bell", [], "give --stage1 DIR"),
         ("beat_block_hammer", ["--stage1", "S", "--variants", "sparse", "privileged"], "measures no progress"),
     ],

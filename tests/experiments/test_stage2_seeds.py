@@ -37,7 +37,7 @@ def test_finished_seeds_become_a_table_and_a_plot(tmp_path: Path, monkeypatch: p
         "--seeds",
         "2",
         "--",
-        "--num-groups",
+        "--rollout.num-groups",
         "1",
     ]
     monkeypatch.setattr(sys, "argv", arguments)
@@ -49,7 +49,7 @@ def test_finished_seeds_become_a_table_and_a_plot(tmp_path: Path, monkeypatch: p
     assert int(rows["Stage II, all seeds"]["episodes"]) == 200
     assert rows["Stage II, seed 1"]["minutes"] == "1.2"
     table = (tmp_path / "table.md").read_text()
-    assert "--num-groups 1" in table and "65.0 %" in table
+    assert "--rollout.num-groups 1" in table and "65.0 %" in table
     assert iio.imread(tmp_path / "success.png").std() > 10
 
 

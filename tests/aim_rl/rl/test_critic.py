@@ -10,7 +10,6 @@ import torch
 from tensordict import TensorDictBase
 
 from aim_rl.model import AIM
-from aim_rl.rl import critic
 from aim_rl.rl.critic import Critic
 from aim_rl.rl.policy import AimPolicy
 from aim_rl.rl.ppo import Ppo, PpoConfig
@@ -22,7 +21,7 @@ def test_it_learns_what_the_features_tell(tiny_model: AIM, act: Callable[..., Te
     rollouts = act(AimPolicy(tiny_model, 6, "initial_noise", 0.1), 64, 3)
     rollouts["decision"] = torch.arange(3).expand(64, 3)[..., None]
     returns = 0.3 * rollouts["proprio"][..., 0].sign() + 0.1 * rollouts["decision"][..., 0]
-    value = Critic(tiny_model, FiniteUpdates(Counters()))
+    value = Critic(tiny_model, FiniteUpdates(Counters()), 300)
     value.fit(rollouts, returns)
     with torch.no_grad():
         error = (value(rollouts) - returns).square().mean()
@@ -33,25 +32,24 @@ def test_the_first_rollouts_train_the_critic_alone(tiny_model: AIM, act: Callabl
     """An advantage by a critic that has seen nothing, or these very rollouts, would be noise, or nothing."""
     learner = Ppo(AimPolicy(tiny_model, 6, "initial_noise", 0.1), PpoConfig(advantage="gae"))
     rollouts = one_group(act, learner)
-    learner.assign_advantages(rollouts)
+    learner.observe(rollouts)
     assert not rollouts["advantage"].any()
-    learner.assign_advantages(rollouts)
+    learner.observe(rollouts)
     assert rollouts["advantage"].isfinite().all() and rollouts["advantage"].any()
 
 
 @pytest.mark.parametrize("whose", ["the action head's", "the critic's"])
 def test_updates_of_one_kind_that_succeed_do_not_hide_those_of_the_other_that_fail(
-    whose: str, tiny_model: AIM, act: Callable[..., TensorDictBase], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    whose: str, tiny_model: AIM, act: Callable[..., TensorDictBase], tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(critic, "STEPS", 1)
-    learner = Ppo(AimPolicy(tiny_model, 6, "initial_noise", 0.1), PpoConfig(advantage="gae", epochs=1))
-    learner.assign_advantages(one_group(act, learner))
+    learner = Ppo(AimPolicy(tiny_model, 6, "initial_noise", 0.1), PpoConfig(epochs=1, critic_steps=1))
+    learner.observe(one_group(act, learner))
     for number in range(3):
         learner.check(tmp_path)  # two in a row are not yet the end
         rollouts = one_group(act, learner)
         if whose == "the critic's":
             rollouts["next", "reward"][:] = torch.nan
-        learner.assign_advantages(rollouts)
+        learner.observe(rollouts)
         rollouts["advantage"][:] = 1.0
         if whose == "the action head's":
             rollouts["sample_log_prob"][:] = torch.nan

@@ -15,8 +15,10 @@ from tensordict import TensorDict, TensorDictBase
 
 from aim_rl.model import AIM, PRESETS, WorldContext, sample_chain
 from aim_rl.model.waypoints import decode_waypoints
-from aim_rl.rl.policy import AimPolicy, Sampler
-from aim_rl.rl.ppo import Ppo, PpoConfig, learning_rate_share
+from aim_rl.rl.exploration import Sampler
+from aim_rl.rl.policy import AimPolicy
+from aim_rl.rl.ppo import Ppo, PpoConfig
+from aim_rl.rl.trainer import learning_rate_share
 
 Act = Callable[..., TensorDictBase]
 EXECUTE = 6  # control steps: one and a half waypoints

@@ -7,12 +7,10 @@ import json
 import os
 import shutil
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,13 +19,18 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensordict import TensorDict, TensorDictBase
 
 from aim_rl import finetune
-from aim_rl.finetune import FinetuneConfig, reinforce
+from aim_rl.finetune import FinetuneConfig, RewardOptions, RolloutOptions, parse_flags, reinforce
 from aim_rl.model import AIM, PRESETS
-from aim_rl.rl import critic
+from aim_rl.model.checkpoint import load_checkpoint
+from aim_rl.rl.exploration import ExplorationConfig
 from aim_rl.rl.policy import AimPolicy
-from aim_rl.rl.ppo import PpoConfig
+from aim_rl.rl.ppo import Ppo, PpoConfig
+from aim_rl.rl.trainer import Schedule, Trainer
 from aim_rl.runs.folder import new_run, one_thread
+from aim_rl.runs.statistics import success_rate
 from envs.errors import UserError
+from rewards import RewardConfig
+from rewards.torchrl_transform import ValueMapRewardTransform
 
 from ..pretend_gpu import CUDA, PretendedGpu
 
@@ -85,24 +88,20 @@ class MadeUp:
 
 
 def test_the_ablation_and_the_controls_run_through_the_loop(
-    tmp_path: Path, tiny_model: AIM, observations: Callable[..., TensorDict], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, tiny_model: AIM, observations: Callable[..., TensorDict]
 ) -> None:
-    monkeypatch.setattr(finetune, "Simulators", lambda _, policy, *__: MadeUp(policy, observations))
     world = tiny_model.m.embedding.weight.detach().clone()
     head = tiny_model.action.stream.head.weight.detach().clone()
     config = FinetuneConfig(
-        "click_bell",
+        task="click_bell",
         iterations=2,
-        num_groups=2,
-        sampler="flow_noise",
-        shaping="additive",
-        maps="other_scene",
-        anneal=True,
         train_world=True,
-        lambda_dense=1.0,
+        rollout=RolloutOptions(num_groups=2),
+        exploration=ExplorationConfig(sampler="flow_noise"),
+        reward=RewardOptions(shaping="additive", maps="other_scene", anneal=True, lambda_dense=1.0),
         rl=PpoConfig(advantage="group", learning_rate=1e-3),
     )
-    totals = reinforce(config, "click_bell", tiny_model, tmp_path)
+    totals = reinforce(config, tiny_model, tmp_path, lambda _, policy, __: MadeUp(policy, observations))
     assert totals["environment_steps"] == 2 * 4 * DECISIONS * TINY.execute
     assert not torch.equal(tiny_model.m.embedding.weight, world)
     assert not torch.equal(tiny_model.action.stream.head.weight, head)
@@ -120,7 +119,7 @@ def test_the_ablation_and_the_controls_run_through_the_loop(
 
 
 class Restarted(MadeUp):
-    """First every rollout loses a process amid its last decision; then one of each batch ends before that decision."""
+    """First every rollout loses a process during its last decision; then one of each pair ends before that decision."""
 
     @property
     def restarts(self) -> int:
@@ -134,43 +133,46 @@ class Restarted(MadeUp):
 
 
 def test_a_lost_process_is_counted_once(
-    tmp_path: Path, tiny_model: AIM, observations: Callable[..., TensorDict], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, tiny_model: AIM, observations: Callable[..., TensorDict]
 ) -> None:
-    monkeypatch.setattr(finetune, "Simulators", lambda _, policy, *__: Restarted(policy, observations))
-    reinforce(
-        FinetuneConfig("click_bell", iterations=2, num_groups=2, group_size=2), "click_bell", tiny_model, tmp_path
-    )
+    config = FinetuneConfig(task="click_bell", iterations=2, rollout=RolloutOptions(num_groups=2))
+    reinforce(config, tiny_model, tmp_path, lambda _, policy, __: Restarted(policy, observations))
     events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     assert [event.value for event in events.Scalars("stage2/simulator_restarts")] == [4, 0]
 
 
-def test_a_critic_that_sees_nothing_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    blind = SimpleNamespace(preset=replace(TINY, keypoints=0))
-    monkeypatch.setattr(finetune, "stage1_model", lambda *_: blind)
-    monkeypatch.setattr(finetune, "measure_stage1", lambda *_: pytest.fail("begun"))
-    with pytest.raises(UserError, match=r"--grpo\.advantage group --group-size 8 --num-groups 8"):
-        finetune.finetune(FinetuneConfig("click_bell"), "click_bell", tmp_path)
+def test_a_critic_that_sees_nothing_is_refused() -> None:
+    with pytest.raises(UserError, match=r"--rl\.advantage group --rollout\.group-size 8 --rollout\.num-groups 8"):
+        FinetuneConfig(task="click_bell").check_preset(replace(TINY, keypoints=0))
 
 
+SEVEN = FinetuneConfig(
+    task="click_bell",
+    iterations=7,
+    save_every=2,
+    rollout=RolloutOptions(num_groups=1),
+    rl=PpoConfig(critic_steps=5),
+)
 Train = Callable[..., tuple[AIM, dict[str, Any]]]
 
 
 @pytest.fixture
-def train(tiny_model: AIM, observations: Callable[..., TensorDict], monkeypatch: pytest.MonkeyPatch) -> Iterator[Train]:
-    """`train(run, resume, happens, device)`: seven iterations, a state every second; the model and the totals.
+def train(tiny_model: AIM, observations: Callable[..., TensorDict]) -> Iterator[Train]:
+    """`train(run, resume, happens, device, source)`: seven iterations, a state every second; the model and the totals.
 
     `happens(number)` is called before each iteration's rollouts.
     """
-    monkeypatch.setattr(finetune, "SAVE_EVERY", 2)
-    monkeypatch.setattr(critic, "STEPS", 5)
 
     def run(
-        run: Path, resume: bool = False, happens: Callable[[int], object] = lambda _: None, device: Any = "cpu"
+        run: Path,
+        resume: bool = False,
+        happens: Callable[[int], object] = lambda _: None,
+        device: Any = "cpu",
+        source: type[MadeUp] = MadeUp,
     ) -> Any:
-        monkeypatch.setattr(finetune, "Simulators", lambda _, policy, *__: MadeUp(policy, observations, happens))
-        config = FinetuneConfig("click_bell", resume=run if resume else None, iterations=7, num_groups=1)
+        config = replace(SEVEN, resume=run if resume else None)
         model = copy.deepcopy(tiny_model).to(device)
-        return model, reinforce(config, "click_bell", model, run)
+        return model, reinforce(config, model, run, lambda _, policy, __: source(policy, observations, happens))
 
     with one_thread():
         yield run
@@ -216,27 +218,26 @@ def test_stage2_resumed_equals_stage2_in_one_go(
 def test_a_run_that_lost_its_result_is_measured_and_not_trained_again(tmp_path: Path, train: Train) -> None:
     whole, totals = train(tmp_path)
     shutil.rmtree(tmp_path / "trainer")  # as `main` does at the end
-    begun = FinetuneConfig("click_bell", resume=tmp_path, iterations=7, num_groups=1)
+    resumed = replace(SEVEN, resume=tmp_path)
     other = AIM(TINY)
-    assert finetune.trained_before(begun, "click_bell", other, tmp_path) == totals
+    assert finetune.trained_before(resumed, other, tmp_path) == totals
     for (name, tensor), found in zip(whole.state_dict().items(), other.state_dict().values(), strict=True):
         assert torch.equal(tensor, found), name
-    assert finetune.trained_before(replace(begun, resume=None), "click_bell", other, tmp_path) is None
+    assert finetune.trained_before(SEVEN, other, tmp_path) is None
     metadata = tmp_path / "checkpoint" / "config.json"
     metadata.write_text(
         json.dumps({key: value for key, value in json.loads(metadata.read_text()).items() if key != "minutes"})
     )
-    assert finetune.trained_before(begun, "click_bell", other, tmp_path) is None  # killed before its first state
+    assert finetune.trained_before(resumed, other, tmp_path) is None  # killed before its first state
 
 
-def test_iterations_and_groups_of_a_run_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Half-way a mean over the second half of fewer iterations would be Stage I."""
+def test_iterations_and_groups_of_a_run_stay(tmp_path: Path) -> None:
+    """After half of the iterations, an average over the second half of fewer iterations would be Stage I."""
     run = tmp_path / "run"
-    new_run("click_bell", run, FinetuneConfig("click_bell", iterations=80))
-    for flags, named in ([("--iterations", "40"), "80"], [("--group-size", "4"), "2"]):
-        monkeypatch.setattr(sys, "argv", ["finetune", "--resume", str(run), *flags])
-        with pytest.raises(UserError, match=f"was started with {flags[0]} {named}, which a resumed run cannot change"):
-            finetune.main()
+    new_run("click_bell", run, FinetuneConfig(task="click_bell", iterations=80))
+    for flag, other, own in (("--iterations", "40", "80"), ("--rollout.group-size", "4", "2")):
+        with pytest.raises(UserError, match=f"was started with {flag} {own}, which a resumed run cannot change"):
+            parse_flags(None, ["--resume", str(run), flag, other])
 
 
 def test_stage2_on_a_gpu_takes_the_cpus_steps_and_resumes(tmp_path: Path, train: Train) -> None:
@@ -253,19 +254,76 @@ def test_stage2_on_a_gpu_takes_the_cpus_steps_and_resumes(tmp_path: Path, train:
     assert {**totals, "minutes": 0} == {**found, "minutes": 0}
 
 
-def test_updates_that_are_not_finite_end_the_run_at_its_last_good_state(
-    tmp_path: Path, train: Train, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    update = finetune.Ppo.update
+class Poisoned(MadeUp):
+    """Likelihoods that are not finite once the weights have seen two updates."""
 
-    def poisoned(learner: Any, rollouts: TensorDictBase) -> dict[str, float]:
-        if learner.policy.version >= 2:
-            rollouts["sample_log_prob"][:] = torch.nan
-        return update(learner, rollouts)
+    def _batch(self, seed: int) -> TensorDictBase:
+        batch = super()._batch(seed)
+        if self._policy.version >= 2:
+            batch["sample_log_prob"][:] = torch.nan
+        return batch
 
-    monkeypatch.setattr(finetune.Ppo, "update", poisoned)
+
+def test_updates_that_are_not_finite_end_the_run_at_its_last_good_state(tmp_path: Path, train: Train) -> None:
     with pytest.raises(UserError, match=r"3 times in a row; go on from .*step-0+2, the last good state, by --resume"):
-        train(tmp_path)
-    monkeypatch.setattr(finetune.Ppo, "update", update)
+        train(tmp_path, source=Poisoned)
     _, totals = train(tmp_path, resume=True)  # from the second iteration
     assert (totals["iterations"], totals["skipped_updates"]) == (7, 0)
+
+
+class AllFail(MadeUp):
+    """No rollout succeeds."""
+
+    def _batch(self, seed: int) -> TensorDictBase:
+        batch = super()._batch(seed)
+        for key in ("step_success", "terminated"):
+            batch["next", key][:] = False
+        return batch
+
+
+def test_a_run_without_an_update_says_so_and_what_to_try(
+    tmp_path: Path,
+    tiny_model: AIM,
+    observations: Callable[..., TensorDict],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    config = replace(SEVEN, iterations=2, rl=PpoConfig(advantage="group"))
+    before = copy.deepcopy(tiny_model.action.state_dict())
+    totals = reinforce(config, tiny_model, tmp_path, lambda _, policy, __: AllFail(policy, observations))
+    assert all(torch.equal(tensor, before[name]) for name, tensor in tiny_model.action.state_dict().items())
+    rate = success_rate(0, 1)
+    finetune.report({**totals, "stage1": rate, "stage2": rate})
+    said = " ".join(capsys.readouterr().out.split())
+    assert "No update was made, so Stage II is Stage I" in said and "--rollout.group-size" in said
+    finetune.report({**totals, "stage1": rate, "stage2": rate, "updates": 1})
+    assert "No update" not in capsys.readouterr().out
+
+
+class NotedPpo(Ppo):
+    """Remembers the action head after each update."""
+
+    def __init__(self, policy: AimPolicy, config: PpoConfig) -> None:
+        super().__init__(policy, config)
+        self.heads: list[dict[str, torch.Tensor]] = []
+
+    def update(self, rollouts: TensorDictBase) -> dict[str, float]:
+        metrics = super().update(rollouts)
+        self.heads.append(copy.deepcopy(self.policy.model.action.state_dict()))
+        return metrics
+
+
+def test_the_result_is_the_mean_of_the_second_half(
+    tmp_path: Path, tiny_model: AIM, observations: Callable[..., TensorDict]
+) -> None:
+    policy = AimPolicy(tiny_model, TINY.execute, "initial_noise")
+    learner = NotedPpo(policy, PpoConfig(advantage="group", learning_rate=1e-3))
+    reward = ValueMapRewardTransform(RewardConfig(0.2, 1.0), TINY.head_size)
+    schedule = Schedule(iterations=4, batch=2, save_every=2)
+    rollouts = MadeUp(policy, observations)
+    Trainer(schedule, policy, rollouts, reward, learner, tmp_path, {"task": "click_bell"}).train()
+    kept, _ = load_checkpoint(tmp_path)
+    moved = 0.0
+    for name, tensor in kept.action.state_dict().items():
+        torch.testing.assert_close(tensor, (learner.heads[2][name] + learner.heads[3][name]) / 2)
+        moved += (learner.heads[2][name] - learner.heads[3][name]).abs().sum().item()
+    assert moved > 0

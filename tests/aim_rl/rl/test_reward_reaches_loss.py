@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from tensordict import TensorDict, TensorDictBase
 
 from aim_rl.model import AIM, PRESETS
+from aim_rl.rl.metrics import describe_rollouts
 from aim_rl.rl.policy import AimPolicy
 from aim_rl.rl.ppo import Ppo, PpoConfig
 from aim_rl.rollout.groups import KEPT, CompletedRollouts, PartialRollouts, training_batches, whole_groups
@@ -169,7 +170,8 @@ def through_the_project(
     (rollouts,) = training_batches(
         whole_groups(rounds, PartialRollouts(), group_size=2), CompletedRollouts(), rollouts=6
     )
-    return rollouts, learner.assign_advantages(transform(rollouts))
+    metrics = learner.observe(transform(rollouts))
+    return rollouts, metrics | describe_rollouts(rollouts)
 
 
 def by_hand(recorded: list[Recorded], weights: RewardConfig) -> dict[int, list[list[float]]]:
