@@ -1,20 +1,29 @@
-"""RoboTwin's adjust_bottle: pick up the lying bottle and hold it upright."""
+"""Pick up the lying bottle and hold it upright.
+
+Asked: the arm on the bottle's side lifts it and turns its top up.
+Varies: kind, size and colour of the bottle, its side of the table, position and heading; the instruction.
+Done: the bottle is upright, raised and aside of the table's middle, and that arm's fingers touch it.
+
+Source: RoboTwin 2.0, envs/adjust_bottle.py. That the bottle must be upright and in the gripper is ours.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
-from envs.tabletop import kinematics as kin
 from envs.tabletop.objects.handheld import BOTTLES
 from envs.tabletop.robot import make_pose, quat_from_matrix
 from envs.tabletop.rotations import directed
-from envs.tabletop.skills import Grasp
+from envs.tabletop.skills import SIGN, Grasp
 from envs.tabletop.task import Commands, Task
 
+BOTTLE_AREA = ((0.08, -0.13), (0.12, -0.08))  # m, of its foot, on either side
+HEADING, MAX_TURN = np.pi / 2, 0.4  # rad: its top points to the table's middle, by about this much
+CLEARANCE = 0.15  # m, half width of the square without clutter
 ASIDE, HEIGHT = 0.15, 0.16  # m, RoboTwin's: from the table's middle, above the table
 UPRIGHT = 0.9  # cosine
-GOAL = np.array([0.25, -0.12, 0.21])  # m, of the hand, above the table
-PITCH = 1.4  # rad below the horizon
+GOAL = np.array([0.25, -0.12, 0.21])  # m, of the grasp point: for the right arm, above the table
+PITCH = 1.4  # rad below the horizon, of the tool that grasps
 
 
 class AdjustBottle(Task):
@@ -40,36 +49,32 @@ class AdjustBottle(Task):
     )
 
     def load_actors(self) -> None:
-        side = int(self.rng.choice([-1, 1]))
-        spot = self.rng.uniform([0.08, -0.13], [0.12, -0.08]) * [side, 1]
+        side = self.random_side()
+        spot = self.random_xy(BOTTLE_AREA, side)
         self.kind = str(self.rng.choice(sorted(BOTTLES)))
         self.bottle = BOTTLES[self.kind](self.scene, self.scene.on_table(spot))
-        heading = -side * (np.pi / 2 + self.rng.uniform(-0.4, 0.4))  # its top points to the table's middle
-        rotation = directed(heading, 0.0)[:, [2, 1, 0]] * [-1, 1, 1]
+        heading = -side * (HEADING + self.random_yaw(MAX_TURN))
+        rotation = directed(heading, 0.0)[:, [2, 1, 0]] * [-1, 1, 1]  # the bottle's axis along the heading
         centre = self.bottle.points["top"][2] / 2 * rotation[:, 2]
         lying = np.array([*spot, self.scene.table_top + self.bottle.width / 2 + 0.001]) - centre
         self.bottle.entity.set_pose(make_pose(lying, quat_from_matrix(rotation)))
         self.arm = {-1: "left", 1: "right"}[side]
-        self.scene.keep_clear(spot, 0.15)
+        self.scene.keep_clear(spot, CLEARANCE)
 
     def slots(self) -> dict[str, str]:
         return {"bottle": self.kind, "colour": self.bottle.colour, "arm": self.arm}
 
     def check_success(self) -> bool:
-        """RoboTwin's predicate: raised on its side of the table; and upright, in the gripper."""
         grip = self.bottle.point("grip")
-        aside = grip[0] * (1 if self.arm == "right" else -1) > ASIDE
+        aside = grip[0] * SIGN[self.arm] > ASIDE
         raised = grip[2] > self.scene.table_top + HEIGHT and self.bottle.rotation[2, 2] > UPRIGHT
-        return bool(aside and raised and self.scene.touching(f"{self.arm}_finger*", self.bottle.name))
+        return bool(aside and raised and self.skills.touches(self.arm, self.bottle))
 
     def expert(self) -> Commands:
-        commands = {arm: self.skills.back_to_origin(arm) for arm in kin.ARMS}
-        held, axis = self.bottle.point("grip"), self.bottle.rotation[:, 2]
-        if self.skills.pinches(self.arm, held, self.bottle.width):
-            goal = GOAL * [1 if self.arm == "right" else -1, 1, 1] + [0, 0, self.scene.table_top]
-            rotation = self.skills.reach_rotation(self.arm, goal, 0.0)
-            commands[self.arm] = self.skills.lift_to(self.arm, held, goal, rotation)
-        else:  # towards the bottle's top, so that levelling the tool turns that up
-            rotation = directed(np.arctan2(*axis[:2]), PITCH)
-            commands[self.arm] = self.skills.grasp_actor(self.arm, Grasp(held, rotation, self.bottle.width))
-        return commands
+        """Grasps with the tool towards the bottle's top, so that a level tool turns the top up."""
+        grip, axis = self.bottle.point("grip"), self.bottle.rotation[:, 2]
+        grasp = Grasp(grip, directed(np.arctan2(*axis[:2]), PITCH), self.bottle.width)
+        if not self.skills.holds(self.arm, grasp):
+            return {self.arm: self.skills.grasp_actor(self.arm, grasp)}
+        goal = self.skills.mirrored(self.arm, GOAL)
+        return {self.arm: self.skills.lift_to(self.arm, grip, goal, self.skills.reach_rotation(self.arm, goal, 0.0))}

@@ -1,10 +1,16 @@
-"""RoboTwin's beat_block_hammer: take the hammer by its handle and bring its face down on the block."""
+"""Beat the block with the hammer.
+
+Asked: grasp the hammer by its handle and bring its striking face down on the block.
+Varies: size and handle of the hammer; size, colour, position and yaw of the block; the instruction.
+Done: the hammer touches the block, the middle of its face is above the block.
+
+Source: RoboTwin 2.0, envs/beat_block_hammer.py.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
-from envs.tabletop import kinematics as kin
 from envs.tabletop.objects.parts import PALETTE, draw
 from envs.tabletop.objects.tools import HANDLE_WIDTH, hammer
 from envs.tabletop.rotations import directed
@@ -12,9 +18,17 @@ from envs.tabletop.scene import upright
 from envs.tabletop.skills import UP
 from envs.tabletop.task import Commands, Task
 
-HALVES, COLOURS = (0.021, 0.025), ("red", "green", "blue", "yellow", "purple")  # m, the block's
-PITCH = 1.0  # rad below the horizon: reaches the far blocks with the handle level
+HAMMER_XY, HAMMER_YAW = (0.0, -0.02), -2 * np.arctan2(0.105, 0.995)  # m, rad: RoboTwin's fixed pose
+HALF_SIDES = (0.021, 0.025)  # m, of the block
+COLOURS = ("red", "green", "blue", "yellow", "purple")
+BLOCK_AREA = ((-0.25, -0.05), (0.25, 0.15))  # m
+MIN_X, HAMMER_DISTANCE = 0.05, 0.07  # m, of the block from the middle line and from the hammer
+MAX_YAW = 0.5  # rad
+BLOCK_CLEARANCE, HAMMER_CLEARANCE = 0.07, 0.13  # m, half widths of the squares without clutter
+HANDLE_XY = (0.0, -0.08)  # m, middle of the hammer's square
 ON_BLOCK = 0.02  # m
+OVERLAP = 0.005  # m, by which the expert aims below the block's upper side
+PITCH = 1.0  # rad below the horizon, of the tool: reaches the far blocks with the handle level
 
 
 class BeatBlockHammer(Task):
@@ -41,36 +55,31 @@ class BeatBlockHammer(Task):
 
     def load_actors(self) -> None:
         top = self.scene.table_top
-        yaw = np.arctan2(0.105, 0.995) * 2  # RoboTwin's fixed pose
-        self.hammer = hammer(self.scene, upright([0.0, -0.02, top + 0.001], -yaw))
+        self.hammer = hammer(self.scene, upright([*HAMMER_XY, top + 0.001], HAMMER_YAW))
         while True:
-            spot = self.rng.uniform([-0.25, -0.05], [0.25, 0.15])
-            if abs(spot[0]) >= 0.05 and np.linalg.norm(spot - self.hammer.position[:2]) > 0.07:
+            spot = self.random_xy(BLOCK_AREA, away_from=self.hammer.position[:2], distance=HAMMER_DISTANCE)
+            if abs(spot[0]) >= MIN_X:
                 break
-        self.half, colour, yaw = draw(self.scene, HALVES), draw(self.scene, COLOURS), self.rng.uniform(-0.5, 0.5)
+        self.half, colour, yaw = draw(self.scene, HALF_SIDES), draw(self.scene, COLOURS), self.random_yaw(MAX_YAW)
         position, half = [*spot, top + self.half], (self.half, self.half, self.half)
         self.block = self.scene.box("block", half, position, PALETTE[colour], yaw, static=True)
         self.block.colour = colour
         self.arm = self.skills.near_arm(self.block)
-        self.scene.keep_clear(spot, 0.07)
-        self.scene.keep_clear(np.array([0.0, -0.08]), 0.13)
+        self.scene.keep_clear(spot, BLOCK_CLEARANCE)
+        self.scene.keep_clear(np.array(HANDLE_XY), HAMMER_CLEARANCE)
 
     def slots(self) -> dict[str, str]:
         return {"arm": self.arm, "colour": self.block.colour, "handle": self.hammer.colour}
 
     def check_success(self) -> bool:
-        face, block = self.hammer.point("face"), self.block.position
-        near = np.all(np.abs(face - block)[:2] < ON_BLOCK)
-        return bool(near and self.scene.touching(self.hammer.name, self.block.name))
+        offset = np.abs(self.hammer.point("face") - self.block.position)
+        return bool(np.all(offset[:2] < ON_BLOCK) and self.scene.touching(self.hammer.name, self.block.name))
 
     def expert(self) -> Commands:
-        commands = {arm: self.skills.back_to_origin(arm) for arm in kin.ARMS}
-        grip = self.hammer.point("grip")
-        if self.skills.pinches(self.arm, grip, HANDLE_WIDTH):
-            goal = self.block.position + (self.half - 0.005) * UP
+        handle, face = self.hammer.point("grip"), self.hammer.point("face")
+        if self.skills.pinches(self.arm, handle, HANDLE_WIDTH):
+            goal = self.block.position + (self.half - OVERLAP) * UP
             rotation = self.skills.reach_rotation(self.arm, self.block.position, PITCH)
-            commands[self.arm] = self.skills.carry(self.arm, self.hammer.point("face"), goal, rotation)
-        else:
-            x, y = self.hammer.rotation[:2, 1]
-            commands[self.arm] = self.skills.grasp_point(self.arm, grip, directed(np.arctan2(x, y), PITCH))
-        return commands
+            return {self.arm: self.skills.carry(self.arm, face, goal, rotation)}
+        x, y = self.hammer.rotation[:2, 1]
+        return {self.arm: self.skills.grasp_point(self.arm, handle, directed(np.arctan2(x, y), PITCH))}

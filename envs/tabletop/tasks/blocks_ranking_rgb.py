@@ -1,9 +1,19 @@
-"""RoboTwin's blocks_ranking_rgb: red, green and blue in a row from left to right."""
+"""Put a red, a green and a blue block in a row, in this order from left to right.
+
+Asked: bring the three blocks next to each other, sorted by colour.
+Varies: the blocks' side, position and yaw of each block; the instruction.
+Done: the blocks are on the table, in order along x, neighbours within 13 cm along x and 3 cm along y, both grippers are
+open and no finger touches a block.
+
+Source: RoboTwin 2.0, envs/blocks_ranking_rgb.py. That no finger may touch a block is ours.
+"""
 
 from __future__ import annotations
 
 from envs.tabletop.blocks import COLOURS, load_row, ranked, row_expert
 from envs.tabletop.task import Commands, Task
+
+HALF_SIDE = (0.015, 0.025)  # m, range
 
 
 class BlocksRankingRgb(Task):
@@ -29,12 +39,13 @@ class BlocksRankingRgb(Task):
     )
 
     def load_actors(self) -> None:
-        self.sides = [2 * self.rng.uniform(0.015, 0.025)] * 3
-        looks = {f"{name}_block": colour for name, colour in COLOURS.items()}
-        self.blocks, self.goals = load_row(self.scene, self.sides, looks)
+        self.sides = [2 * self.rng.uniform(*HALF_SIDE)] * 3
+        colours = {f"{name}_block": colour for name, colour in COLOURS.items()}
+        self.blocks, self.goals = load_row(self.scene, self.sides, colours)
 
     def check_success(self) -> bool:
         return ranked(self.scene, self.skills, self.blocks)
 
     def expert(self) -> Commands:
+        """Each block with the arm on its side, to its place in a row whose position is drawn with the scene."""
         return row_expert(self.skills, self.blocks, self.sides, self.goals)

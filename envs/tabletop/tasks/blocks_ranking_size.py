@@ -1,4 +1,12 @@
-"""RoboTwin's blocks_ranking_size: large, medium and small in a row from left to right."""
+"""Put three blocks in a row, the large one on the left, the small one on the right.
+
+Asked: bring the three blocks next to each other, sorted by size.
+Varies: size and colour, position and yaw of each block; the instruction.
+Done: the blocks are on the table, in order along x, neighbours within 13 cm along x and 3 cm along y, both grippers are
+open and no finger touches a block.
+
+Source: RoboTwin 2.0, envs/blocks_ranking_size.py. That no finger may touch a block is ours.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +14,7 @@ from envs.tabletop.blocks import load_row, ranked, row_expert
 from envs.tabletop.scene import Colour
 from envs.tabletop.task import Commands, Task
 
-SIZES = {"large": (0.06, 0.066), "medium": (0.048, 0.054), "small": (0.036, 0.042)}  # m, side
+SIDES = {"large": (0.06, 0.066), "medium": (0.048, 0.054), "small": (0.036, 0.042)}  # m, ranges
 
 
 class BlocksRankingSize(Task):
@@ -32,15 +40,16 @@ class BlocksRankingSize(Task):
     )
 
     def load_actors(self) -> None:
-        self.sides = [self.rng.uniform(*limits) for limits in SIZES.values()]
-        looks: dict[str, Colour] = {}
-        for size in SIZES:
+        self.sides = [self.rng.uniform(*limits) for limits in SIDES.values()]
+        colours: dict[str, Colour] = {}
+        for size in SIDES:
             r, g, b = self.rng.uniform(0, 1, 3)
-            looks[f"{size}_block"] = (float(r), float(g), float(b))
-        self.blocks, self.goals = load_row(self.scene, self.sides, looks)
+            colours[f"{size}_block"] = (float(r), float(g), float(b))
+        self.blocks, self.goals = load_row(self.scene, self.sides, colours)
 
     def check_success(self) -> bool:
         return ranked(self.scene, self.skills, self.blocks)
 
     def expert(self) -> Commands:
+        """Each block with the arm on its side, to its place in a row whose position is drawn with the scene."""
         return row_expert(self.skills, self.blocks, self.sides, self.goals)

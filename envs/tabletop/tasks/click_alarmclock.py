@@ -1,16 +1,21 @@
-"""RoboTwin's click_alarmclock: press the button on top of the alarm clock with a closed gripper."""
+"""Press the button on top of the alarm clock with a closed gripper.
+
+Asked: the arm on the clock's side closes its gripper and pushes the button from above.
+Varies: shape, size and colour of the clock, its position and yaw; the instruction.
+Done: the fingers of that arm, closed, touch the clock near its button.
+
+Source: RoboTwin 2.0, envs/click_alarmclock.py.
+"""
 
 from __future__ import annotations
 
-import numpy as np
-
-from envs.tabletop import kinematics as kin
 from envs.tabletop.objects.office import alarm_clock
 from envs.tabletop.task import Commands, Task
 
-CLOSED_COMMAND = 0.2  # RoboTwin calls a gripper closed below this command
-NEAR_TOP = (0.03, 0.03, 0.03)  # m, RoboTwin's
-PITCH = 1.3  # rad below the horizon
+CLOCK_AREA = ((0.05, -0.2), (0.25, 0.0))  # m, on either side
+CLEARANCE = 0.1  # m, half width of the square without clutter
+NEAR_BUTTON = (0.03, 0.03, 0.03)  # m, RoboTwin's
+PITCH = 1.3  # rad below the horizon, of the tool
 
 
 class ClickAlarmclock(Task):
@@ -36,25 +41,17 @@ class ClickAlarmclock(Task):
     )
 
     def load_actors(self) -> None:
-        spot = self.rng.uniform([0.05, -0.2], [0.25, 0.0]) * [self.rng.choice([-1, 1]), 1]
-        yaw = self.rng.uniform(-np.pi, np.pi)
-        self.clock = alarm_clock(self.scene, self.scene.on_table(spot, yaw))
+        spot = self.random_xy(CLOCK_AREA) * [self.random_side(), 1]
+        self.clock = alarm_clock(self.scene, self.scene.on_table(spot, self.random_yaw()))
         self.arm = self.skills.near_arm(self.clock)
-        self.scene.keep_clear(spot, 0.1)
+        self.scene.keep_clear(spot, CLEARANCE)
 
     def slots(self) -> dict[str, str]:
         return {"arm": self.arm, "colour": self.clock.colour}
 
     def check_success(self) -> bool:
-        """RoboTwin's predicate: the closed gripper of the clock's side pushes on the clock near its button."""
-        if self.scene.arms[self.arm].gripper >= CLOSED_COMMAND or self.skills.tool(self.arm).opening > 0.35:
-            return False
-        top = self.clock.point("top")
-        points = self.scene.touching(f"{self.arm}_finger*", self.clock.name)
-        return any(bool(np.all(np.abs(point - top) < NEAR_TOP)) for point in points)
+        return self.skills.is_closed(self.arm) and self.skills.presses(self.arm, self.clock, "top", NEAR_BUTTON)
 
     def expert(self) -> Commands:
-        commands = {arm: self.skills.back_to_origin(arm) for arm in kin.ARMS}
-        top = self.clock.point("top")
-        commands[self.arm] = self.skills.press(self.arm, top, self.skills.reach_rotation(self.arm, top, PITCH))
-        return commands
+        button = self.clock.point("top")
+        return {self.arm: self.skills.press(self.arm, button, self.skills.reach_rotation(self.arm, button, PITCH))}

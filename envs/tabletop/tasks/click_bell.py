@@ -1,17 +1,24 @@
-"""RoboTwin's click_bell: press the bell's button with a closed gripper."""
+"""Press the button of the desk bell with a closed gripper.
+
+Asked: the arm on the bell's side closes its gripper and pushes the button from above.
+Varies: size, metal and position of the bell; the instruction.
+Done: the fingers of that arm, closed, touch the bell near its button.
+
+Source: RoboTwin 2.0, envs/click_bell.py.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
-from envs.tabletop import kinematics as kin
 from envs.tabletop.objects.tools import bell
 from envs.tabletop.scene import upright
 from envs.tabletop.skills import TIP, UP
 from envs.tabletop.task import Commands, Task, closeness
 
-CLOSED_COMMAND = 0.2  # RoboTwin calls a gripper closed below this command
-NEAR_TOP = (0.025, 0.025, 0.03)  # m
+BELL_X, BELL_Y = (0.05, 0.25), (-0.2, 0.0)  # m, ranges; x to either side
+CLEARANCE = 0.09  # m, half width of the square without clutter
+NEAR_BUTTON = (0.025, 0.025, 0.03)  # m
 
 
 class ClickBell(Task):
@@ -37,23 +44,17 @@ class ClickBell(Task):
     )
 
     def load_actors(self) -> None:
-        x = self.rng.uniform(0.05, 0.25) * self.rng.choice([-1, 1])
-        y = self.rng.uniform(-0.2, 0.0)
+        x = self.rng.uniform(*BELL_X) * self.random_side()
+        y = self.rng.uniform(*BELL_Y)
         self.bell = bell(self.scene, upright([x, y, self.scene.table_top]))
         self.arm = self.skills.near_arm(self.bell)
-        self.scene.keep_clear(self.bell.position, 0.09)
+        self.scene.keep_clear(self.bell.position, CLEARANCE)
 
     def slots(self) -> dict[str, str]:
         return {"arm": self.arm}
 
     def check_success(self) -> bool:
-        """The closed gripper on the bell's side pushes on the bell near its top."""
-        arm = self.scene.arms[self.arm]
-        if arm.gripper >= CLOSED_COMMAND or self.skills.tool(self.arm).opening > 0.35:
-            return False
-        top = self.bell.point("top")
-        points = self.scene.touching(f"{self.arm}_finger*", self.bell.name)
-        return any(bool(np.all(np.abs(point - top) < NEAR_TOP)) for point in points)
+        return self.skills.is_closed(self.arm) and self.skills.presses(self.arm, self.bell, "top", NEAR_BUTTON)
 
     def progress(self) -> float:
         """Half for the gripper closed, half for its fingertips at the button."""
@@ -62,6 +63,4 @@ class ClickBell(Task):
         return (at_button + 1 - float(np.clip(tool.opening, 0, 1))) / 2
 
     def expert(self) -> Commands:
-        commands = {arm: self.skills.back_to_origin(arm) for arm in kin.ARMS}
-        commands[self.arm] = self.skills.press(self.arm, self.bell.point("top"))
-        return commands
+        return {self.arm: self.skills.press(self.arm, self.bell.point("top"))}

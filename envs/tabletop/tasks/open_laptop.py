@@ -1,16 +1,25 @@
-"""RoboTwin's open_laptop: lift the lid of a laptop that stands slightly open."""
+"""Open the laptop, whose lid is slightly open.
+
+Asked: the arm on the side of the lid's edge pushes the lid up with closed fingers.
+Varies: size and colour of the laptop, its position and yaw; the instruction.
+Done: the lid is open by 40 % of its travel, that arm's tool is at the lid's edge and a finger on it.
+
+Source: RoboTwin 2.0, envs/open_laptop.py, which asks for a tool near the lid (`Predicates.has_opened`).
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
-from envs.tabletop import kinematics as kin
 from envs.tabletop.objects.articulated import laptop
 from envs.tabletop.rotations import directed
 from envs.tabletop.task import Commands, Task
 
-OPEN_SHARE = 0.4  # of the travel, RoboTwin's
-PITCH = 0.3  # rad below the horizon
+LAPTOP_AREA = ((-0.05, -0.1), (0.05, 0.05))  # m
+MAX_YAW = np.pi / 3  # rad
+START_SHARE, OPEN_SHARE = 0.2, 0.4  # of the travel: at the start, RoboTwin's success
+CLEARANCE = 0.26  # m, half width of the square without clutter
+PITCH = 0.3  # rad below the horizon, of the tool
 
 
 class OpenLaptop(Task):
@@ -36,21 +45,17 @@ class OpenLaptop(Task):
     )
 
     def load_actors(self) -> None:
-        spot = self.rng.uniform([-0.05, -0.1], [0.05, 0.05])
-        yaw = self.rng.uniform(-np.pi / 3, np.pi / 3)
-        self.laptop = laptop(self.scene, self.scene.on_table(spot, yaw), opened=0.2)
+        spot = self.random_xy(LAPTOP_AREA)
+        self.laptop = laptop(self.scene, self.scene.on_table(spot, self.random_yaw(MAX_YAW)), opened=START_SHARE)
         self.arm = "right" if self.laptop.link.point("edge")[0] > self.laptop.position[0] else "left"
-        self.scene.keep_clear(spot, 0.26)
+        self.scene.keep_clear(spot, CLEARANCE)
 
     def slots(self) -> dict[str, str]:
         return {"arm": self.arm, "colour": self.laptop.colour}
 
     def check_success(self) -> bool:
-        """RoboTwin's predicate: opened to 40 % of its travel, the tool at the lid; here, on it (`has_opened`)."""
         return self.skills.has_opened(self.arm, self.laptop, OPEN_SHARE, "edge")
 
     def expert(self) -> Commands:
-        commands = {arm: self.skills.back_to_origin(arm) for arm in kin.ARMS}
         x, y = self.laptop.rotation[:2, 1]
-        commands[self.arm] = self.skills.push(self.arm, self.laptop, "inner", directed(np.arctan2(x, y), PITCH))
-        return commands
+        return {self.arm: self.skills.push(self.arm, self.laptop, "inner", directed(np.arctan2(x, y), PITCH))}

@@ -1,15 +1,21 @@
-"""RoboTwin's press_stapler: press the stapler with a closed gripper."""
+"""Press the stapler with a closed gripper.
+
+Asked: the arm on the stapler's side closes its gripper and pushes the stapler's upper half down.
+Varies: size and colour of the stapler, its position and yaw; the instruction.
+Done: the fingers of that arm, together, touch the stapler near its top.
+
+Source: RoboTwin 2.0, envs/press_stapler.py. That the fingers must be together is ours.
+"""
 
 from __future__ import annotations
 
-import numpy as np
-
-from envs.tabletop import kinematics as kin
 from envs.tabletop.objects.office import stapler
 from envs.tabletop.task import Commands, Task
 
+STAPLER_AREA = ((-0.2, -0.1), (0.2, 0.05))  # m
+CLEARANCE = 0.12  # m, half width of the square without clutter
 NEAR_TOP = (0.03, 0.03, 0.03)  # m, RoboTwin's
-PITCH = 1.3  # rad below the horizon
+PITCH = 1.3  # rad below the horizon, of the tool
 
 
 class PressStapler(Task):
@@ -35,25 +41,17 @@ class PressStapler(Task):
     )
 
     def load_actors(self) -> None:
-        spot = self.rng.uniform([-0.2, -0.1], [0.2, 0.05])
-        yaw = self.rng.uniform(-np.pi, np.pi)
-        self.stapler = stapler(self.scene, self.scene.on_table(spot, yaw), static=True)
+        spot = self.random_xy(STAPLER_AREA)
+        self.stapler = stapler(self.scene, self.scene.on_table(spot, self.random_yaw()), static=True)
         self.arm = self.skills.near_arm(self.stapler)
-        self.scene.keep_clear(spot, 0.12)
+        self.scene.keep_clear(spot, CLEARANCE)
 
     def slots(self) -> dict[str, str]:
         return {"arm": self.arm, "colour": self.stapler.colour}
 
     def check_success(self) -> bool:
-        """RoboTwin's predicate, fingers on the stapler near its top, and these are closed."""
-        if self.skills.tool(self.arm).opening > 0.35:
-            return False
-        top = self.stapler.point("top")
-        points = self.scene.touching(f"{self.arm}_finger*", self.stapler.name)
-        return any(bool(np.all(np.abs(point - top) < NEAR_TOP)) for point in points)
+        return self.skills.presses(self.arm, self.stapler, "top", NEAR_TOP)
 
     def expert(self) -> Commands:
-        commands = {arm: self.skills.back_to_origin(arm) for arm in kin.ARMS}
         top = self.stapler.point("top")
-        commands[self.arm] = self.skills.press(self.arm, top, self.skills.reach_rotation(self.arm, top, PITCH))
-        return commands
+        return {self.arm: self.skills.press(self.arm, top, self.skills.reach_rotation(self.arm, top, PITCH))}

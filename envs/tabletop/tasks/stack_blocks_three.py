@@ -1,10 +1,15 @@
-"""RoboTwin's stack_blocks_three: red, then green, then blue, one on top of the other."""
+"""Stack three blocks: red at the bottom, green in the middle, blue on top.
+
+Asked: carry the red block to the middle of the table, then put the green and the blue block on top of it.
+Varies: the blocks' side, position and yaw of each block; the instruction.
+Done: each block rests on the one below, both grippers are open and no finger touches a block.
+
+Source: RoboTwin 2.0, envs/stack_blocks_three.py. That no finger may touch a block is ours.
+"""
 
 from __future__ import annotations
 
-import numpy as np
-
-from envs.tabletop.blocks import BLOCK_SIDE, load_blocks, stack_expert, stacked
+from envs.tabletop.blocks import BLOCK_SIDE, load_blocks, stack_base, stack_expert, stacked
 from envs.tabletop.objects.parts import draw
 from envs.tabletop.task import Commands, Task
 
@@ -35,11 +40,11 @@ class StackBlocksThree(Task):
 
     def load_actors(self) -> None:
         self.side = draw(self.scene, SIDES)
-        self.blocks = load_blocks(self.scene, ("red", "green", "blue"), side=self.side)
+        self.blocks = load_blocks(self.scene, ("red", "green", "blue"), self.side)
 
     def check_success(self) -> bool:
         return stacked(self.scene, self.skills, self.blocks, self.side)
 
     def expert(self) -> Commands:
-        base = np.array([0.0, -0.13, self.scene.table_top + self.side / 2])
-        return stack_expert(self.skills, self.blocks, base, self.side)
+        """Each block with the arm on its side."""
+        return stack_expert(self.skills, self.blocks, stack_base(self.scene, self.side), self.side)

@@ -1,10 +1,16 @@
-"""RoboTwin's stack_blocks_two: the green block goes on top of the red one."""
+"""Stack the green block on the red one.
+
+Asked: carry the red block to the middle of the table, then put the green block on top of it.
+Varies: position and yaw of both blocks; the instruction.
+Done: the green block rests on the red one, both grippers are open and no finger touches either block. As in RoboTwin
+the stack may be anywhere on the table.
+
+Source: RoboTwin 2.0, envs/stack_blocks_two.py. That no finger may touch a block is ours.
+"""
 
 from __future__ import annotations
 
-import numpy as np
-
-from envs.tabletop.blocks import BLOCK_SIDE, load_blocks, stack_expert, stacked
+from envs.tabletop.blocks import BLOCK_SIDE, load_blocks, stack_base, stack_expert, stacked
 from envs.tabletop.skills import UP
 from envs.tabletop.task import Commands, Task, closeness
 
@@ -32,17 +38,18 @@ class StackBlocksTwo(Task):
     )
 
     def load_actors(self) -> None:
-        self.blocks = load_blocks(self.scene, ("red", "green"))
-        self.base = np.array([0.0, -0.13, self.scene.table_top + BLOCK_SIDE / 2])
+        self.red, self.green = load_blocks(self.scene, ("red", "green"))
+        self.base = stack_base(self.scene)
 
     def check_success(self) -> bool:
-        return stacked(self.scene, self.skills, self.blocks)
+        return stacked(self.scene, self.skills, [self.red, self.green])
 
     def progress(self) -> float:
         """Half for the red block in the middle, half for the green one above it."""
-        red, green = self.blocks
-        middle, above = closeness(red.position - self.base), closeness(green.position - red.position - BLOCK_SIDE * UP)
-        return (middle + above) / 2
+        in_middle = closeness(self.red.position - self.base)
+        on_red = closeness(self.green.position - self.red.position - BLOCK_SIDE * UP)
+        return (in_middle + on_red) / 2
 
     def expert(self) -> Commands:
-        return stack_expert(self.skills, self.blocks, self.base)
+        """Each block with the arm on its side."""
+        return stack_expert(self.skills, [self.red, self.green], self.base)

@@ -1,15 +1,24 @@
-"""RoboTwin's turn_switch: turn the switch's lever down with a closed gripper."""
+"""Turn the switch's lever down with a closed gripper.
+
+Asked: the nearer arm closes its gripper and pushes the lever down.
+Varies: size and colour of the switch, its position and yaw; the instruction.
+Done: the lever has reached the end of its travel.
+
+Source: RoboTwin 2.0, envs/turn_switch.py, which uses the arm that the switch faces.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
-from envs.tabletop import kinematics as kin
 from envs.tabletop.objects.articulated import switch
 from envs.tabletop.task import Commands, Task
 
+SWITCH_AREA = ((-0.25, 0.0), (0.25, 0.1))  # m
+MAX_YAW = np.pi / 4  # rad
+CLEARANCE = 0.14  # m, half width of the square without clutter
 ON = 0.05  # rad from the end of the travel, RoboTwin's
-PITCH = 1.2  # rad below the horizon
+PITCH = 1.2  # rad below the horizon, of the tool
 
 
 class TurnSwitch(Task):
@@ -35,21 +44,17 @@ class TurnSwitch(Task):
     )
 
     def load_actors(self) -> None:
-        spot = self.rng.uniform([-0.25, 0.0], [0.25, 0.1])
-        yaw = self.rng.uniform(-np.pi / 4, np.pi / 4)
-        self.switch = switch(self.scene, self.scene.on_table(spot, yaw))
-        self.arm = "right" if self.switch.link.point("tip")[0] > 0 else "left"  # the near arm; RoboTwin: the facing one
-        self.scene.keep_clear(spot, 0.14)
+        spot = self.random_xy(SWITCH_AREA)
+        self.switch = switch(self.scene, self.scene.on_table(spot, self.random_yaw(MAX_YAW)))
+        self.arm = "right" if self.switch.link.point("tip")[0] > 0 else "left"
+        self.scene.keep_clear(spot, CLEARANCE)
 
     def slots(self) -> dict[str, str]:
         return {"arm": self.arm, "colour": self.switch.colour}
 
     def check_success(self) -> bool:
-        """RoboTwin's predicate: the lever has reached the end of its travel."""
         return self.switch.joint_position >= self.switch.travel - ON
 
     def expert(self) -> Commands:
-        commands = {arm: self.skills.back_to_origin(arm) for arm in kin.ARMS}
         tip = self.switch.link.point("tip")
-        commands[self.arm] = self.skills.press(self.arm, tip, self.skills.reach_rotation(self.arm, tip, PITCH))
-        return commands
+        return {self.arm: self.skills.press(self.arm, tip, self.skills.reach_rotation(self.arm, tip, PITCH))}
