@@ -15,7 +15,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.tabletop.scene import Body, Tabletop
+from envs.tabletop.scene import Tabletop
 from envs.tabletop.skills import Command, Commands, Skills
 
 Array = NDArray[np.floating]
@@ -82,28 +82,9 @@ class Task(ABC):
         """A yaw (rad) within `largest` of 0."""
         return self.rng.uniform(-largest, largest)
 
-
-class PlaceTask(Task):
-    """A task in which one arm places `object` on `target`, which may be the table.
-
-    A subclass loads `object`, `target` and `arm`, states RoboTwin's predicate in `at_target` and acts in `expert`.
-    """
-
-    object: Body
-    target: Body
-    arm: str
-
-    @abstractmethod
-    def at_target(self) -> bool:
-        """RoboTwin's predicate on the poses of object and target."""
-
-    def placed(self) -> bool:
-        """`at_target`, both grippers are open and no finger touches the object."""
-        return self.at_target() and self.skills.released(self.object)
-
-    def check_success(self) -> bool:
-        """`placed`, and the object rests on the target."""
-        return self.placed() and self.skills.rests_on(self.object, self.target)
+    def random_kind(self, kinds: Iterable[str]) -> str:
+        """One of the names of a kind of object."""
+        return str(self.rng.choice(list(kinds)))
 
 
 def closeness(offset: Array) -> float:
@@ -134,4 +115,4 @@ def task_class(name: str) -> type[Task]:
     return found
 
 
-__all__ = ["Command", "Commands", "PlaceTask", "Skills", "Task", "closeness", "listed", "named_arms", "task_class"]
+__all__ = ["Command", "Commands", "Skills", "Task", "closeness", "listed", "named_arms", "task_class"]

@@ -1,19 +1,29 @@
-"""RoboTwin's move_pillbottle_pad: put the pill bottle on the pad."""
+"""Put the pill bottle on the pad.
+
+Asked: the arm on the bottle's side picks it up and puts it down on the pad.
+Varies: looks of bottle and pad, the side of the table, positions, the bottle's yaw; the instruction.
+Done: the bottle rests upright in the middle of the pad, both grippers are open and no finger touches it.
+
+Source: RoboTwin 2.0, envs/move_pillbottle_pad.py. That it must rest there upright, untouched, is ours.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
-from envs.tabletop import kinematics as kin
 from envs.tabletop.objects.handheld import pill_bottle, square_pad
+from envs.tabletop.placing import PlaceTask
 from envs.tabletop.scene import upright
-from envs.tabletop.task import Commands, Task
+from envs.tabletop.task import Commands
 
-PITCH = 1.0  # rad below the horizon
-ON_PAD, HEIGHT = 0.03, 0.005  # m, RoboTwin's
+BOTTLE_AREA, MAX_YAW = ((0.05, -0.1), (0.25, 0.1)), 0.5  # m, on either side; rad
+PAD_AREA, DISTANCE = ((0.05, -0.2), (0.25, 0.1)), 0.1  # m, on the same side, and between the two
+CLEARANCE = 0.1  # m, half width of the squares without clutter about both
+ON_PAD, UPRIGHT = (0.03, 0.03, 0.005), 0.95  # m, RoboTwin's; cosine
+PITCH = 1.0  # rad below the horizon, of the tool
 
 
-class MovePillbottlePad(Task):
+class MovePillbottlePad(PlaceTask):
     step_limit = 400
     instructions = (
         "move the pill bottle onto the pad",
@@ -36,34 +46,22 @@ class MovePillbottlePad(Task):
     )
 
     def load_actors(self) -> None:
-        side = int(self.rng.choice([-1, 1]))
-        spot = self.rng.uniform([0.05, -0.1], [0.25, 0.1]) * [side, 1]
-        goal = spot
-        while np.linalg.norm(goal - spot) < 0.1:
-            goal = self.rng.uniform([0.05, -0.2], [0.25, 0.1]) * [side, 1]
-        self.bottle = pill_bottle(self.scene, self.scene.on_table(spot, self.rng.uniform(-0.5, 0.5)))
-        self.pad = square_pad(self.scene, upright([*goal, self.scene.table_top]))
-        self.arm = self.skills.near_arm(self.bottle)
-        self.scene.keep_clear(spot, 0.1)
-        self.scene.keep_clear(goal, 0.1)
+        side = self.random_side()
+        spot = self.random_xy(BOTTLE_AREA, side)
+        goal = self.random_xy(PAD_AREA, side, away_from=spot, distance=DISTANCE)
+        self.object = pill_bottle(self.scene, self.scene.on_table(spot, self.random_yaw(MAX_YAW)))
+        self.target = square_pad(self.scene, upright([*goal, self.scene.table_top]))
+        self.arm = self.skills.near_arm(self.object)
+        self.scene.keep_clear(spot, CLEARANCE)
+        self.scene.keep_clear(goal, CLEARANCE)
 
     def slots(self) -> dict[str, str]:
-        return {"colour": self.bottle.colour, "pad": self.pad.colour, "arm": self.arm}
+        return {"colour": self.object.colour, "pad": self.target.colour, "arm": self.arm}
 
-    def check_success(self) -> bool:
-        """RoboTwin's predicate, and the bottle stands upright on the pad, let go."""
-        offset = np.abs(self.bottle.position - self.pad.point("top"))
-        return bool(
-            np.all(offset < [ON_PAD, ON_PAD, HEIGHT])
-            and self.skills.all_open()
-            and self.bottle.rotation[2, 2] > 0.95
-            and self.skills.rests_on(self.bottle, self.pad)
-            and not self.scene.fingers_on(self.bottle.name)
-        )
+    def at_target(self) -> bool:
+        return bool(np.all(self.offset() < ON_PAD) and self.object.rotation[2, 2] > UPRIGHT)
 
     def expert(self) -> Commands:
-        commands = {arm: self.skills.back_to_origin(arm) for arm in kin.ARMS}
-        goal, grip = self.pad.point("top"), self.skills.round_grasp(self.arm, self.bottle, PITCH)
+        goal, grasp = self.target.point("top"), self.skills.round_grasp(self.arm, self.object, PITCH)
         rotation = self.skills.reach_rotation(self.arm, goal, PITCH)
-        commands[self.arm] = self.skills.pick_and_place(self.arm, self.bottle, grip, goal, rotation)
-        return commands
+        return {self.arm: self.skills.pick_and_place(self.arm, self.object, grasp, goal, rotation)}

@@ -1,19 +1,30 @@
-"""RoboTwin's move_playingcard_away: take the box of playing cards out of the middle, to the arm's side."""
+"""Move the box of playing cards away from the middle of the table.
+
+Asked: the arm on the cards' side picks them up and puts them down further outside.
+Varies: size and colour of the box, its side, position and yaw; the instruction.
+Done: the cards rest on the table, more than 23 cm from the middle, both grippers are open and no finger touches them.
+
+Source: RoboTwin 2.0, envs/move_playingcard_away.py. That they must rest there, untouched, is ours.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
-from envs.tabletop import kinematics as kin
 from envs.tabletop.objects.office import playing_cards
-from envs.tabletop.task import Commands, Task
+from envs.tabletop.placing import PlaceTask
+from envs.tabletop.skills import SIGN
+from envs.tabletop.task import Commands
 
+CARDS_AREA = ((0.05, -0.2), (0.1, 0.05))  # m, on either side
+NO_CLUTTER = (-0.6, -0.3, 0.6, 0.1)  # m (x0, y0, x1, y1), RoboTwin's
+CLEARANCE = 0.12  # m, half width of the square without clutter
 AWAY = 0.23  # m from the middle of the table, RoboTwin's
-SHIFT = 0.3  # m, where the expert takes them
-PITCH = 1.3  # rad below the horizon
+GOAL_X, MAX_GOAL_Y = 0.3, 0.0  # m, where the expert takes them
+PITCH = 1.3  # rad below the horizon, of the tool
 
 
-class MovePlayingcardAway(Task):
+class MovePlayingcardAway(PlaceTask):
     step_limit = 400
     instructions = (
         "move the playing cards away",
@@ -36,36 +47,24 @@ class MovePlayingcardAway(Task):
     )
 
     def load_actors(self) -> None:
-        spot = self.rng.uniform([0.05, -0.2], [0.1, 0.05]) * [self.rng.choice([-1, 1]), 1]
-        yaw = self.rng.uniform(-np.pi, np.pi)
-        self.cards = playing_cards(self.scene, self.scene.on_table(spot, yaw))
-        self.arm = self.skills.near_arm(self.cards)
-        self.scene.clear_areas.append((-0.6, -0.3, 0.6, 0.1))  # RoboTwin's
-        self.scene.keep_clear(spot, 0.12)
+        spot = self.random_xy(CARDS_AREA) * [self.random_side(), 1]
+        self.object = playing_cards(self.scene, self.scene.on_table(spot, self.random_yaw()))
+        self.target = self.scene.bodies["table"]
+        self.arm = self.skills.near_arm(self.object)
+        self.scene.clear_areas.append(NO_CLUTTER)
+        self.scene.keep_clear(spot, CLEARANCE)
 
     def slots(self) -> dict[str, str]:
-        return {"arm": self.arm, "side": self.arm, "colour": self.cards.colour}
+        return {"arm": self.arm, "side": self.arm, "colour": self.object.colour}
 
-    def check_success(self) -> bool:
-        """RoboTwin's predicate, and the cards are let go and rest on the table."""
-        return self.placed() and self.skills.rests_on(self.cards, self.scene.bodies["table"])
-
-    def placed(self) -> bool:
-        """RoboTwin's predicate, and no finger touches the cards."""
-        return bool(
-            abs(self.cards.position[0]) > AWAY and self.skills.all_open() and not self.scene.fingers_on(self.cards.name)
-        )
+    def at_target(self) -> bool:
+        return bool(abs(self.object.position[0]) > AWAY)
 
     def expert(self) -> Commands:
-        commands = {arm: self.skills.back_to_origin(arm) for arm in kin.ARMS}
         if self.placed():
-            return commands
-        grip = self.skills.long_grasp(self.arm, self.cards, PITCH)
-        if self.skills.holds(self.arm, grip):
-            x = SHIFT if self.arm == "right" else -SHIFT
-            goal = np.array([x, min(self.cards.position[1], 0.0), self.scene.table_top])
-            rotation = self.skills.tool(self.arm).rotation
-            commands[self.arm] = self.skills.place_actor(self.arm, self.cards, goal, rotation)
-        else:
-            commands[self.arm] = self.skills.grasp_actor(self.arm, grip)
-        return commands
+            return {}
+        grasp = self.skills.long_grasp(self.arm, self.object, PITCH)
+        y = min(self.object.position[1], MAX_GOAL_Y)
+        goal = np.array([SIGN[self.arm] * GOAL_X, y, self.scene.table_top])
+        rotation = self.skills.tool(self.arm).rotation
+        return {self.arm: self.skills.pick_and_place(self.arm, self.object, grasp, goal, rotation)}

@@ -1,4 +1,12 @@
-"""RoboTwin's place_a2b_left: put one object to the left of another."""
+"""Put one object to the left of another.
+
+Asked: the arm on the object's side picks it up and puts it down left of the target, in line with it.
+Varies: object and target (of four and seven kinds), their looks, positions and yaws; the instruction.
+Done: the object is upright and still on the table, 8 to 20 cm left of the target, at most 5 cm before or behind it,
+both grippers are open and no finger touches it.
+
+Source: RoboTwin 2.0, envs/place_a2b_left.py. That it must be upright, still and untouched is ours.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +15,6 @@ from typing import ClassVar
 
 import numpy as np
 
-from envs.tabletop import kinematics as kin
 from envs.tabletop.contacts import REST_SPEED
 from envs.tabletop.objects.food import bread, burger, fries
 from envs.tabletop.objects.office import stapler, tea_box, toy_car
@@ -17,11 +24,17 @@ from envs.tabletop.scene import Body
 from envs.tabletop.skills import UP
 from envs.tabletop.task import Commands, Task
 
-Make = Callable[..., Body]
-OBJECTS: dict[str, Make] = {"stapler": stapler, "tea box": tea_box, "bread": bread, "toy car": toy_car}
-TARGETS: dict[str, Make] = OBJECTS | {"bell": bell, "burger": burger, "carton of fries": fries}
+OBJECTS: dict[str, Callable[..., Body]] = {"stapler": stapler, "tea box": tea_box, "bread": bread, "toy car": toy_car}
+TARGETS = OBJECTS | {"bell": bell, "burger": burger, "carton of fries": fries}
+OBJECT_AREA = ((-0.22, -0.2), (0.22, 0.0))  # m
+MIDDLE_X, OUTER_X, TARGET_Y = (-0.1, 0.1), (0.18, 0.23), (-0.2, 0.0)  # m, ranges of the target
+MIN_X = 0.03  # m, of the object from the middle line
+MIN_DISTANCE, MIN_OFFSET_Y = 0.13, 0.1  # m, between the two; by its y the object is not beside the target yet
+CLEARANCE = 0.12  # m, half width of the squares without clutter about object, target and goal
 NEAR, FAR, ABREAST = 0.08, 0.2, 0.05  # m, RoboTwin's: distance, and offset along y
-GAP = 0.15  # m between the middles, where the expert puts it
+UPRIGHT, ON_TABLE = 0.95, 0.01  # cosine, m
+GAP = 0.15  # m between the middles, where the expert puts the object
+RELEASE_HEIGHT = 0.003  # m above the table
 
 
 class PlaceA2BLeft(Task):
@@ -45,26 +58,29 @@ class PlaceA2BLeft(Task):
         "with the {arm} hand, line the {object} up to the left of the {target}",
         "the {object} goes directly to the left of the {target}",
     )
-    sign: ClassVar[int] = -1  # of the way from the target to the place beside it, along x
+    sign: ClassVar[int] = -1  # of the offset from the target to its goal, along x
 
     def load_actors(self) -> None:
-        while True:
-            spot = self.rng.uniform([-0.22, -0.2], [0.22, 0.0])
-            inner = self.sign * spot[0] > 0  # the target stands about the middle
-            low, high = (-0.1, 0.1) if inner else (0.18, 0.23)
-            x, y = self.rng.uniform(low, high), self.rng.uniform(-0.2, 0.0)
-            target = np.array([x if inner else -self.sign * x, y])
-            # RoboTwin's is not beside its target yet; ours always because of its y
-            if np.linalg.norm(target - spot) > 0.13 and abs(target[1] - spot[1]) > 0.1 and abs(spot[0]) > 0.03:
-                break
-        self.kinds = [str(self.rng.choice(list(OBJECTS)))]
-        self.kinds.append(str(self.rng.choice([kind for kind in TARGETS if kind != self.kinds[0]])))
+        spot, target = self._spots()
+        object_kind = self.random_kind(OBJECTS)
+        self.kinds = object_kind, self.random_kind(kind for kind in TARGETS if kind != object_kind)
         yaws = self.rng.uniform(-np.pi, np.pi, 2)
         self.object = OBJECTS[self.kinds[0]](self.scene, self.scene.on_table(spot, yaws[0]), name="object")
         self.target = TARGETS[self.kinds[1]](self.scene, self.scene.on_table(target, yaws[1]), name="target")
         self.arm = self.skills.near_arm(self.object)
         for place in (spot, target, self.goal):
-            self.scene.keep_clear(place, 0.12)
+            self.scene.keep_clear(place, CLEARANCE)
+
+    def _spots(self) -> tuple[np.ndarray, np.ndarray]:
+        """Places [2] (m) of object and target: the target about the middle, or on the other side than its goal."""
+        while True:
+            spot = self.random_xy(OBJECT_AREA)
+            in_middle = self.sign * spot[0] > 0
+            x, y = self.rng.uniform(*(MIDDLE_X if in_middle else OUTER_X)), self.rng.uniform(*TARGET_Y)
+            target = np.array([x if in_middle else -self.sign * x, y])
+            apart = np.linalg.norm(target - spot) > MIN_DISTANCE and abs(y - spot[1]) > MIN_OFFSET_Y
+            if apart and abs(spot[0]) > MIN_X:
+                return spot, target
 
     @property
     def goal(self) -> np.ndarray:
@@ -75,30 +91,22 @@ class PlaceA2BLeft(Task):
         return {"object": self.kinds[0], "target": self.kinds[1], "colour": self.object.colour, "arm": self.arm}
 
     def beside(self) -> bool:
-        """RoboTwin's predicate on the two places."""
-        way = (self.object.position - self.target.position)[:2]
-        return bool(NEAR < np.linalg.norm(way) < FAR and self.sign * way[0] > 0 and abs(way[1]) < ABREAST)
+        """RoboTwin's predicate on the two positions."""
+        x, y = (self.object.position - self.target.position)[:2]
+        return bool(NEAR < np.linalg.norm([x, y]) < FAR and self.sign * x > 0 and abs(y) < ABREAST)
 
     def check_success(self) -> bool:
-        """RoboTwin's predicate, and the object stands on the table, let go."""
-        return bool(
-            self.beside()
-            and self.skills.all_open()
-            and self.object.rotation[2, 2] > 0.95
-            and self.object.speed < REST_SPEED
-            and abs(self.object.position[2] - self.scene.table_top) < 0.01
-            and not self.scene.fingers_on(self.object.name)
-        )
+        on_table = abs(self.object.position[2] - self.scene.table_top) < ON_TABLE
+        still = self.object.rotation[2, 2] > UPRIGHT and self.object.speed < REST_SPEED
+        return bool(self.beside() and on_table and still and self.skills.released(self.object))
 
     def expert(self) -> Commands:
-        skills = self.skills
-        commands = {arm: skills.back_to_origin(arm) for arm in kin.ARMS}
-        grip = skills.long_grasp(self.arm, self.object)
-        if skills.holds(self.arm, grip):
-            goal = self.goal + 0.003 * UP
-            azimuth = np.copysign(np.pi / 2, goal[0] - self.scene.arms[self.arm].base.p[0])  # the object along x
-            turn = directed(azimuth, np.pi / 2)
-            commands[self.arm] = skills.place_actor(self.arm, self.object, goal, turn, twist=0.2, hover=0.1)
-        elif not self.beside():
-            commands[self.arm] = skills.grasp_actor(self.arm, grip)
-        return commands
+        """Puts the object down along x."""
+        grasp, goal = self.skills.long_grasp(self.arm, self.object), self.goal + RELEASE_HEIGHT * UP
+        if self.beside() and not self.skills.holds(self.arm, grasp):
+            return {}
+        azimuth = np.copysign(np.pi / 2, goal[0] - self.scene.arms[self.arm].base.p[0])
+        rotation = directed(azimuth, np.pi / 2)
+        return {
+            self.arm: self.skills.pick_and_place(self.arm, self.object, grasp, goal, rotation, twist=0.2, hover=0.1)
+        }

@@ -1,4 +1,11 @@
-"""RoboTwin's place_a2b_right: put one object to the right of another."""
+"""Put one object to the right of another.
+
+Asked: the arm on the object's side picks it up and puts it down right of the target, in line with it.
+Varies: as in place_a2b_left.
+Done: as in place_a2b_left, on the other side of the target.
+
+Source: RoboTwin 2.0, envs/place_a2b_right.py.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +15,6 @@ from envs.tabletop.tasks.place_a2b_left import PlaceA2BLeft
 
 
 class PlaceA2BRight(PlaceA2BLeft):
-    step_limit = 400
     instructions = (
         "put the {object} to the right of the {target}",
         "place the {colour} {object} on the right side of the {target}",

@@ -1,18 +1,28 @@
-"""RoboTwin's place_container_plate: put the bowl or cup on the plate."""
+"""Put the bowl or cup on the plate.
+
+Asked: the arm on the container's side picks it up and puts it down on the plate.
+Varies: the container (bowl or cup), looks of container and plate, the side of the table, positions; the instruction.
+Done: the container rests upright on the plate, both grippers are open and no finger touches it.
+
+Source: RoboTwin 2.0, envs/place_container_plate.py. That it must rest there upright, untouched, is ours.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
-from envs.tabletop import kinematics as kin
 from envs.tabletop.objects.tableware import bowl, cup, plate
-from envs.tabletop.task import Commands, Task
+from envs.tabletop.placing import PlaceTask
+from envs.tabletop.task import Commands
 
-PITCH = 1.1  # rad below the horizon
-ON_PLATE, HEIGHT = 0.05, 0.03  # m, RoboTwin's
+KINDS = {"bowl": bowl, "cup": cup}
+CONTAINER_AREA, PLATE_AREA = ((0.2, -0.1), (0.28, 0.05)), ((0.02, -0.15), (0.08, -0.1))  # m, on one side, either
+CONTAINER_CLEARANCE, PLATE_CLEARANCE = 0.12, 0.13  # m, half widths of the squares without clutter
+ON_PLATE, UPRIGHT = (0.05, 0.05, 0.03), 0.95  # m, RoboTwin's; cosine
+PITCH = 1.1  # rad below the horizon, of the tool
 
 
-class PlaceContainerPlate(Task):
+class PlaceContainerPlate(PlaceTask):
     step_limit = 400
     instructions = (
         "place the {container} on the plate",
@@ -35,36 +45,25 @@ class PlaceContainerPlate(Task):
     )
 
     def load_actors(self) -> None:
-        side = int(self.rng.choice([-1, 1]))
-        spot = self.rng.uniform([0.2, -0.1], [0.28, 0.05]) * [side, 1]
-        plate_spot = self.rng.uniform([0.02, -0.15], [0.08, -0.1]) * [side, 1]
-        self.kind = str(self.rng.choice(["bowl", "cup"]))
-        container = {"bowl": bowl, "cup": cup}[self.kind]
-        self.container = container(self.scene, self.scene.on_table(spot))
-        self.plate = plate(self.scene, self.scene.on_table(plate_spot), static=True)
-        self.arm = self.skills.near_arm(self.container)
-        self.scene.keep_clear(spot, 0.12)
-        self.scene.keep_clear(plate_spot, 0.13)
+        side = self.random_side()
+        spot, goal = self.random_xy(CONTAINER_AREA, side), self.random_xy(PLATE_AREA, side)
+        self.kind = self.random_kind(KINDS)
+        self.object = KINDS[self.kind](self.scene, self.scene.on_table(spot))
+        self.target = plate(self.scene, self.scene.on_table(goal), static=True)
+        self.arm = self.skills.near_arm(self.object)
+        self.scene.keep_clear(spot, CONTAINER_CLEARANCE)
+        self.scene.keep_clear(goal, PLATE_CLEARANCE)
 
     def slots(self) -> dict[str, str]:
-        return {"container": self.kind, "colour": self.container.colour, "arm": self.arm}
+        return {"container": self.kind, "colour": self.object.colour, "arm": self.arm}
 
-    def check_success(self) -> bool:
-        """RoboTwin's predicate, and the container stands upright on the plate, let go."""
-        offset = np.abs(self.container.position - self.plate.position)
-        return bool(
-            np.all(offset < [ON_PLATE, ON_PLATE, HEIGHT])
-            and self.skills.all_open()
-            and self.container.rotation[2, 2] > 0.95
-            and self.skills.rests_on(self.container, self.plate)
-            and not self.scene.fingers_on(self.container.name)
-        )
+    def at_target(self) -> bool:
+        offset = np.abs(self.object.position - self.target.position)
+        return bool(np.all(offset < ON_PLATE) and self.object.rotation[2, 2] > UPRIGHT)
 
     def expert(self) -> Commands:
-        commands = {arm: self.skills.back_to_origin(arm) for arm in kin.ARMS}
-        grip_of = {"bowl": self.skills.rim_grasp, "cup": self.skills.round_grasp}[self.kind]
-        goal = self.plate.point("top")
+        """A bowl by its rim, a cup across."""
+        grasp_of = {"bowl": self.skills.rim_grasp, "cup": self.skills.round_grasp}[self.kind]
+        goal, grasp = self.target.point("top"), grasp_of(self.arm, self.object, PITCH)
         rotation = self.skills.reach_rotation(self.arm, goal, PITCH)
-        grip = grip_of(self.arm, self.container, PITCH)
-        commands[self.arm] = self.skills.pick_and_place(self.arm, self.container, grip, goal, rotation)
-        return commands
+        return {self.arm: self.skills.pick_and_place(self.arm, self.object, grasp, goal, rotation)}

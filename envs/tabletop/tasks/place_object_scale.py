@@ -1,20 +1,31 @@
-"""RoboTwin's place_object_scale: put the object on the scale."""
+"""Put the object on the scale.
+
+Asked: the arm on the object's side picks it up and puts it down on the scale's plate.
+Varies: the object (mouse, stapler or hand bell), looks of object and scale, the side of the table, positions and yaws;
+the instruction.
+Done: the object rests on the scale, near the middle of its plate, that arm's gripper is open and no finger touches the
+object.
+
+Source: RoboTwin 2.0, envs/place_object_scale.py. That it must rest there, untouched, is ours.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
-from envs.tabletop import kinematics as kin
 from envs.tabletop.objects.office import electronic_scale, hand_bell, mouse, stapler
-from envs.tabletop.task import Commands, Task
+from envs.tabletop.placing import PlaceTask
+from envs.tabletop.task import Commands
 
-ON_SCALE, BELOW = 0.035, 0.01  # m, RoboTwin's
-APART = 0.18  # m; RoboTwin's 0.15 would let our longest stapler touch the scale
-PITCH = 1.2  # rad below the horizon
 KINDS = {"mouse": mouse, "stapler": stapler, "bell": hand_bell}
+AREA = ((0.02, -0.2), (0.25, 0.05))  # m, of object and scale, on either side
+DISTANCE = 0.18  # m, between the two; RoboTwin's 0.15 would let our longest stapler touch the scale
+OBJECT_CLEARANCE, SCALE_CLEARANCE = 0.12, 0.14  # m, half widths of the squares without clutter
+ON_SCALE, BELOW = 0.035, 0.01  # m, RoboTwin's
+PITCH = 1.2  # rad below the horizon, of the tool
 
 
-class PlaceObjectScale(Task):
+class PlaceObjectScale(PlaceTask):
     step_limit = 400
     instructions = (
         "place the {object} on the scale",
@@ -37,40 +48,31 @@ class PlaceObjectScale(Task):
     )
 
     def load_actors(self) -> None:
-        side = int(self.rng.choice([-1, 1]))
-        low, high = [0.02, -0.2], [0.25, 0.05]
+        side = self.random_side()
         spot, goal = np.zeros((2, 2))
-        while np.linalg.norm(goal - spot) < APART:
-            spot, goal = self.rng.uniform(low, high, (2, 2)) * [side, 1]
-        self.kind = str(self.rng.choice(list(KINDS)))
-        self.object = KINDS[self.kind](self.scene, self.scene.on_table(spot, self.rng.uniform(-np.pi, np.pi)))
-        self.scale = electronic_scale(self.scene, self.scene.on_table(goal, self.rng.uniform(-np.pi, np.pi)))
+        while np.linalg.norm(goal - spot) < DISTANCE:
+            spot, goal = self.rng.uniform(*AREA, (2, 2)) * [side, 1]
+        self.kind = self.random_kind(KINDS)
+        self.object = KINDS[self.kind](self.scene, self.scene.on_table(spot, self.random_yaw()))
+        self.target = electronic_scale(self.scene, self.scene.on_table(goal, self.random_yaw()))
         self.arm = self.skills.near_arm(self.object)
-        self.scene.keep_clear(spot, 0.12)
-        self.scene.keep_clear(goal, 0.14)
+        self.scene.keep_clear(spot, OBJECT_CLEARANCE)
+        self.scene.keep_clear(goal, SCALE_CLEARANCE)
 
     def slots(self) -> dict[str, str]:
-        return {"arm": self.arm, "object": self.kind, "colour": self.object.colour, "scale": self.scale.colour}
+        return {"arm": self.arm, "object": self.kind, "colour": self.object.colour, "scale": self.target.colour}
 
-    def check_success(self) -> bool:
-        """RoboTwin's predicate, and the object is let go and rests on the scale."""
-        return self.placed() and self.skills.rests_on(self.object, self.scale)
+    def at_target(self) -> bool:
+        offset = self.object.position - self.target.point("top")
+        return bool(np.linalg.norm(offset[:2]) < ON_SCALE and offset[2] > -BELOW)
 
     def placed(self) -> bool:
-        """RoboTwin's predicate, and no finger touches the object."""
-        offset = self.object.position - self.scale.point("top")
-        return bool(
-            np.linalg.norm(offset[:2]) < ON_SCALE
-            and offset[2] > -BELOW
-            and self.skills.is_open(self.arm)
-            and not self.scene.fingers_on(self.object.name)
-        )
+        """As RoboTwin, asks for one open gripper only."""
+        return self.at_target() and self.skills.is_open(self.arm) and not self.scene.fingers_on(self.object.name)
 
     def expert(self) -> Commands:
-        commands = {arm: self.skills.back_to_origin(arm) for arm in kin.ARMS}
         if self.placed():
-            return commands
-        goal, grip = self.scale.point("top"), self.skills.long_grasp(self.arm, self.object, PITCH)
+            return {}
+        goal, grasp = self.target.point("top"), self.skills.long_grasp(self.arm, self.object, PITCH)
         rotation = self.skills.reach_rotation(self.arm, goal, PITCH)
-        commands[self.arm] = self.skills.pick_and_place(self.arm, self.object, grip, goal, rotation)
-        return commands
+        return {self.arm: self.skills.pick_and_place(self.arm, self.object, grasp, goal, rotation)}

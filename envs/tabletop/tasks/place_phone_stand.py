@@ -1,21 +1,33 @@
-"""RoboTwin's place_phone_stand: lean the phone in the phone stand."""
+"""Put the phone in the phone stand.
+
+Asked: the arm on the phone's side picks it up, turns it up and leans it in the stand.
+Varies: size and colour of the phone, slope and looks of the stand, the side of the table, positions, the phone's yaw;
+the instruction.
+Done: the phone rests in the stand, leaning, its screen to the front, both grippers are open and no finger touches it.
+
+Source: RoboTwin 2.0, envs/place_phone_stand.py. That it must lean and rest there, untouched, is ours.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
-from envs.tabletop import kinematics as kin
 from envs.tabletop.objects.office import phone, phone_stand
+from envs.tabletop.placing import PlaceTask
 from envs.tabletop.rotations import angle_between
 from envs.tabletop.skills import CLOSED, UP, Array, Command
-from envs.tabletop.task import Commands, Task
+from envs.tabletop.task import Commands
 
-IN_STAND, STANDING = (0.045, 0.04, 0.04), 0.7  # m, RoboTwin's; sine of the phone's slope
-RAISED, TWIST = 0.2, 0.3  # m above the table, rad: turned up there before it goes to the stand
-CLEAR = 0.004  # m, between the back rest and the phone when it is let go
+PHONE_AREA = ((0.05, -0.2), (0.25, 0.0))  # m, on either side
+PHONE_YAW, MAX_TURN = np.pi / 2, 0.7  # rad: the phone lies along y, about so far
+STAND_AREA, DISTANCE = ((0.0, 0.0), (0.15, 0.2)), 0.15  # m, on the same side, and between the two
+CLEARANCE = 0.15  # m, half width of the squares without clutter about both
+IN_STAND, LEANING = (0.045, 0.04, 0.04), 0.7  # m, RoboTwin's; sine of the phone's slope
+RAISED, TURNED_UP = 0.2, 0.3  # m above the table, rad: the phone is turned up there before it goes to the stand
+GAP = 0.004  # m, between the back rest and the phone when it is released
 
 
-class PlacePhoneStand(Task):
+class PlacePhoneStand(PlaceTask):
     step_limit = 400
     instructions = (
         "place the phone on the phone stand",
@@ -38,60 +50,44 @@ class PlacePhoneStand(Task):
     )
 
     def load_actors(self) -> None:
-        side = int(self.rng.choice([-1, 1]))
-        spot = self.rng.uniform([0.05, -0.2], [0.25, 0.0]) * [side, 1]
-        goal = spot
-        while np.linalg.norm(goal - spot) < 0.15:
-            goal = self.rng.uniform([0.0, 0.0], [0.15, 0.2]) * [side, 1]
-        self.phone = phone(self.scene, self.scene.on_table(spot, np.pi / 2 + self.rng.uniform(-0.7, 0.7)))
-        self.stand = phone_stand(self.scene, self.scene.on_table(goal))
-        self.arm = self.skills.near_arm(self.phone)
-        self.scene.keep_clear(spot, 0.15)
-        self.scene.keep_clear(goal, 0.15)
+        side = self.random_side()
+        spot = self.random_xy(PHONE_AREA, side)
+        goal = self.random_xy(STAND_AREA, side, away_from=spot, distance=DISTANCE)
+        self.object = phone(self.scene, self.scene.on_table(spot, PHONE_YAW + self.random_yaw(MAX_TURN)))
+        self.target = phone_stand(self.scene, self.scene.on_table(goal))
+        self.arm = self.skills.near_arm(self.object)
+        self.scene.keep_clear(spot, CLEARANCE)
+        self.scene.keep_clear(goal, CLEARANCE)
 
     def slots(self) -> dict[str, str]:
-        return {"arm": self.arm, "colour": self.phone.colour, "stand": self.stand.colour}
+        return {"arm": self.arm, "colour": self.object.colour, "stand": self.target.colour}
 
-    def check_success(self) -> bool:
-        """RoboTwin's predicate, and the phone is let go and rests in the stand, its screen to the front."""
-        return self.placed() and self.skills.rests_on(self.phone, self.stand)
-
-    def placed(self) -> bool:
-        """RoboTwin's predicate, and the phone leans and no finger touches it."""
-        x, z = self.phone.rotation[:, 0], self.phone.rotation[:, 2]
-        offset = np.abs(self.phone.point("foot") - self.stand.point("seat"))
-        return bool(
-            np.all(offset < IN_STAND)
-            and x[2] > STANDING
-            and z[1] < -STANDING
-            and self.skills.all_open()
-            and not self.scene.fingers_on(self.phone.name)
-        )
+    def at_target(self) -> bool:
+        x, z = self.object.rotation[:, 0], self.object.rotation[:, 2]
+        offset = np.abs(self.object.point("foot") - self.target.point("seat"))
+        return bool(np.all(offset < IN_STAND) and x[2] > LEANING and z[1] < -LEANING)
 
     def leaning(self) -> Array:
         """Rotation [3, 3] of the phone in the stand: its long axis up the back rest, its screen to the front."""
-        x = self.stand.point("lean") - self.stand.point("seat")
+        x = self.target.point("lean") - self.target.point("seat")
         x /= np.linalg.norm(x)
         y = np.array([-1.0, 0.0, 0.0])
         return np.stack([x, y, np.cross(x, y)], 1)
 
     def expert(self) -> Commands:
-        commands = {arm: self.skills.back_to_origin(arm) for arm in kin.ARMS}
-        grip = self.skills.long_grasp(self.arm, self.phone)
+        grasp = self.skills.long_grasp(self.arm, self.object)
         if self.placed():
-            commands[self.arm] = self.skills.retreat(self.arm, self.phone)
-        elif self.skills.holds(self.arm, grip):
-            commands[self.arm] = self._bring()
-        else:
-            commands[self.arm] = self.skills.grasp_actor(self.arm, grip)
-        return commands
+            return {self.arm: self.skills.retreat(self.arm, self.object)}
+        if self.skills.holds(self.arm, grasp):
+            return {self.arm: self._to_stand()}
+        return {self.arm: self.skills.grasp_actor(self.arm, grasp)}
 
-    def _bring(self) -> Command:
+    def _to_stand(self) -> Command:
         """Lifts the phone and turns it up first, then lowers it into the stand."""
         tool, leaning = self.skills.tool(self.arm), self.leaning()
-        rotation = self.skills.rotation_to_orient(self.arm, self.phone, leaning)
-        if angle_between(tool.rotation, rotation) > TWIST:
+        rotation = self.skills.rotation_to_orient(self.arm, self.object, leaning)
+        if angle_between(tool.rotation, rotation) > TURNED_UP:
             raised = np.array([*tool.position[:2], self.scene.table_top + RAISED])
             return Command(raised, rotation, CLOSED)
-        goal = self.stand.point("seat") + CLEAR * (leaning[:, 2] + UP)
-        return self.skills.place_actor(self.arm, self.phone, goal, rotation, point="foot", twist=0.1, hover=0.1)
+        goal = self.target.point("seat") + GAP * (leaning[:, 2] + UP)
+        return self.skills.place_actor(self.arm, self.object, goal, rotation, point="foot", twist=0.1, hover=0.1)
