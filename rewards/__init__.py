@@ -1,11 +1,11 @@
-"""Dense rewards read off spatial value maps: pure functions on tensors, and two adapters.
+"""Dense rewards from spatial value maps: pure functions on tensors, and two adapters (docs/rewards.md).
 
-The adapters are imported from their own modules, so that the functions need torch alone:
+Import the adapters from their own modules; the functions need torch alone:
 `rewards.gym_wrapper.ValueMapReward` (Gymnasium) and
 `rewards.torchrl_transform.ValueMapRewardTransform` (TorchRL).
 
-Pixels: u to the right, v down, pixel (i, j) covers [i, i+1) x [j, j+1), its centre lies at
-(i + 0.5, j + 0.5). SAPIEN and RoboTwin deliver intrinsics with cx = W/2, which means the same.
+Pixels: u points right, v down. Pixel (i, j) covers [i, i+1) x [j, j+1) and has its centre at (i + 0.5, j + 0.5).
+Intrinsics of SAPIEN and RoboTwin follow this convention (cx = W/2).
 """
 
 from rewards.maps import MAPS, MapSource, events

@@ -16,26 +16,26 @@ from rewards.shaping import Episode, RewardConfig, chunk_reward, dense_reward
 class ValueMapReward(gym.Wrapper[Any, Any, Any, Any]):
     """Replaces the reward by lambda_d * dense + lambda_s * success, summed over the chunk.
 
-    Maps and commanded TCP positions are computed from the observation the action was chosen on; some shapings also
-    read the maps of the observations before and after. The info gains `reward_dense` and `reward_sparse`,
-    np.float32 [h]: per control step, before the weights, zero after the end of the episode.
+    Maps and commanded TCP positions come from the observation that the action was chosen on; some shapings also read
+    the maps of the previous and the next observation. `info` gains `reward_dense` and `reward_sparse`, np.float32 [h]:
+    per control step, before the weights, zero after the end of the episode.
 
     Args:
-        env: takes single actions [A] (h = 1; success is `info["is_success"]`) or chunks [h, A]
-            (its info or its observation then carries `step_success` and `executed`, bool [h]). Its observation is a
-            dict with `head_camera` [H, W, 3], `head_camera_intrinsic` [3, 3] (px) and
-            `head_camera_extrinsic` [3, 4] (world to camera, OpenCV), for the privileged reward also `progress` [h].
+        env: takes single actions [A] (h = 1; success is `info["is_success"]`) or chunks [h, A] (its info or observation
+            then has `step_success` and `executed`, bool [h]). Its observation is a dict with `head_camera` [H, W, 3],
+            `head_camera_intrinsic` [3, 3] (px) and `head_camera_extrinsic` [3, 4] (world to camera, OpenCV), for the
+            privileged reward also `progress` [h].
         maps: observation -> head camera's value maps [F, 3, H, W] in [0, 1].
-        commanded_tcp: (observation, action) -> tool-centre points [n, 2, 3] of the commanded action
-            (left, right), m, world frame; n >= h are the control steps that the maps span.
+        commanded_tcp: (observation, action) -> commanded TCP positions [n, 2, 3] (left, right), m, world frame; the
+            maps span these n >= h control steps.
         config: weights and shaping.
 
     Attributes:
-        trained: share of the training that is over, for a lambda_dense that is annealed; the training loop's to set.
+        trained: finished share of the training, in [0, 1], for `RewardConfig.anneal`; the training loop sets it.
 
     Raises:
-        ValueError: for maps of another decision or scene, which one running episode does not have, and for the
-            privileged reward where observations lack `progress`.
+        ValueError: the config reads maps of another decision or scene, which a running episode does not have, or wants
+            the privileged reward of observations without `progress`.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class ValueMapReward(gym.Wrapper[Any, Any, Any, Any]):
         self._observation: dict[str, Any] = {}
         self._maps = self._before = self._held = torch.empty(0)
         self._event = 0
-        self._rows: list[tuple[Tensor, ...]] = []  # of the decisions of this episode
+        self._rows: list[tuple[Tensor, ...]] = []  # one row per decision of this episode
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -75,8 +75,8 @@ class ValueMapReward(gym.Wrapper[Any, Any, Any, Any]):
         if action.ndim == 1:
             success, executed = torch.tensor([bool(info["is_success"])]), torch.ones(1, dtype=torch.bool)
         else:
-            told = info if "executed" in info else self._observation
-            success, executed = torch.as_tensor(told["step_success"]), torch.as_tensor(told["executed"])
+            source = info if "executed" in info else self._observation
+            success, executed = torch.as_tensor(source["step_success"]), torch.as_tensor(source["executed"])
         success = success & executed
         followed = not (terminated or truncated)
         if followed:
@@ -99,7 +99,7 @@ class ValueMapReward(gym.Wrapper[Any, Any, Any, Any]):
         return self._observation, float(reward), terminated, truncated, info
 
     def _dense(self) -> Tensor:
-        """Dense reward [h] of the newest decision, from all of the episode so far."""
+        """Dense reward [h] of the newest decision, from the episode so far."""
         *responses, success, executed = (torch.stack(column) for column in list(zip(*self._rows, strict=True))[:6])
         progress = torch.stack([row[6] for row in self._rows]) if len(self._rows[0]) > 6 else None
         episode = Episode(MapResponses(*responses), success, executed, self.config.gamma, progress)

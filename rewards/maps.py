@@ -1,4 +1,4 @@
-"""Which maps the reward reads: the predicted ones as they come, held per event, or one of the negative controls."""
+"""Which value maps the reward reads: as predicted, held per event, or a negative control (`--maps`)."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -8,14 +8,14 @@ from torch import Tensor
 
 MapSource = Literal["refreshed", "held", "uniform", "other_decision", "other_scene"]
 
-UNIFORM = 0.5  # height of the control that names no place
+UNIFORM = 0.5  # height of the uniform control
 
 
 def moved_on(held: Tensor, new: Tensor) -> Tensor:
-    """Whether the event that a map announces is over: where it peaks, the new map is below half of it.
+    """Whether the event of the held map is over: at its peak, the new map is below half of its height.
 
     Args:
-        held, new: [..., 3, H, W]; the channels of the arms (0 left, 1 right) are read.
+        held, new: value maps [..., 3, H, W]; only the arms' channels count (0 left, 1 right).
 
     Returns:
         bool [...].
@@ -25,14 +25,14 @@ def moved_on(held: Tensor, new: Tensor) -> Tensor:
 
 
 def events(first: Tensor) -> tuple[Tensor, Tensor]:
-    """Follows an episode's events along its decisions.
+    """Numbers the events of an episode.
 
     Args:
-        first: [..., T, 3, H, W], the map of each decision's first frame.
+        first: [..., T, 3, H, W], first frame of each decision's maps.
 
     Returns:
-        event: i64 [..., T], number of the event under way, from 0.
-        held: [..., T, 3, H, W], the map with which that event began.
+        event: i64 [..., T], number of the current event, from 0.
+        held: [..., T, 3, H, W], first map of the current event.
     """
     time = first.ndim - 4
     held, number = first.select(time, 0), first.new_zeros(first.shape[:time], dtype=torch.int64)
@@ -46,17 +46,17 @@ def events(first: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def refreshed(maps: Tensor, mask: Tensor, seed: Tensor) -> Tensor:
-    """The maps as predicted, new with every decision."""
+    """The maps as every decision predicted them."""
     return maps
 
 
 def held(maps: Tensor, mask: Tensor, seed: Tensor) -> Tensor:
-    """The map with which an event began, for all frames, until the event is over: it cannot chase the gripper."""
+    """The first map of an event, for all frames until the event is over, so that the map cannot follow the gripper."""
     return events(maps[..., 0, :, :, :])[1].unsqueeze(-4).expand_as(maps)
 
 
 def uniform(maps: Tensor, mask: Tensor, seed: Tensor) -> Tensor:
-    """Control: `UNIFORM` everywhere. The reward keeps its scale and loses its place."""
+    """Control: `UNIFORM` everywhere. The reward keeps its scale but knows no place."""
     return torch.full_like(maps, UNIFORM)
 
 
@@ -68,17 +68,17 @@ def other_decision(maps: Tensor, mask: Tensor, seed: Tensor) -> Tensor:
 
 
 def other_scene(maps: Tensor, mask: Tensor, seed: Tensor) -> Tensor:
-    """Control: a rollout reads the maps of the next rollout in the batch that has another seed, decision by decision.
+    """Control: a rollout reads the maps of the next rollout in the batch with another seed, decision by decision.
 
     Raises:
-        ValueError: the batch is not [N, T], or all of it is one scene.
+        ValueError: the batch is not [N, T], or has one seed only.
     """
     if mask.ndim != 2 or len(seed.unique()) < 2:
         raise ValueError("maps of another scene need a batch of rollouts [N, T] with at least two seeds")
     rows = torch.arange(len(seed))
     partner = [next(j for j in (*rows[i + 1 :], *rows[:i]) if seed[j] != seed[i]) for i in rows]
     partner = torch.stack(partner)
-    last = mask.sum(-1)[partner] - 1  # a shorter partner's last maps stay
+    last = mask.sum(-1)[partner] - 1  # after the end of a shorter partner, its last maps
     t = torch.minimum(torch.arange(mask.shape[-1]), last[:, None])
     return maps[partner[:, None], t]
 
@@ -90,4 +90,4 @@ MAPS: dict[MapSource, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
     "other_decision": other_decision,
     "other_scene": other_scene,
 }
-"""name -> (maps [..., T, F, 3, H, W], mask bool [..., T], seed i64 [...]) -> the maps that are read, of that shape."""
+"""name -> (maps [..., T, F, 3, H, W], mask bool [..., T], seed i64 [...]) -> maps of the same shape."""

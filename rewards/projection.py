@@ -1,4 +1,4 @@
-"""World points to pixels through a pinhole camera (OpenCV axes: x right, y down, z forward)."""
+"""Projects world points through a pinhole camera (OpenCV axes: x right, y down, z forward)."""
 
 import torch
 from torch import Tensor
@@ -20,14 +20,14 @@ def project(
 
     Returns:
         pixels [..., 2]: (u right, v down), px; pixel (i, j) covers [i, i+1) x [j, j+1), so its
-            centre is (i + 0.5, j + 0.5). Finite but meaningless for points not in front.
+            centre is (i + 0.5, j + 0.5). Finite but meaningless for points behind the camera.
         depth [...]: z in the camera frame, m.
         visible [...], bool: in front of the camera and inside the frame. Occlusion is not considered.
     """
     camera = (extrinsic[..., :3] @ points[..., None])[..., 0] + extrinsic[..., 3]
     depth = camera[..., 2]
     in_front = depth > 0
-    # Dividing by a harmless 1 instead of z <= 0 keeps values and gradients finite.
+    # Divide by 1 where z <= 0, so that values and gradients stay finite.
     divisor = torch.where(in_front, depth, torch.ones_like(depth))
     pixels = (intrinsic @ camera[..., None])[..., :2, 0] / divisor[..., None]
     height, width = image_size
@@ -37,9 +37,9 @@ def project(
 
 
 def rescale_intrinsic(intrinsic: Tensor, image_size: tuple[int, int], new_size: tuple[int, int]) -> Tensor:
-    """K [..., 3, 3] of the same view in an image of another size; both sizes (H, W), px.
+    """K [..., 3, 3] of the same view at another image size; both sizes (H, W), px.
 
-    Pixel (0, 0) starts at coordinate 0, so cx and cy scale like the focal lengths.
+    Coordinates start at the edge of pixel (0, 0), so cx and cy scale like the focal lengths.
     """
     scale = intrinsic.new_tensor([new_size[1] / image_size[1], new_size[0] / image_size[0], 1.0])
     return intrinsic * scale[:, None]

@@ -1,4 +1,4 @@
-"""The response of a value map at projected points: M(Π(p)) of AIM's dense reward."""
+"""The response of a value map at projected points: M(Π(p)) of the dense reward (docs/method.md)."""
 
 from typing import NamedTuple
 
@@ -13,10 +13,10 @@ from rewards.projection import project, rescale_intrinsic
 def map_response(value_map: Tensor, pixels: Tensor, visible: Tensor) -> Tensor:
     """Samples maps bilinearly between pixel centres. Differentiable in map and pixels.
 
-    Outside the outermost pixel centres the border value holds; points not visible read zero.
+    Outside the outermost pixel centres the border value counts; points that are not visible read zero.
 
     Args:
-        value_map: [..., H, W]; time and channels, where there are any, are leading dimensions.
+        value_map: [..., H, W]; frames and channels are leading dimensions.
         pixels: [..., N, 2], (u, v) in pixels of the map, centres at integers + 0.5.
         visible: [..., N], bool.
 
@@ -38,11 +38,10 @@ def map_response(value_map: Tensor, pixels: Tensor, visible: Tensor) -> Tensor:
 
 
 def frame_of_step(steps: int, frames: int) -> Tensor:
-    """Index [steps] of the frame that judges each control step of a chunk.
+    """Index [steps] of the frame that each control step of a chunk reads: the first frame at or after the step.
 
-    Frame k shows the moment (k + 1) * steps / frames and covers the control steps, counted from 1,
-    in (k * steps / frames, (k + 1) * steps / frames]: the first frame at or after the step, as in
-    the labels, where a frame carries the next event.
+    Frame k shows the moment (k + 1) * steps / frames. It covers the control steps, counted from 1, in
+    (k * steps / frames, (k + 1) * steps / frames], as in the labels, where a frame shows the next event.
     """
     return (torch.arange(1, steps + 1) * frames - 1) // steps
 
@@ -51,18 +50,17 @@ def frame_of_step(steps: int, frames: int) -> Tensor:
 def tcp_response(
     maps: Tensor, commanded_tcp: Tensor, intrinsic: Tensor, extrinsic: Tensor, image_size: tuple[int, int]
 ) -> Tensor:
-    """Dense reward M_t(Π(p_t)) of AIM per control step, in [0, 1], without gradient.
+    """Response M_t(Π(p_k)) per control step, in [0, 1], without gradient: the paper's dense reward.
 
-    Per arm the map channel of that arm (0 left, 1 right; channel 2 is not read) is sampled at that
-    arm's commanded TCP position, and the larger of the two responses counts: an arm earns nothing on the
-    other arm's target. Only the head camera is read: it stands still, so its pose now is its pose
-    at the predicted frames, while the wrist cameras move with the action being scored.
+    Each arm reads its own channel (0 left, 1 right; channel 2 is ignored) at its commanded TCP position, and the larger
+    response counts. So an arm earns nothing at the other arm's target. Only the head camera is read: it is fixed, so
+    its pose now is its pose at the predicted frames. The wrist cameras move with the action that is scored.
 
     Args:
-        maps: [..., F, 3, H, W], head camera's part of the predicted maps, frames evenly spaced
-            over the chunk (`frame_of_step`).
-        commanded_tcp: [..., h, 2, 3], tool-centre points of the *commanded* action after each control
-            step of the chunk the maps span, (left, right), m, world frame.
+        maps: [..., F, 3, H, W], head camera's part of the predicted maps; frames are evenly spaced over the chunk
+            (`frame_of_step`).
+        commanded_tcp: [..., h, 2, 3], commanded TCP position of each arm (left, right) after each control step of the
+            chunk that the maps span, m, world frame.
         intrinsic: [..., 3, 3], px, of the head image as delivered.
         extrinsic: [..., 3, 4], world to head camera, m.
         image_size: (H, W) of the head image as delivered, px; the map may have another size.
@@ -71,7 +69,7 @@ def tcp_response(
         [..., h], in the dtype of maps.
 
     Raises:
-        ValueError: if maps or commanded_tcp have another shape.
+        ValueError: maps or commanded_tcp have another shape.
     """
     frames, steps = maps.shape[-4], commanded_tcp.shape[-3]
     best_arm = _response_by_arm(maps, commanded_tcp, intrinsic, extrinsic, image_size).amax(-2)
@@ -88,21 +86,20 @@ def settled_response(
     extrinsic: Tensor,
     image_size: tuple[int, int],
 ) -> Tensor:
-    """What the map said of a commanded TCP position and no longer says: M_before(Π(p)) - M_after(Π(p)), in [-1, 1].
+    """Drop of the map at the commanded TCP position: M_before(Π(p)) - M_after(Π(p)), in [-1, 1].
 
-    A map carries the next event. So a point that it names before the chunk and leaves once it has seen how the chunk
-    ended is an interaction done: a block grasped, or let go where it belongs. A point that it names only afterwards is
-    one undone: a block dropped there has to be grasped again. Hovering at a peak that stays, and closing the gripper
-    beside the block, leave the map where it is and earn nothing.
+    A map shows the next event. A peak at the tool that disappears means a contact that is done: a block grasped, or
+    released where it belongs. A peak that appears means a contact that was undone: a dropped block must be grasped
+    again. Hovering at a peak, or closing the gripper beside the block, leaves the map as it is and earns nothing.
 
     Args:
-        before: [..., 3, H, W], the map of the moment the chunk starts, predicted a decision earlier.
-        after: [..., 3, H, W], the first map predicted from the observation that the chunk led to; it shows a moment of
-            the decision that follows.
+        before: [..., 3, H, W], map of the start of the chunk, predicted by the previous decision.
+        after: [..., 3, H, W], first map predicted from the observation after the chunk; it shows a moment of the next
+            decision.
         commanded_tcp, intrinsic, extrinsic, image_size: as in `tcp_response`.
 
     Returns:
-        [..., h], in the dtype of the maps; of the arm with the larger change.
+        [..., h], in the dtype of the maps, for the arm with the larger change.
     """
     maps = torch.stack([before, after], -4)
     then, now = _response_by_arm(maps, commanded_tcp, intrinsic, extrinsic, image_size).unbind(-3)
@@ -111,16 +108,16 @@ def settled_response(
 
 
 class MapResponses(NamedTuple):
-    """What value maps say of a chunk's commanded action; leading axes are decisions."""
+    """Readings of the value maps at a chunk's commanded TCP positions; leading axes are decisions."""
 
     response: Tensor
     """[..., h], M_t(Π(p)) of each control step."""
     settled: Tensor
-    """[..., h], `settled_response` on the control step where it is farthest from 0, else 0; 0 where no map follows."""
+    """[..., h], `settled_response` on the control step where it is farthest from 0, else 0; 0 for a last decision."""
     arrived: Tensor
-    """[...], the following map's response where the last executed control step landed; 0 where no map follows."""
+    """[...], response of the next decision's map at the last executed control step; 0 for a last decision."""
     event: Tensor
-    """i64 [...], number of the event that the map announces, from 0 (`rewards.maps.events`)."""
+    """i64 [...], number of the event that the map shows, from 0 (`rewards.maps.events`)."""
 
 
 def map_responses(
@@ -133,15 +130,15 @@ def map_responses(
     followed: Tensor,
     camera: tuple[Tensor, Tensor, tuple[int, int]],
 ) -> MapResponses:
-    """Judges chunks by the maps of their own decision, of the one before and of the one that follows.
+    """Reads the maps of each decision, of the previous and of the next one at the chunk's commanded TCP positions.
 
     Args:
         maps, commanded_tcp: as in `tcp_response`; n >= h control steps.
-        before: [..., 3, H, W], the map of the moment the chunk starts, predicted a decision earlier.
-        after: [..., 3, H, W], the first map that the following decision predicted.
-        event: i64 [...].
-        executed: bool [..., h], a prefix of every chunk.
-        followed: bool [...], whether a decision follows; where not, `after` may be anything.
+        before: [..., 3, H, W], map of the start of the chunk, predicted by the previous decision.
+        after: [..., 3, H, W], first map of the next decision.
+        event: i64 [...], as in `MapResponses`.
+        executed: bool [..., h], true for the first control steps of a chunk.
+        followed: bool [...], whether a next decision exists; where not, `after` is ignored.
         camera: intrinsic, extrinsic and image size, as in `tcp_response`.
     """
     h = executed.shape[-1]
@@ -155,14 +152,14 @@ def map_responses(
 
 
 def frame_after(executed: int, horizon: int, frames: int) -> int:
-    """Which of the `frames` over a chunk of `horizon` control steps shows the moment after `executed` of them."""
+    """Index of the frame, of `frames` over `horizon` control steps, that shows the moment after `executed` steps."""
     return int(frame_of_step(horizon, frames)[executed - 1])
 
 
 def _response_by_arm(
     maps: Tensor, commanded_tcp: Tensor, intrinsic: Tensor, extrinsic: Tensor, image_size: tuple[int, int]
 ) -> Tensor:
-    """Response [..., F, 2, h] of every frame to each arm at every control step; arguments of `tcp_response`."""
+    """Response [..., F, 2, h] of every frame, arm and control step; arguments as in `tcp_response`."""
     if maps.ndim < 4 or maps.shape[-3] != 3:
         raise ValueError(f"maps must have shape [..., F, 3, H, W], not {list(maps.shape)}")
     if commanded_tcp.shape[-2:] != (2, 3) or commanded_tcp.shape[:-3] != maps.shape[:-4]:
@@ -172,7 +169,7 @@ def _response_by_arm(
         )
     frames, _, *map_size = maps.shape[-4:]
     steps = commanded_tcp.shape[-3]
-    # In double: single precision moves a point by 1e-5 px, which shows in the sum over a chunk.
+    # In double: single precision moves a point by 1e-5 px, which is visible in the sum over a chunk.
     camera = rescale_intrinsic(intrinsic.double(), image_size, (map_size[0], map_size[1]))
     pixels, _, visible = project(
         commanded_tcp.double(),

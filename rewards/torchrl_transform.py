@@ -15,22 +15,22 @@ from rewards.shaping import Episode, RewardConfig, chunk_reward, chunk_sum, dens
 class ValueMapRewardTransform(Transform):
     """Replaces the reward of a chunk environment by the composed reward of the chunk.
 
-    For rollouts, not inside an environment: what a chunk has settled shows in the map of the next decision, which the
-    policy has yet to predict when the environment answers.
+    Call it on rollouts, not inside an environment: `settled` reads the map of the next decision, which the policy has
+    not predicted yet when the environment returns.
 
     Reads, for batch dimensions [..., T], T decisions of one episode in order:
         `value_map` [..., T, F, 3, H, W], head camera's maps in [0, 1], and `commanded_tcp` [..., T, n, 2, 3],
             tool-centre points of the commanded action (m, world frame). The maps span all n control steps of
             the chunk, of which the environment executed the first h;
         `head_camera_intrinsic` [..., T, 3, 3] (px) and `head_camera_extrinsic` [..., T, 3, 4] (world to camera);
-        ("collector", "mask") bool [..., T], which decisions were taken;
+        ("collector", "mask") bool [..., T], false for padding;
         ("next", "step_success") and ("next", "executed"), bool [..., T, h], from the chunk wrapper;
-        for maps of another scene `seed` i64 [..., T, 1], and for the privileged reward `progress` and
-            ("next", "progress") [..., T, h], from the chunk wrapper.
+        `seed` i64 [..., T, 1], only for maps of another scene;
+        `progress` and ("next", "progress") [..., T, h], from the chunk wrapper, only for the privileged reward.
 
     Writes, float32, zero after the end of the episode:
         ("next", "reward_dense") and ("next", "reward_sparse") [..., T, h], per control step, before the weights;
-        ("next", "response") [..., T, h], the response of the maps that were predicted, whatever the reward reads;
+        ("next", "response") [..., T, h], the response of the predicted maps, also where the reward reads other maps;
         ("next", "reward") [..., T, 1], the composed reward summed over the chunk.
 
     Args:
@@ -38,7 +38,7 @@ class ValueMapRewardTransform(Transform):
         image_size: (H, W) of the head image as delivered, px.
 
     Attributes:
-        trained: share of the training that is over, for a lambda_dense that is annealed; the training loop's to set.
+        trained: finished share of the training, in [0, 1], for `RewardConfig.anneal`; the training loop sets it.
     """
 
     def __init__(self, config: RewardConfig, image_size: tuple[int, int]) -> None:
@@ -49,7 +49,7 @@ class ValueMapRewardTransform(Transform):
         self.trained = 0.0
 
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
-        """Writes the rewards of rollouts [..., T]."""
+        """Writes the rewards of rollouts [..., T] into `tensordict` and returns it."""
         after, mask, config = cast(TensorDictBase, tensordict["next"]), tensordict["collector", "mask"], self.config
         executed = after["executed"] & mask[..., None]
         success = after["step_success"] & executed
