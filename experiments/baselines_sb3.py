@@ -1,9 +1,9 @@
 """What the world-action model buys: `python -m experiments.baselines_sb3 --task T --out DIR`.
 
-Stable-Baselines3's PPO from scratch on the same environment and the same reward, through `rewards.gym_wrapper`. It sees
-the simulator's state (joints, endposes, poses of the task's bodies) where AIM sees pictures, and acts by the same
-end-effector waypoints. Where the time limit cuts an episode, PPO bootstraps; Stage II's episodes end there. A seed
-whose result is there is not run again. Writes results.csv, curves.csv and table.md into DIR.
+Trains Stable-Baselines3's PPO from scratch on the same environment and reward, through `rewards.gym_wrapper`. It
+observes the simulator's state (joints, endposes, poses of the task's bodies) instead of pictures, and acts by the same
+end-effector waypoints. PPO bootstraps at the step limit; Stage II's episodes end there. A seed that has a result is not
+run again. Writes results.csv, curves.csv and table.md into DIR.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from experiments.gym_env import (
 from experiments.runs import begin, write_csv, write_table
 from rewards import RewardConfig, Shaping
 
-REACH, TURN = 0.1, 0.5  # m and rad that a waypoint can be away from the pose commanded at the start of the chunk
+REACH, TURN = 0.1, 0.5  # m, rad: largest distance of a waypoint from the pose commanded at the start of the chunk
 GAMMA = 0.97  # per decision of half a second
 FURNITURE = ("table", "wall")
 
@@ -59,7 +59,7 @@ class BaselineConfig(AgentConfig):
 
 
 class StateAndWaypoints(FlatEnv):
-    """State observations; actions in [-1, 1] are the executed waypoints, relative to the commanded pose."""
+    """Observes the simulator's state; actions in [-1, 1] are the executed waypoints, relative to the commanded pose."""
 
     def __init__(self, env: gym.Env[Any, Any], frozen: FrozenModel) -> None:
         preset = frozen.model.preset
@@ -86,7 +86,7 @@ def make(setup: GymTask, workers: int, worker: int) -> StateAndWaypoints:
 
 
 def train(config: BaselineConfig, task: str, shaping: Shaping, seed: int, folder: Path) -> None:
-    """One run; leaves result.json and curve.json in `folder`."""
+    """Runs one training; writes result.json and curve.json into `folder`."""
     reward = RewardConfig(config.lambda_dense, config.lambda_sparse, shaping, GAMMA)
     checkpoint = choose_checkpoint(task, config.checkpoint)
     setup = GymTask(task, checkpoint, reward, config.step_limit, seed, config.wan)

@@ -1,9 +1,9 @@
-"""How long one decision takes against what the machine allows: `python -m experiments.decision_time`.
+"""Times one decision and compares it with the machine's floor: `python -m experiments.decision_time`.
 
-Random weights, batch 1, on an NVIDIA GPU in bfloat16 if there is one, else on the CPU in float32. The floor is the
-larger of two times, for the world steps and for the action steps: their FLOPs at the rate of a large matrix product,
-and the bytes of their weights and context at the rate of a large copy, both rates measured here. The VAE, UMT5 and
-the simulator are not in it.
+Random weights, batch 1, in bfloat16 on an NVIDIA GPU if there is one, else in float32 on the CPU. World steps and
+action steps have a floor each, the larger of two times: their FLOPs at the rate of a large matrix product, and the
+bytes of their weights and context at the rate of a large copy. Both rates are measured here. The VAE, UMT5 and the
+simulator are excluded.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class DecisionTimeConfig:
 
 @dataclass
 class Machine:
-    """Where it runs, and how fast that is."""
+    """The device and its measured rates."""
 
     device: torch.device
     dtype: torch.dtype
@@ -54,7 +54,7 @@ class Machine:
 
 
 def seconds(run: Callable[[], object], device: torch.device, repeats: int) -> float:
-    """Median time of `run`, after two that are not counted."""
+    """Median seconds of `run`, after two warm-up calls."""
     found = []
     for _ in range(repeats + 2):
         started = time.perf_counter()
@@ -78,7 +78,7 @@ def measure_machine(repeats: int) -> Machine:
 
 
 class Decision:
-    """The inputs of one decision, random, and its two halves."""
+    """Random inputs of one decision, and its two halves: world steps and action steps."""
 
     def __init__(self, model: AIM, machine: Machine) -> None:
         preset, self.model = model.preset, model
@@ -113,7 +113,7 @@ class Decision:
 
 @torch.no_grad()
 def decision_time(config: DecisionTimeConfig) -> str:
-    """The table, in milliseconds."""
+    """Markdown table, in milliseconds."""
     preset = preset_named(config.preset)
     if config.compile:
         check_compiler()

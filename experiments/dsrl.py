@@ -1,11 +1,10 @@
-"""Steering the flow, not training it: `python -m experiments.dsrl --task T --out DIR`.
+"""Steers a frozen policy by its initial noise: `python -m experiments.dsrl --task T --out DIR`.
 
 Diffusion steering (DSRL, Wagenmaker et al. 2025, arXiv 2506.15799): the action head is frozen too, and an agent chooses
-the initial noise w of its denoising. The agent is Stable-Baselines3's PPO, where the authors take SAC (docs/rewards.md
-says why); it begins with w from N(0, 1), as Stage I has it, and sees the stem's keypoints and the proprioception. The
-reward is the composed one, through `rewards.gym_wrapper`. Where the time limit cuts an episode, PPO bootstraps; Stage
-II's episodes end there. A seed whose result is there is not run again. Writes results.csv, curves.csv and table.md into
-DIR.
+the initial noise w of its denoising. The agent is Stable-Baselines3's PPO, where the authors use SAC (docs/results.md
+says why). It starts with w from N(0, 1), as in Stage I, and observes the stem's keypoints and the proprioception. The
+reward is the composed one, through `rewards.gym_wrapper`. PPO bootstraps at the step limit; Stage II's episodes end
+there. A seed that has a result is not run again. Writes results.csv, curves.csv and table.md into DIR.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ from experiments.gym_env import (
 from experiments.runs import begin, write_csv, write_table
 from rewards import RewardConfig, Shaping
 
-BOUND = 3.0  # of the noise
+BOUND = 3.0  # largest initial noise
 GAMMA = 0.97  # per decision of half a second
 ROLLOUT = 128  # decisions per process between two updates
 
@@ -59,7 +58,7 @@ class DsrlConfig(AgentConfig):
 
 
 class NoiseActions(FlatEnv):
-    """Actions in [-1, 1] are the initial noise over `BOUND`; the frozen action head makes a chunk of it."""
+    """Actions in [-1, 1] are the initial noise divided by `BOUND`; the frozen action head denoises it into a chunk."""
 
     def __init__(self, env: gym.Env[Any, Any], frozen: FrozenModel) -> None:
         self._frozen, preset = frozen, frozen.model.preset
@@ -86,7 +85,7 @@ def make(setup: GymTask, workers: int, worker: int) -> NoiseActions:
 
 
 def steering(pool: VecEnv, seed: int) -> PPO:
-    """An agent whose noise is N(0, 1) to begin with."""
+    """PPO whose noise starts as N(0, 1)."""
     policy = {"log_std_init": -math.log(BOUND)}
     return PPO(
         "MlpPolicy",
@@ -101,7 +100,7 @@ def steering(pool: VecEnv, seed: int) -> PPO:
 
 
 def train(config: DsrlConfig, task: str, seed: int, folder: Path) -> None:
-    """One run; leaves result.json and curve.json in `folder`."""
+    """Runs one training; writes result.json and curve.json into `folder`."""
     reward = RewardConfig(config.lambda_dense, config.lambda_sparse, config.shaping, GAMMA)
     checkpoint = choose_checkpoint(task, config.checkpoint)
     setup = GymTask(task, checkpoint, reward, config.step_limit, seed, config.wan)

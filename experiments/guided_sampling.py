@@ -1,7 +1,7 @@
 """The value map as a guide, without training: `python -m experiments.guided_sampling --task T --out DIR`.
 
-At every decision N chunks are drawn from the frozen policy and the one whose commanded TCP positions the predicted map
-likes best is executed (best of N). N = 1 is the policy as it is evaluated. A number whose result is there is not run
+Every decision draws N chunks from the frozen policy and executes the one whose commanded TCP positions have the highest
+response of the predicted map (best of N). N = 1 is the policy as `evaluate` runs it. An N that has a result is not run
 again. Writes results.csv and table.md into DIR.
 """
 
@@ -35,8 +35,8 @@ CAMERA = ("intrinsic", "extrinsic")
 class BestOfN(AimPolicy):
     """Executes, of N chunks, argmax over n of the mean over the executed control steps k of M_t(Π(p_k^n)).
 
-    The first chunk is the one that evaluation executes, denoised from 0; the others start at the same draws a·N(0, 1)
-    in every decision, so that what is chosen does not depend on the neighbours in the batch.
+    The first chunk is the one that evaluation executes, denoised from 0. The others start from a·N(0, 1), the same
+    draws in every decision, so that the choice does not depend on the rest of the batch.
 
     Args:
         model: a trained AIM without history.
@@ -47,7 +47,10 @@ class BestOfN(AimPolicy):
 
     def __init__(self, model: AIM, execute: int, candidates: int, noise_level: float) -> None:
         if model.preset.history:
-            raise UserError("guided sampling is for presets without history: what was executed would not be remembered")
+            raise UserError(
+                "guided sampling needs a preset without history, because the history would not record "
+                "the executed chunk"
+            )
         super().__init__(model, execute)
         self.in_keys = [*self.in_keys, *(f"head_camera_{part}" for part in CAMERA)]  # pyright: ignore[reportAttributeAccessIssue]
         self.candidates, self.guide_noise = candidates, noise_level
@@ -84,7 +87,7 @@ class GuidedConfig:
     checkpoint: Path | None = None
     """Stage I run or checkpoint; the shipped one by default."""
     wan: Path | None = None
-    """Folder of Wan-AI/Wan2.2-TI2V-5B-Diffusers, if not the one that the checkpoint names."""
+    """Folder of Wan-AI/Wan2.2-TI2V-5B-Diffusers; by default the one that the checkpoint names."""
     candidates: tuple[int, ...] = (1, 4, 16)
     """Values of N."""
     noise_level: float = 1.0

@@ -45,26 +45,26 @@ Array = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class GymTask:
-    """What is trained on."""
+    """The task that an agent is trained on."""
 
     task: str
     checkpoint: Path
     reward: RewardConfig
-    step_limit: int | None  # control steps per episode; None: RoboTwin's
-    seed: int  # of the training: which scenes it sees
-    wan: Path | None = None  # as `load_checkpoint`
+    step_limit: int | None  # control steps per episode; None: RoboTwin's limit
+    seed: int  # training seed; selects the scenes
+    wan: Path | None = None  # as in `load_checkpoint`
 
 
 Make = Callable[[GymTask, int, int], gym.Env[Any, Any]]
 
 
 class FrozenModel:
-    """A model's value maps and world context of single observations, each computed once.
+    """Value maps and world context of single observations; the latest result is cached.
 
     Args:
         checkpoint: folder of a run or a checkpoint.
-        task: that it is for.
-        wan: as `load_checkpoint`.
+        task: RoboTwin's task name.
+        wan: as in `load_checkpoint`.
     """
 
     def __init__(self, checkpoint: Path, task: str, wan: Path | None = None) -> None:
@@ -86,11 +86,12 @@ class FrozenModel:
         return self._latest[1]
 
     def maps(self, observation: dict[str, Any]) -> Array:
-        """What `ValueMapReward` reads."""
+        """The maps for `ValueMapReward`."""
         return self.world(observation)[0]
 
     def commanded_tcp(self, observation: dict[str, Any], action: Array) -> Array:
-        """Tool centres [horizon, 2, 3] of commanded endposes [h, 16]; the last pose holds until the maps' horizon."""
+        """Commanded TCP positions [horizon, 2, 3] of endposes [h, 16]; the last pose is repeated up to the maps'
+        horizon."""
         poses = action.reshape(len(action), 2, 8)
         rotation = np.array([[matrix_from_quat(pose[3:7]) for pose in step] for step in poses])
         points = tool_centre(torch.as_tensor(poses[..., :3]).double(), torch.as_tensor(rotation).double())
@@ -99,9 +100,9 @@ class FrozenModel:
 
 
 class FlatEnv(gym.Wrapper[Any, Any, Any, Any]):
-    """Vectors in and out, for agents of another library: `chunk` says what an action means, `observe` what is seen.
+    """Flat vectors in and out, for agents of other libraries: `chunk` decodes actions, `observe` encodes observations.
 
-    The info gains `control_steps`, how many of the chunk were executed.
+    `info` gains `control_steps`, the number of executed control steps of the chunk.
 
     Args:
         env: from `chunk_env`.
@@ -127,13 +128,13 @@ class FlatEnv(gym.Wrapper[Any, Any, Any, Any]):
         return self._observe(self._latest), float(reward), terminated, truncated, info
 
     def chunk(self, observation: dict[str, Any], action: Array) -> Array:
-        """The chunk [h, 16] of endposes that an action in [-1, 1] means."""
+        """Decodes an action in [-1, 1] into a chunk of endposes [h, 16]."""
         raise NotImplementedError
 
 
 def chunk_env(setup: GymTask, frozen: FrozenModel, worker: int, workers: int) -> gym.Env[Any, Any]:
-    """Chunks of endposes in, dict observations and the composed reward out; training seeds take turns."""
-    os.environ["LP_NUM_THREADS"] = "1"  # one rasteriser thread: the processes are the parallelism
+    """Environment with chunks of endposes as actions and the composed reward; workers share the training seeds."""
+    os.environ["LP_NUM_THREADS"] = "1"  # one rasteriser thread per process
     preset = frozen.model.preset
     base = TABLETOP.make(setup.task, "clean", preset.head_size, preset.wrist_size, action_mode="ee")
     env = InstructionTokens(ChunkEnv(base, preset.execute, setup.step_limit), preset, frozen.model.text.tokenize)
@@ -149,7 +150,8 @@ def decode(observation: dict[str, Any], waypoints: Tensor, stride: int) -> Array
 
 
 class Pool(SubprocVecEnv):
-    """Leaves the scenes to each environment's schedule: an agent's seed would begin with scenes of Stage I's data."""
+    """Ignores the agent's seed, which would select scenes of Stage I's data; every environment has its seed
+    schedule."""
 
     def seed(self, seed: int | None = None) -> Sequence[int | None]:
         return [None] * self.num_envs
@@ -157,7 +159,7 @@ class Pool(SubprocVecEnv):
 
 @dataclass
 class AgentConfig:
-    """Flags of an agent of Stable-Baselines3."""
+    """Flags of a Stable-Baselines3 agent."""
 
     task: str
     """RoboTwin's task name."""
@@ -166,7 +168,7 @@ class AgentConfig:
     checkpoint: Path | None = None
     """Stage I run or checkpoint; the shipped one by default."""
     wan: Path | None = None
-    """Folder of Wan-AI/Wan2.2-TI2V-5B-Diffusers, if not the one that the checkpoint names."""
+    """Folder of Wan-AI/Wan2.2-TI2V-5B-Diffusers; by default the one that the checkpoint names."""
     lambda_dense: float = 0.2
     lambda_sparse: float = 1.0
     steps: int = 250_000
@@ -181,7 +183,7 @@ class AgentConfig:
 
 
 def check_training(task: str, config: AgentConfig, shapings: Sequence[Shaping]) -> None:
-    """Raises UserError, before hours are spent, unless an agent can be trained and evaluated by these flags."""
+    """Raises UserError before the first run if an agent cannot be trained and evaluated with these flags."""
     TABLETOP.require(task, "clean")
     rollout = RolloutOptions(step_limit=config.step_limit)
     for shaping, seed in itertools.product(shapings, config.seeds):
@@ -198,7 +200,7 @@ def check_training(task: str, config: AgentConfig, shapings: Sequence[Shaping]) 
 
 @contextmanager
 def vectorised(make: Callable[[int], gym.Env[Any, Any]], workers: int) -> Iterator[Pool]:
-    """`make(worker)` in processes of their own, which end with the context, Ctrl-C amid an answer included."""
+    """Runs `make(worker)` in processes that end with the context, also after Ctrl-C."""
     with children_ignore_ctrl_c():
         pool = Pool([functools.partial(make, worker) for worker in range(workers)], start_method="spawn")
     try:
@@ -210,10 +212,10 @@ def vectorised(make: Callable[[int], gym.Env[Any, Any]], workers: int) -> Iterat
 
 
 class Curve(BaseCallback):
-    """Every finished episode: environment (control) steps so far, of all environments, and whether it succeeded.
+    """Records every finished episode: control steps of all environments so far, and success.
 
     Args:
-        bar: shows the steps.
+        bar: progress bar to update.
     """
 
     def __init__(self, bar: Bar) -> None:
@@ -235,18 +237,18 @@ class Curve(BaseCallback):
 def learn(
     config: AgentConfig, setup: GymTask, title: str, make: Make, agent: Callable[[Pool], BaseAlgorithm], folder: Path
 ) -> tuple[BaseAlgorithm, int]:
-    """Trains an agent and leaves its curve.json in `folder`, which must take a result.
+    """Trains an agent and writes curve.json into `folder`.
 
     Args:
         config: flags.
-        setup: what it is trained on.
-        title: of the progress.
-        make: its environment of a `GymTask`, for one of so many workers.
-        agent: of the vectorised environment.
-        folder: of this run.
+        setup: the task.
+        title: title of the progress bar.
+        make: (setup, workers, worker) -> environment.
+        agent: vectorised environment -> agent.
+        folder: folder of this run; must be writable.
 
     Returns:
-        The agent and the environment (control) steps it took.
+        The agent and its environment (control) steps.
     """
     check_writable(folder / "result.json")
     with (

@@ -1,4 +1,4 @@
-"""The README's picture: `python -m experiments.readme_picture` draws it from the shipped checkpoint.
+"""Draws the README's picture from the shipped checkpoint: `python -m experiments.readme_picture`.
 
 Three decisions of one held-out episode side by side: frame, predicted value map, commanded TCP positions.
 """

@@ -1,7 +1,7 @@
 """Does a reward tell success from failure? `python -m experiments.reward_audit --task T --out DIR`.
 
-Rolls out Stage I as Stage II's first iterations do and asks of every dense reward, before anything is trained on it:
-what do an episode that succeeds and one that fails earn by it, and how often does the first earn more? Below 0.5 it
+Rolls out Stage I as the first iterations of Stage II do. For every dense reward it reports, before any training, what
+successful and failed episodes earn, and how often a successful one earns more than a failed one. Below 0.5 the reward
 pays for failing. Writes table.md into DIR.
 """
 
@@ -42,13 +42,13 @@ AUDITED: tuple[tuple[Shaping, MapSource], ...] = (
     ("settled", "other_decision"),
     ("privileged", "refreshed"),
 )
-"""All that do not themselves read success (rewards/shaping.py, rewards/maps.py), without `potential`: what an episode
-earns by it is 0 if discounted as it is meant to be, and a penalty on length if not."""
+"""Rewards that do not read success themselves, without `potential`: its discounted sum is 0 for every episode, its
+undiscounted sum a penalty on length."""
 
 
 @dataclass
 class AuditConfig:
-    """What dense rewards say of episodes that succeed and that fail."""
+    """Compares what successful and failed episodes earn by every dense reward."""
 
     task: str
     """RoboTwin's task name; stack_blocks is short for stack_blocks_two."""
@@ -57,14 +57,14 @@ class AuditConfig:
     stage1: Path | None = None
     """Stage I run or checkpoint; the shipped one by default."""
     wan: Path | None = None
-    """Folder of Wan-AI/Wan2.2-TI2V-5B-Diffusers, if not the one that the checkpoint names."""
+    """Folder of Wan-AI/Wan2.2-TI2V-5B-Diffusers; by default the one that the checkpoint names."""
     iterations: int = 8
-    """Of 64 episodes."""
+    """Iterations of 64 episodes."""
     seed: int = 0
 
 
 def earned(config: AuditConfig, task: str) -> tuple[dict[str, Tensor], Tensor]:
-    """What each episode earned by each reward, [episodes], and whether it succeeded."""
+    """Returns by each reward, f32 [episodes], and success, bool [episodes]."""
     checkpoint = choose_checkpoint(task, config.stage1, "--stage1")
     model = load_checkpoint(checkpoint, task, config.wan)[0].to(gpu_or_cpu())
     training = FinetuneConfig(task=task, seed=config.seed)
@@ -96,9 +96,7 @@ def earned(config: AuditConfig, task: str) -> tuple[dict[str, Tensor], Tensor]:
 
 
 def earns_more(succeeded: Tensor, failed: Tensor) -> float:
-    """Share of the pairs in which the episode that succeeded earned more; of the equal ones, half (the area under the
-    ROC curve).
-    """
+    """Share of pairs in which the successful episode earned more; ties count half (area under the ROC curve)."""
     difference = succeeded[:, None] - failed
     return ((difference > 0).float().mean() + (difference == 0).float().mean() / 2).item()
 
@@ -113,7 +111,10 @@ def main() -> None:
     use_all_cores()
     sums, success = earned(config, task)
     if success.all() or not success.any():
-        raise UserError(f"all {len(success)} episodes ended alike; there is nothing to tell apart")
+        raise UserError(
+            f"all {len(success)} episodes ended alike, so there is nothing to compare; "
+            "choose another --stage1 or more --iterations"
+        )
     rows = []
     for name, total in sums.items():
         parts = [total[success], total[~success]]

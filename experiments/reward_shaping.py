@@ -1,10 +1,9 @@
 """Which reward learns fastest? `python -m experiments.reward_shaping --task T --out DIR [-- --iterations 60]`.
 
 Runs Stage II for every variant of the reward, weight and training seed; arguments after `--` go to `aim_rl.finetune`.
-The command can be stopped and repeated, also as `--resume DIR`: a run whose result is there is not run again, and one
-that was stopped goes on. Runs know nothing of each other, so that machines can share a grid, each with its own
-`--variants` or `--seeds`. Writes results.csv, curves.csv, table.md and success.png into DIR, anew after every run and
-of all runs that have finished there, whichever command ran them.
+The command can be interrupted and repeated, also as `--resume DIR`: finished runs are kept, interrupted ones continue.
+Runs are independent, so machines can share a grid, each with its own `--variants` or `--seeds`. After every run it
+writes results.csv, curves.csv, table.md and success.png of all finished runs in DIR.
 """
 
 from __future__ import annotations
@@ -47,16 +46,16 @@ EARNED: dict[Shaping, float] = {
     "additive": 30.70,
     "length_normalised": 0.34,
     "best_so_far": 3.50,
-    "gated": 0.34,  # length_normalised's: the same mean, paid with success
+    "gated": 0.34,  # as length_normalised: the same mean, paid at success
     "privileged": 0.87,
-    "potential": 1.0,  # not measured: discounted, an episode earns 0, in steps of at most the map's height, 1
+    "potential": 1.0,  # not measured: discounted, an episode earns 0; a single step earns at most 1
 }
-"""What a success of Stage I on stack_blocks_two earns, measured (experiments/reward_audit.py, docs/rewards.md)."""
+"""Mean return of a successful Stage I episode on stack_blocks_two (experiments/reward_audit.py, docs/results.md)."""
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A row of the grid: flags of `aim_rl.finetune`, and how its weight λ becomes the flag `weight`."""
+    """A row of the grid: flags of `aim_rl.finetune`; the flag `weight` gets λ times `scale`."""
 
     flags: tuple[str, ...]
     scale: float
@@ -64,7 +63,7 @@ class Variant:
 
 
 def shaped(shaping: Shaping, *more: str, weight: str = "--reward.lambda-dense") -> Variant:
-    """A success earns by it what it earns by `settled`, whatever maps a control reads."""
+    """A variant scaled so that a success earns as much as by `settled`."""
     scale = EARNED["settled"] / EARNED[shaping] if shaping in EARNED else 0.0
     return Variant(("--reward.shaping", shaping, *more), scale, weight)
 
@@ -80,11 +79,11 @@ VARIANTS: dict[str, Variant] = {
     "gated": shaped("gated"),
     "annealed": shaped("additive", "--reward.anneal"),
     "held": shaped("additive", "--reward.maps", "held"),
-    # Group-relative advantages: together, each part by itself, and without the dense part.
+    # Group-relative advantages: of the summed reward, of both parts separately, and of success alone.
     "group": shaped("settled", *GROUPS),
     "group_apart": shaped("settled", *GROUPS, weight="--rl.dense-weight"),
     "group_sparse": shaped("sparse", *GROUPS),
-    # Controls: wrong maps, no place in the maps, and what no map can beat.
+    # Controls: wrong maps, a uniform map, and the simulator's progress as upper bound.
     "settled_other_decision": shaped("settled", "--reward.maps", "other_decision"),
     "settled_other_scene": shaped("settled", "--reward.maps", "other_scene"),
     "best_so_far_other_scene": shaped("best_so_far", "--reward.maps", "other_scene"),
@@ -108,7 +107,7 @@ class ShapingConfig:
     stage1: Path | None = None
     """Stage I run or checkpoint that every run starts from; the shipped one by default."""
     wan: Path | None = None
-    """Folder of Wan-AI/Wan2.2-TI2V-5B-Diffusers, if not the one that --stage1 names."""
+    """Folder of Wan-AI/Wan2.2-TI2V-5B-Diffusers; by default the one that --stage1 names."""
     variants: tuple[str, ...] = DEFAULT
     """Rows of `VARIANTS` in experiments/reward_shaping.py."""
     lambdas: tuple[float, ...] = (0.2,)
@@ -117,13 +116,13 @@ class ShapingConfig:
     seeds: tuple[int, ...] = (0, 1, 2)
     """Training seeds."""
     thresholds: tuple[float, ...] = (0.7, 0.9)
-    """Successes whose first environment step is reported."""
+    """Success rates; the environment steps to reach each are reported."""
     episodes: int = 100
     """Held-out episodes that each run is evaluated on."""
 
 
 def measure(config: ShapingConfig, arguments: list[str]) -> None:
-    """Runs what is missing and reports after every run."""
+    """Runs what has no result yet and reports after every run."""
     task = envs.resolve_task(config.task)
     begin(task, config.out, config, "variants", "lambdas", "seeds", "thresholds", passed_on=arguments)
     stage1 = config.out / "stage1.json"
@@ -131,7 +130,7 @@ def measure(config: ShapingConfig, arguments: list[str]) -> None:
         start = [] if config.stage1 is None else ["--checkpoint", config.stage1]
         start += [] if config.wan is None else ["--wan", config.wan]
         run("aim_rl.evaluate", "--task", config.task, *start, "--episodes", config.episodes, "--json", stage1)
-    for seed in config.seeds:  # seed by seed: a grid that is stopped early still compares
+    for seed in config.seeds:  # seed by seed: an interrupted grid can still be compared
         for name in config.variants:
             variant = VARIANTS[name]
             for weight in config.lambdas if variant.scale else (0.0,):
@@ -143,7 +142,7 @@ def measure(config: ShapingConfig, arguments: list[str]) -> None:
 
 
 def options(config: ShapingConfig, name: str, weight: float, seed: int) -> list[str]:
-    """What `aim_rl.finetune` is run with."""
+    """Arguments for `aim_rl.finetune`."""
     variant = VARIANTS[name]
     words = ["--task", config.task, "--seed", seed, *variant.flags, variant.weight, f"{variant.scale * weight:g}"]
     words += [] if config.stage1 is None else ["--stage1", config.stage1]
@@ -152,7 +151,7 @@ def options(config: ShapingConfig, name: str, weight: float, seed: int) -> list[
 
 
 def check_all(config: ShapingConfig, arguments: list[str]) -> None:
-    """Raises UserError, before hours are spent, if any of the variants cannot be trained."""
+    """Raises UserError before the first run if any variant cannot be trained."""
     unknown = [name for name in config.variants if name not in VARIANTS]
     if unknown:
         raise UserError(f"unknown variant {unknown[0]!r}; choose from {', '.join(VARIANTS)}")
@@ -163,7 +162,7 @@ def check_all(config: ShapingConfig, arguments: list[str]) -> None:
 
 
 def finished(out: Path) -> list[dict[str, Any]]:
-    """The runs in a grid's folder that have a result, in the order of `VARIANTS`."""
+    """Finished runs in a grid's folder, in the order of `VARIANTS`."""
     runs = []
     for file in out.glob("*/result.json"):
         match = re.fullmatch(r"(\w+)-(.+)-(\d+)", file.parent.name)
@@ -190,7 +189,7 @@ def describe_run(config: ShapingConfig, one: dict[str, Any]) -> dict[str, Any]:
 
 
 def curves(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Lines of curves.csv: every iteration of every run, as it explored."""
+    """Lines of curves.csv: every iteration of every run, with exploration."""
     tags = {"success": "success", "return_dense": "return_dense", "hovering": "watch/hovering"}
     lines = []
     for one in runs:
@@ -204,7 +203,7 @@ def curves(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def cells(runs: list[dict[str, Any]]) -> dict[tuple[str, float], list[dict[str, Any]]]:
-    """Runs by variant and weight: its training seeds."""
+    """Runs grouped by variant and weight."""
     table: dict[tuple[str, float], list[dict[str, Any]]] = {}
     for one in runs:
         table.setdefault((one["variant"], one["lambda"]), []).append(one)
@@ -227,7 +226,7 @@ def plot(config: ShapingConfig, stage1: dict[str, Any], runs: list[dict[str, Any
 
 
 def compare_steps(steps: list[int | None], sparse: list[int | None]) -> str:
-    """Mean and range over the training seeds, and as a share of what sparse needs; each, if one never got there."""
+    """Mean and range over the training seeds, and the ratio to sparse; every seed's value if one never got there."""
     reached = [step for step in steps if step is not None]
     if len(reached) < len(steps):
         return ", ".join(str(step or "never") for step in steps)
@@ -238,7 +237,7 @@ def compare_steps(steps: list[int | None], sparse: list[int | None]) -> str:
 
 
 def report(config: ShapingConfig, stage1: dict[str, Any], runs: list[dict[str, Any]]) -> None:
-    """Writes the tables and the plot of the runs that are done."""
+    """Writes tables and plot of the finished runs."""
     lines = [describe_run(config, one) for one in runs]
     write_csv(config.out / "results.csv", lines)
     write_csv(config.out / "curves.csv", curves(runs))

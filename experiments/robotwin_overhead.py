@@ -1,10 +1,10 @@
-"""What the worker process costs: the same RoboTwin calls with it and without.
+"""Measures the overhead of RoboTwin's worker process.
 
-`python -m experiments.robotwin_overhead --root DIR --python PYTHON` makes both at once and asks them by turns, call by
-call: `take_action` on the same joint targets, then an observation of the three cameras. Without the worker, RoboTwin's
-own classes are called in RoboTwin's interpreter, and the pictures are taken as its `get_obs` takes them. The medians
-are of processor time, with the worker that of both of its ends, so that they mean something on a busy machine, too;
-elapsed time stands beside it.
+`python -m experiments.robotwin_overhead --root DIR --python PYTHON` runs RoboTwin with and without the worker and
+alternates between the two, call by call: `take_action` on the same joint targets, then an observation of three cameras.
+Without the worker, RoboTwin's own classes run in RoboTwin's interpreter, and pictures are taken as in its `get_obs`.
+Prints medians of processor time (with the worker: of both processes), which hold on a busy machine too, and of elapsed
+time.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from envs.robotwin import worker
 from envs.robotwin.checkout import open_checkout
 from envs.robotwin.env import RoboTwinEnv
 
-LIMIT = 0.05  # issue 5: at most 5 % more
+LIMIT = 0.05  # largest accepted overhead
 CALLS = ("action", "observation")
 Seconds = dict[str, tuple[float, float]]  # call -> processor and elapsed time
 
@@ -78,14 +78,14 @@ class OverheadConfig:
 
 
 def targets(actions: int) -> list[list[float]]:
-    """Joint targets to and fro, about 110 physics steps each."""
+    """Joint targets that alternate between two poses, about 110 physics steps each."""
     away = [0.05] * 6 + [1.0] + [-0.05] * 6 + [1.0]
     home = [0.0] * 6 + [1.0] + [0.0] * 6 + [1.0]
     return [home if index % 2 else away for index in range(actions)]
 
 
 def between(moments: list[tuple[float, float]]) -> Seconds:
-    """The time of each call, of the clocks (processor, elapsed) read before, between and after them."""
+    """Seconds of each call, from clocks (processor, elapsed) read before, between and after the calls."""
     pairs = zip(CALLS, moments[:-1], moments[1:], strict=True)
     return {call: (after[0] - before[0], after[1] - before[1]) for call, before, after in pairs}
 
@@ -116,7 +116,7 @@ class Direct:
 
 
 class Through:
-    """The same through the environment."""
+    """RoboTwin with the worker, through the environment."""
 
     def __init__(self, config: OverheadConfig) -> None:
         self._env = RoboTwinEnv(config.task, config.root, config.python, config.config)
@@ -132,7 +132,7 @@ class Through:
     def _clocks(self) -> tuple[float, float]:
         """Processor time of the worker and of this process, and the elapsed time."""
         assert self._env._worker is not None
-        theirs = ~self._env._worker._process.pid << 3 | 2  # what clock_getcpuclockid(3) answers on Linux
+        theirs = ~self._env._worker._process.pid << 3 | 2  # clock_getcpuclockid(3) on Linux
         return time.clock_gettime(theirs) + time.process_time(), time.perf_counter()
 
     def close(self) -> None:
@@ -140,11 +140,11 @@ class Through:
 
 
 def measure(config: OverheadConfig) -> list[tuple[Seconds, Seconds]]:
-    """The time of every action and observation without and with the worker, in turns."""
+    """Seconds of every action and observation, (without, with) the worker."""
     ways = (Direct(config), Through(config))
     measured = []
     for index, target in enumerate(targets(config.actions)):
-        order = (0, 1) if index // 2 % 2 else (1, 0)  # each goes first as often
+        order = (0, 1) if index // 2 % 2 else (1, 0)  # each goes first equally often
         seconds = {way: ways[way](target) for way in order}
         measured.append((seconds[0], seconds[1]))
     for way in ways:

@@ -1,4 +1,4 @@
-"""What experiments of many runs share: commands as subprocesses, curves read back, tables and plots with intervals."""
+"""Shared by experiments: commands as subprocesses, curves from TensorBoard files, tables and plots."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from envs.errors import UserError
 from envs.files import complete_or_untouched, read_json
 
 Array = NDArray[np.float64]
-WINDOW = 5  # iterations that a curve is averaged over
+WINDOW = 5  # iterations of a running mean
 
 
 def own_and_passed_on() -> tuple[list[str], list[str]]:
-    """The command line's arguments before and after `--`; `--resume OUT` stands for those that OUT was begun with.
+    """Arguments before and after `--`; `--resume OUT` stands for the arguments that created OUT.
 
     Raises:
         UserError: OUT is not the folder of an experiment.
@@ -52,8 +52,8 @@ def _arguments_of(out: Path | None = None, *others: Path) -> list[str]:
     split = arguments.index("--") if "--" in arguments else len(arguments)
     flags = [argument.partition("=")[0].replace("_", "-") for argument in arguments[split:]]
     for flag in ("--out", "--resume", "--robotwin-python"):
-        if flag in flags:  # the folder may be a stranger's
-            raise UserError(f"{out}/config.json passes {flag} on; repeat the command itself to go on with its runs")
+        if flag in flags:  # the folder may come from someone else
+            raise UserError(f"{out}/config.json passes {flag} on; repeat the command itself to continue its runs")
     own = arguments[:split]
     elsewhere = [at for at, argument in enumerate(own) if argument.partition("=")[0] == "--out"]
     for at in reversed(elsewhere):  # the folder may have been moved
@@ -62,10 +62,10 @@ def _arguments_of(out: Path | None = None, *others: Path) -> list[str]:
 
 
 def begin(task: str, out: Path, config: Any, *free: str, passed_on: Sequence[str] = ()) -> None:
-    """`new_run` in a folder that may hold results: of the same settings but for `free` ones, which tell them apart.
+    """`new_run` in a folder that may hold results of the same settings; only `free` settings may differ.
 
     Raises:
-        UserError: they are of other settings, so one table would show both as one command's.
+        UserError: the results have other settings, so one table would mix them.
     """
     file = out / "config.json"
     if file.exists():
@@ -85,10 +85,10 @@ def begin(task: str, out: Path, config: Any, *free: str, passed_on: Sequence[str
 
 
 def run(module: str, *options: object) -> None:
-    """Runs `python -m module options`. Ctrl-C is passed on to it, and it ends with this process.
+    """Runs `python -m module options`. Ctrl-C is passed on; the subprocess ends with this process.
 
     Raises:
-        UserError: it failed; what it printed is above.
+        UserError: it failed; its output is above.
         KeyboardInterrupt: it stopped because of Ctrl-C.
     """
     command = [sys.executable, "-m", module, *map(str, options)]
@@ -105,12 +105,12 @@ def run(module: str, *options: object) -> None:
 
 
 def _end_with_parent() -> None:
-    """Linux's prctl(PR_SET_PDEATHSIG): a run that outlived its experiment would be at work beside its successor."""
+    """prctl(PR_SET_PDEATHSIG) of Linux: otherwise an orphaned run would compete with its successor."""
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
 def run_or_go_on(module: str, folder: Path, options: Sequence[object], passed_on: Sequence[str]) -> None:
-    """Runs `python -m module options passed_on --out folder`, or goes on with the run that was stopped there."""
+    """Runs `python -m module options passed_on --out folder`, or continues the run that was interrupted there."""
     if (folder / "config.json").exists():
         run(module, *passed_on, "--resume", folder)
     else:
@@ -118,14 +118,14 @@ def run_or_go_on(module: str, folder: Path, options: Sequence[object], passed_on
 
 
 def scalars(run: Path, tag: str) -> tuple[Array, Array]:
-    """Environment steps and values of one of a run's TensorBoard scalars."""
+    """Environment steps and values of one TensorBoard scalar of a run."""
     events = EventAccumulator(str(run / "tensorboard"), size_guidance={"scalars": 0}).Reload()
     points = events.Scalars(tag)
     return np.array([point.step for point in points], float), np.array([point.value for point in points], float)
 
 
 def smooth(steps: Array, values: Array) -> tuple[Array, Array]:
-    """Running means over `WINDOW` points, each at its last step."""
+    """Running means over `WINDOW` points, each at the step of its last point."""
     window = min(WINDOW, len(values))
     return steps[window - 1 :], np.convolve(values, np.ones(window) / window, "valid")
 
@@ -140,8 +140,7 @@ def steps_to(threshold: float, steps: Array, values: Array) -> int | None:
 def of_each(seeds: Sequence[Mapping[str, Any]]) -> str:
     """`82, 86, 82 (2.3)`: success of each training seed and their standard deviation, in per cent.
 
-    Beside it an interval of all their episodes is too narrow for "this reward is better than that one": episodes of one
-    training are not independent.
+    An interval over all their episodes is too narrow to compare rewards: episodes of one training are not independent.
     """
     rates = [100 * one["successes"] / one["episodes"] for one in seeds]
     each = ", ".join(f"{rate:.0f}" for rate in rates)
@@ -149,7 +148,7 @@ def of_each(seeds: Sequence[Mapping[str, Any]]) -> str:
 
 
 def band(axes: Axes, curves: Sequence[tuple[Array, Array]], label: str, colour: str) -> None:
-    """Mean of several runs' smoothed curves, and the band between their least and largest value."""
+    """Plots the mean of several smoothed curves and the band between minimum and maximum."""
     curves = [smooth(*curve) for curve in curves]
     first, last = max(steps[0] for steps, _ in curves), min(steps[-1] for steps, _ in curves)
     grid = np.linspace(first, max(first, last), 100)
@@ -168,7 +167,7 @@ def write_csv(path: Path, rows: Iterable[dict[str, Any]]) -> None:
 
 
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Markdown, below the command that made it; also printed."""
+    """Writes and prints a Markdown table below the command that made it."""
     module = sys.modules["__main__"].__spec__
     command = " ".join(["python -m", module.name if module else Path(sys.argv[0]).stem, *sys.argv[1:]])
     lines = [" | ".join(map(str, row)) for row in (columns, ["---"] * len(columns), *rows)]

@@ -1,9 +1,9 @@
-"""How fast the tabletop is: `python -m experiments.simulator_speed --out DIR`.
+"""Times the built-in simulator: `python -m experiments.simulator_speed --out DIR`.
 
-Replays the expert's actions, so that the expert itself takes no time, with one observation of the three cameras per 16
-control steps (head 96x64, wrists 48x48), and times resets without a picture. All times are the processor's, summed
-over the threads of this process: per core, and the same on a busy machine. Without a GPU they include the drawing.
-Where `mani_skill` is installed, its TwoRobotStackCube-v1 is timed in the same way (random actions, on the processor).
+Replays recorded actions of the expert, with one observation of three cameras per 16 control steps (head 96x64, wrists
+48x48), and times resets without pictures. Times are processor time summed over the threads of this process, so they
+hold per core and on a busy machine; without a GPU they include rendering. If `mani_skill` is installed, its
+TwoRobotStackCube-v1 is timed the same way (random actions, CPU physics).
 """
 
 from __future__ import annotations
@@ -44,19 +44,19 @@ class SimulatorSpeedConfig:
 
 
 def seconds(action: Callable[[], object]) -> float:
-    """The processor's seconds that `action` takes."""
+    """Processor seconds of `action`."""
     started = time.process_time()
     action()
     return time.process_time() - started
 
 
 def speed(task: str, setting: str, episodes: int) -> tuple[float, float, float]:
-    """One task's control steps per processor second, the same without pictures, and processor seconds per reset."""
+    """Control steps per processor second with and without pictures, and processor seconds per reset, of one task."""
     env = TabletopEnv(task, setting, HEAD, WRIST)
     steps, acting, observing, resetting = 0, 0.0, 0.0, []
     for seed in range(episodes):
         env.restart(seed)
-        env.observe()  # the first picture of a process compiles the shaders
+        env.observe()  # the first picture compiles the shaders
         actions, solved = [], False
         while not solved and env.steps < env.step_limit:
             actions.append(env.expert_action())
@@ -71,9 +71,9 @@ def speed(task: str, setting: str, episodes: int) -> tuple[float, float, float]:
 
 
 def maniskill_speed(episodes: int) -> tuple[float, float, float]:
-    """As `speed`, of ManiSkill's TwoRobotStackCube-v1.
+    """As `speed`, for ManiSkill's TwoRobotStackCube-v1.
 
-    Its `step` observes every time, so steps are timed without pictures, and pictures by themselves.
+    Its `step` always observes, so steps and pictures are timed separately.
     """
     import mani_skill.envs  # noqa: F401  # pyright: ignore[reportMissingImports]  # registers its environments
 
@@ -109,7 +109,7 @@ def main() -> None:
     rates, blind_rates, resets = zip(*found.values(), strict=True)
     found["median task"] = median(rates), median(blind_rates), median(resets)
     if importlib.util.find_spec("mani_skill"):
-        # In a process of its own: SAPIEN draws on one device per process, and ManiSkill names it in another way.
+        # In its own process: SAPIEN renders on one device per process, and ManiSkill selects it differently.
         with ProcessPoolExecutor(1, get_context("spawn")) as process:
             found["ManiSkill's TwoRobotStackCube-v1"] = process.submit(maniskill_speed, config.episodes).result()
     columns = ["task", "control steps per second and core", "the same without pictures", "reset (ms)"]

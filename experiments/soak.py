@@ -1,8 +1,8 @@
-"""Stage II for hours while its processes are killed and stopped: `python -m experiments.soak --hours 1 --out DIR`.
+"""Runs Stage II for hours while its processes are killed and stopped: `python -m experiments.soak --hours 1 --out DIR`.
 
-Runs `aim_rl.finetune` into DIR/run and breaks it from outside: at random moments one of its simulator processes gets
-SIGKILL (as when memory runs out) or SIGSTOP (a hang). Arguments after `--` go to finetune. Writes soak.csv while it
-runs (memory and descriptors of all processes, faults, replacements, episodes per second), then soak.png and table.md.
+Runs `aim_rl.finetune` into DIR/run. At random moments one of its worker processes gets SIGKILL (as when memory runs
+out) or SIGSTOP (a hang). Arguments after `--` go to finetune. Writes soak.csv during the run (memory and descriptors of
+all processes, faults, replacements, episodes per second), then soak.png and table.md.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from envs.errors import UserError, exit_cleanly
 from experiments.runs import own_and_passed_on, write_csv, write_table
 
 EVERY = 10.0  # seconds between two rows
-LOADED = 60.0  # seconds after which a process is broken: one that loads imports for so long on a busy machine
+LOADED = 60.0  # age in seconds from which a process may be broken; importing takes so long on a busy machine
 GOODBYE = 600.0  # seconds that the run may take to stop
 ENDLESS = 20_000  # iterations: days
 UNDER_TEST = "aim_rl.finetune"
@@ -44,38 +44,38 @@ class SoakConfig:
     """RoboTwin's task name."""
     hours: float = 1.0
     fault_every: float = 60.0
-    """Mean seconds between two faults, which come at random."""
+    """Mean seconds between two random faults."""
     seed: int = 0
-    """Of the faults."""
+    """Seed of the faults."""
 
 
 @dataclass
 class Sample:
-    """One row of soak.csv; sums are over the run and all processes it started."""
+    """One row of soak.csv; sums are over the run and all its child processes."""
 
     seconds: float
     main_mb: float
     """Resident memory of the main process."""
     all_mb: float
-    """Proportional: what processes share counts once."""
+    """Proportional set size: shared memory counts once."""
     main_descriptors: int
     all_descriptors: int
     processes: int
     kills: int
     stops: int
     replaced: int
-    """Simulator processes, as the run counts them in TensorBoard: at the end of an iteration."""
+    """Replaced worker processes, from the run's TensorBoard events (written at the end of an iteration)."""
     iterations: int
     episodes_per_s: float
-    """Of the last iteration."""
+    """Episodes per second of the last iteration."""
 
 
 class Soak:
-    """The run under test, and what was done to it.
+    """The run under test and its faults.
 
     Args:
-        config: how long and how often.
-        process: `UNDER_TEST`.
+        config: duration and fault rate.
+        process: the running `UNDER_TEST`.
     """
 
     def __init__(self, config: SoakConfig, process: subprocess.Popen[bytes]) -> None:
@@ -87,7 +87,7 @@ class Soak:
         self.faults = {signal.SIGKILL: 0, signal.SIGSTOP: 0}
 
     def samples(self) -> Iterator[Sample]:
-        """One every `EVERY` seconds until the time is up or the run has ended."""
+        """A sample every `EVERY` seconds until the time is up or the run has ended."""
         while (seconds := time.monotonic() - self._started) < 3600 * self.config.hours and self.process.poll() is None:
             if time.monotonic() > self._next_fault and self._break_one():
                 self._next_fault = time.monotonic() + self._rng.exponential(self.config.fault_every)
@@ -95,7 +95,7 @@ class Soak:
             time.sleep(EVERY)
 
     def _break_one(self) -> bool:
-        """Whether there was one to break."""
+        """Breaks one worker process; returns False if none is ready."""
         loaded = [child for child in simulators(self._tree) if time.time() - child.create_time() > LOADED]
         running = [child for child in loaded if child.status() != psutil.STATUS_STOPPED]
         if not running:
@@ -136,7 +136,7 @@ class Soak:
         return []
 
     def stop(self) -> list[psutil.Process]:
-        """Ctrl-C; returns the processes that it has left behind, which are ended, too."""
+        """Sends Ctrl-C; returns the processes that were left behind, after killing them."""
         family = self._tree.children(recursive=True) if self.process.poll() is None else []
         self.process.send_signal(signal.SIGINT)
         try:
@@ -182,7 +182,7 @@ def plot(path: Path, rows: list[Sample]) -> None:
 
 
 def quarter(rows: list[Sample], which: int, name: str) -> float:
-    """Median of a column over one quarter of the time."""
+    """Median of a column over one quarter (0 to 3) of the time."""
     values = [getattr(row, name) for row in rows]
     return float(np.median(np.array_split(values, 4)[which]))
 
@@ -193,9 +193,8 @@ def main() -> None:
     if not (config.hours > 0 and config.fault_every > 0):
         raise UserError("--hours and --fault-every must be above 0")
     check_writable(config.out / "soak.csv")
-    signal.signal(
-        signal.SIGINT, signal.default_int_handler
-    )  # a script's background job would hand on that it ignores it
+    # A background job of a script ignores Ctrl-C, and the run would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     command = ["--task", config.task, "--out", str(config.out / "run"), "--iterations", str(ENDLESS)]
     command += ["--no-measure-stage1", *arguments]
     with (config.out / "log.txt").open("wb") as log:

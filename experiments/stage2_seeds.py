@@ -1,8 +1,8 @@
 """Stage II from several training seeds: `python -m experiments.stage2_seeds --task stack_blocks --out DIR`.
 
-Runs `aim_rl.finetune` once per seed; arguments after `--` go to it. The command can be stopped and repeated, also as
-`--resume DIR`: a seed whose result.json is there is not run again, and one that was stopped goes on. Writes
-results.csv, table.md and success.png into DIR.
+Runs `aim_rl.finetune` once per seed; arguments after `--` go to it. The command can be interrupted and repeated, also
+as `--resume DIR`: finished seeds are kept, interrupted ones continue. Writes results.csv, table.md and success.png into
+DIR.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class SeedsConfig:
 
 
 def run_seed(config: SeedsConfig, seed: int, arguments: list[str]) -> dict[str, Any]:
-    """Runs one seed unless it is done; returns its result.json. The first measures the Stage I of all."""
+    """Runs one seed unless it is finished; returns its result.json. Only the first run measures Stage I."""
     folder = config.out / f"seed_{seed}"
     if not (folder / "result.json").exists():
         once = ["--no-measure-stage1"] if seed else []

@@ -1,10 +1,10 @@
-"""How long a Stage I step takes against what the machine allows: `python -m experiments.training_time`.
+"""Times one Stage I step and compares it with the machine's floor: `python -m experiments.training_time`.
 
-Random weights and chunks, no download: random latents and embeddings stand in for Wan's VAE and UMT5, which a step runs
-besides. On an NVIDIA GPU, weights, gradients and AdamW are in bfloat16, so that the full size fits on one card of 80 GB
-(`pretrain` keeps them and an average in float32 and shares them out); else float32. The floor is as in `decision_time`:
-the FLOPs of forward and backward pass, nothing computed twice; or the bytes of the weights (read twice), of their
-gradients (written once) and of AdamW (four numbers read and three written for each weight).
+Random weights and chunks, no download: random latents and embeddings replace Wan's VAE and UMT5, which a real step also
+runs. On an NVIDIA GPU, weights, gradients and AdamW are in bfloat16, so that the full size fits on one 80 GB GPU
+(`pretrain` shards them and an average in float32); else float32. The floor is as in `decision_time`: the FLOPs of
+forward and backward pass without recomputation, or the bytes of weights (read twice), gradients (written once) and
+AdamW (four numbers read and three written per weight).
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ class TrainingTimeConfig:
     compile: bool = False
     """torch.compile of the blocks; needs a C++ compiler."""
     repeats: int = 5
-    """Steps that are timed, after two that are not."""
+    """Timed steps, after two warm-up steps."""
 
 
 class RandomChunks:
-    """Stands in for the demonstrations, and for the model's pretrained parts: noise of their shapes and dtypes."""
+    """Replaces demonstrations and the model's pretrained parts by noise of their shapes and dtypes."""
 
     def __init__(self, model: AIM) -> None:
         self.preset, self.train = model.preset, torch.arange(1)
@@ -97,7 +97,7 @@ class RandomChunks:
 
 
 def training_flops(preset: Preset, batch_size: int) -> int:
-    """Of the forward and backward pass, counted on the meta device."""
+    """FLOPs of one forward and backward pass, counted on the meta device."""
     with torch.device("meta"):
         model = AIM(preset)
         batch = RandomChunks(model).batch(torch.empty(batch_size))
@@ -107,7 +107,7 @@ def training_flops(preset: Preset, batch_size: int) -> int:
 
 
 def training_time(config: TrainingTimeConfig) -> str:
-    """One line: milliseconds of a step and of its floors, and the memory it took."""
+    """One line: milliseconds of a step and of its floors, and GPU memory."""
     preset = preset_named(config.preset)
     if config.compile:
         check_compiler()

@@ -1,11 +1,10 @@
-"""Does the value map earn its place? `python -m experiments.visibility --task T --data DIR --out DIR`.
+"""Do actions need the value map? `python -m experiments.visibility --task T --data DIR --out DIR`.
 
-Trains Stage I with the paper's intent-causal mask, with full visibility and with actions that cannot read the value
-map: same parameters, same steps, same data, several seeds. Steps are held and not minutes, because a step computes
-almost the same under any table (actions read more keys or fewer, the rest is a mask's entries), while another process
-on the machine would cut a run of so many minutes short; the table says how many minutes each run took. Arguments after
-`--` go to `aim_rl.pretrain`. The command can be stopped and repeated, also as `--resume DIR`: a run whose result is
-there is not run again, and one that was stopped goes on. Writes results.csv and table.md into DIR.
+Trains Stage I with the paper's intent-causal mask, with full visibility, and with actions that cannot read the value
+map: same parameters, steps and data, several seeds. Runs have equal steps, not equal minutes, because a step costs
+almost the same under every mask and other processes on the machine would distort minutes. Arguments after `--` go to
+`aim_rl.pretrain`. The command can be interrupted and repeated, also as `--resume DIR`: finished runs are kept,
+interrupted ones continue. Writes results.csv and table.md into DIR.
 """
 
 from __future__ import annotations
@@ -38,11 +37,11 @@ class VisibilityConfig:
     seeds: int = 3
     """Training seeds 0 .. seeds - 1."""
     episodes: int = 100
-    """Evaluated on the held-out seeds."""
+    """Held-out episodes per run."""
 
 
 def train(config: VisibilityConfig, table: str, seed: int, arguments: list[str]) -> dict[str, Any]:
-    """Trains and evaluates one model unless that is done; returns its success, minutes and held-out errors."""
+    """Trains and evaluates one model unless it has a result; returns its success, minutes and held-out errors."""
     folder = config.out / f"{table}_{seed}"
     result = folder / "result.json"
     if not result.exists():
