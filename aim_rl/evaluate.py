@@ -1,6 +1,7 @@
 """Measures a checkpoint: `python -m aim_rl.evaluate --task T [--checkpoint DIR] --episodes 100`.
 
-Deterministic given its seeds, which no training has seen.
+Deterministic given its seeds, which no training uses. `--compare A.json B.json` compares two results of `--json` on the
+seeds that they share.
 """
 
 from __future__ import annotations
@@ -10,30 +11,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
-import torch
 import tyro
 
 import envs
-from aim_rl.model import AIM
 from aim_rl.model.checkpoint import load_checkpoint, shipped_checkpoint
 from aim_rl.rl.policy import AimPolicy
 from aim_rl.rollout import seeds
-from aim_rl.rollout.environments import RolloutConfig, Scenes
+from aim_rl.rollout.evaluation import run_episodes
 from aim_rl.rollout.videos import record_episode
-from aim_rl.runs.folder import check_writable, gpu_or_cpu, one_thread
-from aim_rl.runs.progress import progress
-from aim_rl.runs.statistics import SuccessRate, describe, success_rate
-from envs.backend import TABLETOP, Backend, BackendOptions
+from aim_rl.runs.folder import check_writable, gpu_or_cpu
+from aim_rl.runs.statistics import SuccessRate, compare_pairs, describe, describe_pairs, success_rate
+from envs.backend import TABLETOP, BackendOptions
 from envs.errors import UserError, exit_cleanly
-from envs.files import write_json
+from envs.files import read_json, write_json
 from envs.tabletop.env import SETTINGS
 
+VIDEOS = 3  # episodes that --video shows
 
-@dataclass
+
+@dataclass(frozen=True, kw_only=True)
 class EvaluateConfig:
     """Measures the success rate of a checkpoint."""
 
-    task: str
+    task: str = ""
     """RoboTwin's task name."""
     checkpoint: Path | None = None
     """Folder of a run or a checkpoint; the shipped one by default."""
@@ -45,64 +45,29 @@ class EvaluateConfig:
     setting: str = "clean"
     """clean or randomized."""
     instructions: Literal["seen", "unseen"] = "seen"
-    """Wordings of the task. RoboTwin's own evaluation takes unseen ones in randomized scenes (stable_2.0: in all)."""
+    """RoboTwin's own evaluation takes unseen instructions in randomized scenes (stable_2.0: in all)."""
     json: Path | None = None
     """Writes the result here."""
     video: Path | None = None
     """Writes videos of the first three episodes into this folder."""
     workers: int = 2
     """Processes."""
+    compare: tuple[Path, Path] | None = None
+    """Two results of --json, which are compared instead: seeds gained and lost, and whether that may be chance."""
     simulator: BackendOptions = TABLETOP
 
-
-@one_thread()
-def run_episodes(
-    model: AIM,
-    task: str,
-    setting: str,
-    first_seed: int,
-    episodes: int,
-    workers: int = 2,
-    title: str = "evaluate",
-    simulator: Backend = TABLETOP,
-    instructions: str = "seen",
-    policy: AimPolicy | None = None,
-) -> dict[int, bool]:
-    """Success of each seed first_seed .. first_seed + episodes - 1, with the deterministic sampler.
-
-    Args:
-        model: the policy's model.
-        task, setting: what is rolled out, to RoboTwin's step limit.
-        first_seed: of `episodes` consecutive seeds.
-        workers: processes.
-        title: of the progress line.
-        simulator: what runs the scenes.
-        instructions: "seen" or "unseen" wordings.
-        policy: another one than the model's deterministic sampler.
-    """
-    workers = min(workers, episodes)
-    scenes = simulator.default_envs_per_worker(min(8, -(-episodes // workers)))
-    limits = (model.preset.execute, None, workers, scenes, 1)
-    told = (model.text.tokenize, simulator, True, instructions, first_seed + episodes - 1)
-    config = RolloutConfig(task, setting, model.preset, *limits, first_seed, *told)
-    policy = AimPolicy(model, model.preset.execute) if policy is None else policy
-    pool = Scenes(config)
-    try:
-        return _run(pool, policy, range(first_seed, first_seed + episodes), title)
-    finally:
-        pool.close()
-
-
-@torch.no_grad()
-def _run(scenes: Scenes, policy: AimPolicy, wanted: range, title: str) -> dict[int, bool]:
-    outcome: dict[int, bool] = {}
-    observations = scenes.reset()
-    with progress(title, len(wanted), "episodes") as bar:
-        while len(outcome) < len(wanted):
-            observations, ended = scenes.step(policy(observations)["action"])
-            outcome = {seed: solved for seed, solved in ended.items() if seed in wanted} | outcome  # the first stands
-            bar.update(len(outcome), f"success {sum(outcome.values())}/{len(outcome)}")
-    return dict(sorted(outcome.items()))
+    def __post_init__(self) -> None:
+        if self.compare is not None:
+            return
+        if not self.task:
+            raise UserError("give --task T; `python -m envs --list` lists the tasks")
+        object.__setattr__(self, "task", envs.resolve_task(self.task))
+        if self.setting not in SETTINGS:
+            raise UserError(f"unknown setting {self.setting!r}; choose one of {', '.join(SETTINGS)}")
+        if self.episodes < 1 or self.workers < 1 or self.seed < 0:
+            raise UserError("--episodes and --workers must be at least 1, and --seed at least 0")
+        if seeds.TEST + self.seed + self.episodes > 2**31:
+            raise UserError(f"--seed plus --episodes must be at most {2**31 - seeds.TEST}: a scene's seed has 31 bits")
 
 
 def choose_checkpoint(task: str, path: Path | None, flag: str = "--checkpoint") -> Path:
@@ -122,46 +87,87 @@ def choose_checkpoint(task: str, path: Path | None, flag: str = "--checkpoint") 
 
 def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     """Runs the evaluation and prints the success rate; returns what is written to --json."""
-    task = envs.resolve_task(config.task)
-    if config.setting not in SETTINGS:
-        raise UserError(f"unknown setting {config.setting!r}; choose one of {', '.join(SETTINGS)}")
-    if config.episodes < 1 or config.workers < 1 or config.seed < 0:
-        raise UserError("--episodes and --workers must be at least 1, and --seed at least 0")
-    if seeds.TEST + config.seed + config.episodes > 2**31:
-        raise UserError(f"--seed plus --episodes must be at most {2**31 - seeds.TEST}: a scene's seed has 31 bits")
-    checkpoint = choose_checkpoint(task, config.checkpoint)
-    model = load_checkpoint(checkpoint, task, config.wan)[0].to(gpu_or_cpu())
-    for path in (config.json, config.video and config.video / f"{task}.mp4"):
+    checkpoint = choose_checkpoint(config.task, config.checkpoint)
+    model = load_checkpoint(checkpoint, config.task, config.wan)[0].to(gpu_or_cpu())
+    for path in (config.json, config.video and config.video / f"{config.task}.mp4"):
         if path is not None:
             check_writable(path)
-    simulated = config.simulator.require(task, config.setting)
-    started, first = time.monotonic(), seeds.TEST + config.seed
-    rolled = (first, config.episodes, config.workers, f"evaluate {task}", config.simulator, config.instructions)
-    outcome = run_episodes(model, task, config.setting, *rolled)
+    simulated = config.simulator.require(config.task, config.setting)
+    policy, started = AimPolicy(model, model.preset.execute), time.monotonic()
+    outcome = run_episodes(
+        policy,
+        task=config.task,
+        setting=config.setting,
+        first_seed=seeds.TEST + config.seed,
+        episodes=config.episodes,
+        workers=config.workers,
+        title=f"evaluate {config.task}",
+        simulator=config.simulator,
+        instructions=config.instructions,
+    )
     result = {
-        "task": task,
+        "task": config.task,
         "setting": config.setting,
         "instructions": config.instructions,
         **simulated,
         "checkpoint": str(checkpoint),
         **success_rate(sum(outcome.values()), len(outcome)),
         "seeds": list(outcome),
+        "succeeded": [seed for seed, success in outcome.items() if success],
         "seconds": time.monotonic() - started,
     }
     rate = describe(cast(SuccessRate, result))
-    print(f"{task} ({config.setting}): success {rate}, {result['seconds']:.0f} s")  # before a disk may refuse
+    print(f"{config.task} ({config.setting}): success {rate}, {result['seconds']:.0f} s")  # a full disk may come next
     if config.json is not None:
         write_json(config.json, result)
     if config.video is not None:
-        for seed in list(outcome)[:3]:
-            path, how = config.video / f"{task}-{seed}.mp4", (config.simulator, config.instructions)
-            record_episode(model, task, config.setting, seed, path, *how)
+        for seed in list(outcome)[:VIDEOS]:
+            record_episode(
+                policy,
+                config.video / f"{config.task}-{seed}.mp4",
+                task=config.task,
+                setting=config.setting,
+                seed=seed,
+                simulator=config.simulator,
+                instructions=config.instructions,
+            )
     return result
+
+
+def read_outcomes(file: Path) -> dict[int, bool]:
+    """Seed -> success in a result of `evaluate --json`. Raises UserError if the file is none, or does not say it."""
+    if not file.is_file():
+        raise UserError(f"{file} does not exist; write it by `python -m aim_rl.evaluate --json {file}`")
+    try:
+        result = read_json(file)
+        succeeded = set(result["succeeded"])
+        return {int(seed): seed in succeeded for seed in result["seeds"]}
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{file} does not say which seeds succeeded; measure again by `python -m aim_rl.evaluate --json {file}`"
+        ) from error
+
+
+def compare(files: tuple[Path, Path]) -> None:
+    """Prints how the second result differs from the first one, pair by pair.
+
+    Raises:
+        UserError: a file cannot be compared, or the two share no seed.
+    """
+    before, after = (read_outcomes(file) for file in files)
+    shared = sorted(before.keys() & after.keys())
+    if not shared:
+        raise UserError(f"{files[0]} and {files[1]} share no seed; measure both with the same --seed")
+    pairs = compare_pairs([before[seed] for seed in shared], [after[seed] for seed in shared])
+    print(f"{files[0]} -> {files[1]}: {describe_pairs(pairs)}")
 
 
 def main() -> None:
     config = tyro.cli(EvaluateConfig, description=__doc__)
-    evaluate(config)
+    if config.compare is not None:
+        compare(config.compare)
+    else:
+        evaluate(config)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,6 @@ from rich.table import Table
 
 import envs
 from aim_rl import collect, pretrain
-from aim_rl.evaluate import run_episodes
 from aim_rl.model import AIM, Preset
 from aim_rl.model.checkpoint import load_checkpoint, read_metadata, shipped_checkpoint
 from aim_rl.rl.exploration import ExplorationConfig
@@ -29,7 +28,8 @@ from aim_rl.rl.ppo import Ppo, PpoConfig
 from aim_rl.rl.trainer import COUNTED, Rollouts, Schedule, Trainer
 from aim_rl.rollout import seeds
 from aim_rl.rollout.environments import RolloutConfig
-from aim_rl.rollout.simulators import Simulators
+from aim_rl.rollout.evaluation import run_episodes
+from aim_rl.rollout.training import TrainingRollouts
 from aim_rl.runs.config import parse
 from aim_rl.runs.folder import gpu_or_cpu, new_run, use_all_cores
 from aim_rl.runs.interrupt import says_how_to_resume
@@ -213,7 +213,7 @@ def train_stage1(config: FinetuneConfig, run: Path) -> Path:
     data, stage1 = run / "demonstrations", run / "stage1"
     collect.collect(
         collect.CollectConfig(
-            config.task, data, workers=config.workers, setting=config.setting, simulator=config.simulator
+            task=config.task, out=data, workers=config.workers, setting=config.setting, simulator=config.simulator
         )
     )
     resume = stage1 if (stage1 / "config.json").exists() else None
@@ -233,9 +233,9 @@ def load_stage1(config: FinetuneConfig, path: Path) -> AIM:
     return model.to(gpu_or_cpu())
 
 
-def simulate(config: FinetuneConfig, policy: AimPolicy, observed: tuple[str, ...]) -> Simulators:
+def simulate(config: FinetuneConfig, policy: AimPolicy, observed: tuple[str, ...]) -> TrainingRollouts:
     """The worker processes."""
-    return Simulators(config.rollout_config(policy.model), policy, config.seed, observed)
+    return TrainingRollouts(config.rollout_config(policy.model), policy, config.seed, observed)
 
 
 def reinforce(
@@ -284,14 +284,14 @@ def trained_before(config: FinetuneConfig, model: AIM, run: Path) -> dict[str, A
 def measure(config: FinetuneConfig, model: AIM, stage: str) -> SuccessRate:
     """Success on the held-out seeds, the same for both stages."""
     outcome = run_episodes(
-        model,
-        config.task,
-        config.setting,
-        seeds.TEST,
-        config.evaluation_episodes,
-        config.workers,
-        f"evaluate {stage}",
-        config.simulator,
+        AimPolicy(model, model.preset.execute),
+        task=config.task,
+        setting=config.setting,
+        first_seed=seeds.TEST,
+        episodes=config.evaluation_episodes,
+        workers=config.workers,
+        title=f"evaluate {stage}",
+        simulator=config.simulator,
     )
     return success_rate(sum(outcome.values()), len(outcome))
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import tyro
 
-from aim_rl.collect import gather_contacts
+from aim_rl.data.demonstrate import gather_contacts
 from aim_rl.data.episode import Episode
 from aim_rl.data.files import add_contacts, episode_paths, read_episode, read_header
 from aim_rl.data.robotwin import seed_of

@@ -96,7 +96,7 @@ class FiniteObservations(gym.ObservationWrapper[Observation, NDArray[np.float32]
 
 
 class EpisodePrefix(NamedTuple):
-    """An episode as far as it has come. Physics cannot be saved, but it repeats itself."""
+    """An episode so far: physics cannot be saved, but the same actions on the same seed repeat it."""
 
     seed: int
     actions: tuple[NDArray[np.float32], ...] = ()
@@ -105,20 +105,24 @@ class EpisodePrefix(NamedTuple):
 class SeedSchedule(gym.Wrapper[Observation, NDArray[np.float32], Observation, NDArray[np.float32]]):
     """Decides the seed of every reset, so that groups of environments roll out the same scenes.
 
-    A reset without a seed takes the next episode of the schedule (TorchRL's automatic resets pass none), which must
-    not end before the resets do. Of one that has begun, the reset repeats the actions and gives what the last one led
-    to. The observation gains i64 [1] each: `seed`, `decision` (how many steps in this episode) and `restarts` (how
-    often the simulator's process was lost and replaced since this episode's reset was asked for).
+    A reset without a seed takes the next episode of the schedule (TorchRL's automatic resets pass none). If that
+    episode has actions, the reset repeats them and returns the observation after the last one. The observation gains
+    i64 [1] each: `seed`, `decision` (how many steps in this episode) and `restarts` (how often the simulator's process
+    was lost and replaced since this episode's reset).
+
+    Args:
+        env: the environment.
+        episodes: the schedule; must not run out.
 
     Attributes:
-        begun: the episode under way.
+        prefix: the current episode so far.
     """
 
     def __init__(self, env: gym.Env[Observation, NDArray[np.float32]], episodes: Iterator[EpisodePrefix]) -> None:
         super().__init__(env)
         self._episodes = episodes
-        self.begun: EpisodePrefix
-        self._lost_before = 0
+        self.prefix: EpisodePrefix
+        self._restarts_before = 0
         count = gym.spaces.Box(np.iinfo(np.int64).min, np.iinfo(np.int64).max, (1,), np.int64)
         keys = {key: count for key in ("seed", "decision", "restarts")}
         self.observation_space = extend_space(env.observation_space, keys)
@@ -126,22 +130,22 @@ class SeedSchedule(gym.Wrapper[Observation, NDArray[np.float32], Observation, ND
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
-        self.begun = next(self._episodes) if seed is None else EpisodePrefix(seed)
-        self._lost_before = self._lost()
-        observation, info = self.env.reset(seed=self.begun.seed, options=options)
-        for action in self.begun.actions:
+        self.prefix = next(self._episodes) if seed is None else EpisodePrefix(seed)
+        self._restarts_before = self._restarts()
+        observation, info = self.env.reset(seed=self.prefix.seed, options=options)
+        for action in self.prefix.actions:
             observation, _, _, _, info = self.env.step(action)
         return observation | self._keys(), info
 
     def step(self, action: NDArray[np.float32]) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         observation, reward, terminated, truncated, info = self.env.step(action)
-        self.begun = EpisodePrefix(self.begun.seed, (*self.begun.actions, np.array(action)))
+        self.prefix = EpisodePrefix(self.prefix.seed, (*self.prefix.actions, np.array(action)))
         return observation | self._keys(), float(reward), terminated, truncated, info
 
-    def _lost(self) -> int:
+    def _restarts(self) -> int:
         return getattr(self.env.unwrapped, "restarts", 0)  # the tabletop runs in this process
 
     def _keys(self) -> Observation:
-        seed, actions = self.begun
-        keys = {"seed": seed, "decision": len(actions), "restarts": self._lost() - self._lost_before}
+        seed, actions = self.prefix
+        keys = {"seed": seed, "decision": len(actions), "restarts": self._restarts() - self._restarts_before}
         return {key: np.array([number]) for key, number in keys.items()}

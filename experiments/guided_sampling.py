@@ -15,12 +15,13 @@ import tyro
 from tensordict import TensorDictBase
 
 import envs
-from aim_rl.evaluate import choose_checkpoint, run_episodes
+from aim_rl.evaluate import choose_checkpoint
 from aim_rl.model import AIM
 from aim_rl.model.checkpoint import load_checkpoint
 from aim_rl.model.waypoints import decode_waypoints
 from aim_rl.rl.policy import AimPolicy
 from aim_rl.rollout import seeds
+from aim_rl.rollout.evaluation import run_episodes
 from aim_rl.runs.folder import gpu_or_cpu
 from aim_rl.runs.statistics import describe, success_rate
 from envs.backend import TABLETOP
@@ -111,9 +112,14 @@ def main() -> None:
         file = config.out / f"best_of_{candidates}.json"
         if not file.exists():
             policy = BestOfN(model, model.preset.execute, candidates, config.noise_level)
-            title = f"best of {candidates}"
             outcome = run_episodes(
-                model, task, "clean", seeds.TEST, config.episodes, config.workers, title, policy=policy
+                policy,
+                task=task,
+                setting="clean",
+                first_seed=seeds.TEST,
+                episodes=config.episodes,
+                workers=config.workers,
+                title=f"best of {candidates}",
             )
             write_json(file, {**success_rate(sum(outcome.values()), len(outcome))})
         results.append({"candidates": candidates, **read_json(file)})

@@ -12,6 +12,7 @@ import numpy as np
 
 from aim_rl.evaluate import choose_checkpoint
 from aim_rl.model.checkpoint import load_checkpoint
+from aim_rl.rl.policy import AimPolicy
 from aim_rl.rollout import seeds
 from aim_rl.rollout.videos import draw_episode
 from envs.errors import exit_cleanly
@@ -21,7 +22,8 @@ TASK, SEED, DECISIONS = "stack_blocks_two", seeds.TEST + 1, (0, 2, 4)
 
 def main() -> None:
     model, _ = load_checkpoint(choose_checkpoint(TASK, None), TASK)
-    pictures, _ = draw_episode(model, TASK, "clean", SEED)
+    policy = AimPolicy(model, model.preset.execute)
+    pictures, _ = draw_episode(policy, task=TASK, setting="clean", seed=SEED)
     iio.imwrite(Path("docs/value_map.png"), np.concatenate([pictures[decision] for decision in DECISIONS], 1))
 
 

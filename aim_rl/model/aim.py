@@ -61,6 +61,11 @@ def rename_old_tensors(tensors: dict[str, Any], prefix: str = "") -> None:
         tensors[f"{prefix}waypoints.{name.removeprefix(f'{prefix}knots.')}"] = tensors.pop(name)
 
 
+def _rename_while_loading(_: nn.Module, tensors: dict[str, Any], prefix: str, *__: Any) -> None:
+    """A function rather than a lambda: the model is pickled on its way to worker processes."""
+    rename_old_tensors(tensors, prefix)
+
+
 class AIM(nn.Module):
     """World-action model of one preset.
 
@@ -94,7 +99,7 @@ class AIM(nn.Module):
         self.action = ActionHead(preset)
         self.waypoints = Normaliser(preset.n_waypoints, preset.action_dim)
         self.proprio_stats = Normaliser(PROPRIO_DIM)
-        self.register_load_state_dict_pre_hook(lambda _, tensors, prefix, *__: rename_old_tensors(tensors, prefix))
+        self.register_load_state_dict_pre_hook(_rename_while_loading)
         # No buffers: casting the model to half precision would round the angles.
         with torch.device("cpu"):
             self._rotations = {

@@ -1,4 +1,4 @@
-"""Videos of a policy at work, with the value map and the commanded TCP positions drawn in."""
+"""Videos of a policy, with the value map and the commanded TCP positions drawn in."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ import torch
 from tensordict import TensorDict
 from torch import Tensor
 
-from aim_rl.model import AIM
-from aim_rl.rl.policy import OBSERVATION, AimPolicy
 from aim_rl.rollout.environments import InstructionTokens
+from aim_rl.rollout.policy import Policy
 from aim_rl.runs.folder import one_thread
 from aim_rl.runs.pictures import Image, mark, overlay, to_image
 from envs.backend import TABLETOP, Backend
@@ -44,46 +43,59 @@ def draw_decision(rgb: Tensor, value_map: Tensor, commanded_tcp: Tensor, intrins
     return image
 
 
-@one_thread()  # as evaluation, so that the pictures show the episode that was counted
+@one_thread()  # as in evaluation, so that the video shows the episode that was counted
 @torch.no_grad()
 def draw_episode(
-    model: AIM, task: str, setting: str, seed: int, simulator: Backend = TABLETOP, instructions: str = "seen"
+    policy: Policy, *, task: str, setting: str, seed: int, simulator: Backend = TABLETOP, instructions: str = "seen"
 ) -> tuple[list[Image], bool]:
-    """Rolls out one seed deterministically: a picture u8 [2H, 2W, 3] per decision, and success."""
-    preset = model.preset
-    scene = simulator.make(task, setting, preset.head_size, preset.wrist_size, "ee", True, instructions)
-    env = InstructionTokens(SeedSchedule(ChunkEnv(scene, preset.execute), iter(())), preset, model.text.tokenize)
-    policy = AimPolicy(model, preset.execute)
+    """Rolls out one seed: a picture u8 [2H, 2W, 3] per decision, and success."""
+    preset = policy.model.preset
+    env = simulator.make(
+        task,
+        setting,
+        preset.head_size,
+        preset.wrist_size,
+        action_mode="ee",
+        evaluation=True,
+        instructions=instructions,
+    )
+    chunked = SeedSchedule(ChunkEnv(env, preset.execute), iter(()))
+    env = InstructionTokens(chunked, preset, policy.model.text.tokenize)
     observation, _ = env.reset(seed=seed)
     pictures: list[Image] = []
     done = solved = False
     while not done:
-        keys = (*OBSERVATION, "text", "seed", "decision")
-        tensordict = TensorDict({key: torch.from_numpy(observation[key])[None] for key in keys}, [1])
-        tensordict = policy(tensordict)
-        camera = [torch.from_numpy(observation[f"head_camera_{name}"]) for name in ("intrinsic", "extrinsic")]
-        rgb, commanded_tcp = (
-            torch.from_numpy(observation["head_camera"]),
-            tensordict["commanded_tcp"][0, : preset.execute],
+        observed = {key: torch.from_numpy(value) for key, value in observation.items()}
+        decision = policy(TensorDict(observed, []).unsqueeze(0))[0]
+        pictures.append(
+            draw_decision(
+                observed["head_camera"],
+                decision["value_map"][0],
+                decision["commanded_tcp"][: preset.execute],
+                observed["head_camera_intrinsic"],
+                observed["head_camera_extrinsic"],
+            )
         )
-        pictures.append(draw_decision(rgb, tensordict["value_map"][0, 0], commanded_tcp, *camera))
-        observation, _, solved, truncated, _ = env.step(tensordict["action"][0].numpy())
+        observation, _, solved, truncated, _ = env.step(decision["action"].numpy())
         done = solved or truncated
     env.close()
     return pictures, solved
 
 
 def record_episode(
-    model: AIM,
+    policy: Policy,
+    path: Path,
+    *,
     task: str,
     setting: str,
     seed: int,
-    path: Path,
     simulator: Backend = TABLETOP,
     instructions: str = "seen",
 ) -> bool:
-    """Writes a video of one seed, a frame per decision at the pace of the simulation; returns success."""
-    pictures, solved = draw_episode(model, task, setting, seed, simulator, instructions)
+    """Writes a video of one seed, a frame per decision at the simulation's pace; returns success."""
+    pictures, solved = draw_episode(
+        policy, task=task, setting=setting, seed=seed, simulator=simulator, instructions=instructions
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
-    iio.imwrite(path, np.stack(pictures), fps=max(1, round(1 / (CONTROL_STEP * model.preset.execute))))
+    iio.imwrite(path, np.stack(pictures), fps=max(1, round(1 / (CONTROL_STEP * policy.model.preset.execute))))
     return solved

@@ -1,4 +1,8 @@
-"""Worker processes that may die or hang: asked over a pipe, noticed when they are lost, ended without a trace."""
+"""The transport of the worker pool: starts worker processes, sends them requests, and notices when one is lost.
+
+`LocalProcesses` spawns processes on this machine and talks to them over pipes. Another transport (another machine, a
+thread in a test) implements `Transport`, `Worker` and `Channel`.
+"""
 
 from __future__ import annotations
 
@@ -9,46 +13,38 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from envs.errors import UserError
 
-ANSWER_TIMEOUT = 1800.0  # seconds that an answer may take: RoboTwin loads, and its expert tries seeds
-ATTEMPTS = 3  # processes that may be lost with nothing finished between
-GOODBYE = 2.0  # seconds that a process may take to tidy up once its channel is closed
+GRACE = 2.0  # seconds that a process may take to clean up once its channel is closed
 
 
 class WorkerLost(Exception):
-    """A worker died, hung or raised an exception; it has been ended. The message says which."""
+    """A worker died, hung or raised an exception, and has been ended. The message says which."""
 
 
-class Worker:
-    """A process of its own that runs `target(channel, *args)`.
+class Channel(Protocol):
+    """The worker's end: requests come in, answers go out."""
 
-    The target receives requests from `channel` and sends each answer by `send_answer`. EOFError from `channel` tells
-    it to tidy up and end: the main process is done with it, or gone.
+    def recv(self) -> Any:
+        """The next request. EOFError: the main process is done with the worker, or is gone; clean up and return."""
+        ...
 
-    Args:
-        target: a function of a module.
-        args: for the target; may be sent to other processes.
-    """
+    def send(self, message: Any, /) -> None:
+        """Use `send_answer`."""
+        ...
 
-    def __init__(self, target: Callable[..., None], *args: Any) -> None:
-        context = mp.get_context("spawn")
-        self._channel, theirs = context.Pipe()
-        self._process = context.Process(target=_run, args=(target, theirs, *args), daemon=True)
-        with children_ignore_ctrl_c():
-            self._process.start()
-        theirs.close()  # so that its end is the channel's end
-        self._exit_code: int | None = None
+
+class Worker(Protocol):
+    """The main process's end of one worker."""
 
     def ask(self, request: Any) -> None:
-        """Sends a request; that the worker is lost shows at `answer`."""
-        with contextlib.suppress(OSError):
-            self._channel.send(request)
+        """Sends a request. Whether the worker is still there shows at `answer`."""
+        ...
 
     def answer(self, timeout: float) -> Any:
         """The next answer.
@@ -57,34 +53,95 @@ class Worker:
             timeout: seconds after which the worker counts as hung.
 
         Raises:
-            WorkerLost: there is none.
-            UserError: what the worker says that the user should fix.
+            WorkerLost: the worker died, hung or raised an exception.
+            UserError: raised in the worker; the user can fix it.
         """
-        watchdog = threading.Timer(timeout, self._process.kill)  # ends the wait even amid a message
+        ...
+
+    def close(self) -> None:
+        """Ends the worker, hung or not, and waits for it; a second call does nothing."""
+        ...
+
+
+class Transport(Protocol):
+    """Where workers run and how they are reached."""
+
+    def start(self, target: Callable[..., None], *args: Any) -> Worker:
+        """Starts a worker that runs `target(channel, *args)`.
+
+        Args:
+            target: a function of a module; it receives requests from its `Channel` and answers by `send_answer`.
+            args: can be sent to another process.
+        """
+        ...
+
+    def first_ready(self, workers: Sequence[Any], timeout: float) -> Any | None:
+        """The first of these workers that has answered or is lost; None if there is none within `timeout` seconds."""
+        ...
+
+
+def send_answer(channel: Channel, value: Any) -> None:
+    """Answers the main process's request."""
+    channel.send(("answer", value))
+
+
+class LocalProcesses:
+    """Transport: spawned processes on this machine, over pipes. Pickles travel between our own processes only."""
+
+    def start(self, target: Callable[..., None], *args: Any) -> LocalWorker:
+        return LocalWorker(target, *args)
+
+    def first_ready(self, workers: Sequence[LocalWorker], timeout: float) -> LocalWorker | None:
+        by_connection = {worker.connection: worker for worker in workers}
+        for connection in wait(list(by_connection), timeout):
+            return by_connection[cast(Connection, connection)]
+        return None
+
+
+LOCAL: Transport = LocalProcesses()
+
+
+class LocalWorker:
+    """A process that runs `target(channel, *args)`; it ends with the main process, however that one ends."""
+
+    def __init__(self, target: Callable[..., None], *args: Any) -> None:
+        context = mp.get_context("spawn")
+        self.connection, theirs = context.Pipe()
+        self.process = context.Process(target=_run, args=(target, theirs, *args), daemon=True)
+        with children_ignore_ctrl_c():
+            self.process.start()
+        theirs.close()  # so that the process's exit closes the pipe
+        self._exit_code: int | None = None
+
+    def ask(self, request: Any) -> None:
+        with contextlib.suppress(OSError):
+            self.connection.send(request)
+
+    def answer(self, timeout: float) -> Any:
+        watchdog = threading.Timer(timeout, self.process.kill)  # also ends a wait in the middle of a message
         watchdog.start()
         try:
-            outcome, value = self._channel.recv()
+            outcome, value = self.connection.recv()
         except (EOFError, OSError) as error:
-            waiting = watchdog.is_alive()
+            in_time = watchdog.is_alive()
             self.close()
-            raise WorkerLost(self._ending() if waiting else f"did not answer within {timeout:.0f} s") from error
+            raise WorkerLost(self._ending() if in_time else f"did not answer within {timeout:.0f} s") from error
         finally:
             watchdog.cancel()
             watchdog.join()
         if outcome == "answer":
             return value
         self.close()
-        raise UserError(value) if outcome == "refused" else WorkerLost(f"failed: {value}")
+        raise UserError(value) if outcome == "user_error" else WorkerLost(f"failed: {value}")
 
     def close(self) -> None:
-        """Ends the process, hung or not, and waits for it; a second call does nothing."""
-        self._channel.close()
+        self.connection.close()
         if self._exit_code is None:
-            self._process.join(GOODBYE)
-            self._process.kill()
-            self._process.join()
-            self._exit_code = self._process.exitcode
-            self._process.close()
+            self.process.join(GRACE)
+            self.process.kill()
+            self.process.join()
+            self._exit_code = self.process.exitcode
+            self.process.close()
 
     def _ending(self) -> str:
         code = self._exit_code
@@ -93,25 +150,10 @@ class Worker:
         return f"ended with exit code {code}"
 
 
-def ready(workers: Iterable[Worker], timeout: float) -> Worker:
-    """The first of them to answer or to be lost. After `timeout` seconds without one, one that hangs is ended."""
-    by_channel = {worker._channel: worker for worker in workers}
-    for channel in wait(list(by_channel), timeout):
-        return by_channel[cast(Connection, channel)]
-    hung = next(iter(by_channel.values()))
-    hung.close()
-    return hung
-
-
-def send_answer(channel: Connection, value: Any) -> None:
-    """Answers the main process's request."""
-    channel.send(("answer", value))
-
-
 @contextlib.contextmanager
 def children_ignore_ctrl_c() -> Iterator[None]:
-    """Processes that are started in it never see Ctrl-C, which a terminal sends to all: the main one ends them."""
-    resource_tracker.ensure_running()  # whose start would let the signal through again
+    """Processes started inside never see Ctrl-C, which a terminal sends to all; the main process ends them."""
+    resource_tracker.ensure_running()  # started later, it would unblock the signal again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -120,13 +162,14 @@ def children_ignore_ctrl_c() -> Iterator[None]:
 
 
 def _end_with(main_process: int) -> None:
-    """Ends this process soon after the main one, which may be killed while a request takes minutes here, or hangs."""
+    """Ends this process soon after the main one, which may be killed while a request here takes minutes or hangs."""
     wait([main_process])
-    time.sleep(GOODBYE)
+    time.sleep(GRACE)
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _run(target: Callable[..., None], channel: Connection, *args: Any) -> None:
+    """What the worker process runs."""
     main_process = cast(Any, mp.parent_process()).sentinel
     threading.Thread(target=_end_with, args=(main_process,), daemon=True).start()
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the main process is gone
@@ -135,7 +178,7 @@ def _run(target: Callable[..., None], channel: Connection, *args: Any) -> None:
         except (EOFError, BrokenPipeError, ConnectionResetError):
             raise
         except UserError as error:
-            channel.send(("refused", str(error)))
+            channel.send(("user_error", str(error)))
         except Exception as error:
             traceback.print_exc()
             channel.send(("failed", f"{type(error).__name__}: {error}"))

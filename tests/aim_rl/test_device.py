@@ -102,8 +102,8 @@ def test_commands_put_the_model_on_the_gpu(tmp_path: Path, tiny_model: AIM, monk
     save_checkpoint(tmp_path / "stage1", tiny_model, {"task": "click_bell", "stage": 1})
     given: list[AIM] = []
 
-    def evaluated(model: AIM, *_: Any) -> dict[int, bool]:
-        given.append(model)
+    def evaluated(policy: AimPolicy, **_: Any) -> dict[int, bool]:
+        given.append(policy.model)
         return {0: True}
 
     async def served(model: AIM, *_: Any) -> None:
@@ -115,7 +115,7 @@ def test_commands_put_the_model_on_the_gpu(tmp_path: Path, tiny_model: AIM, monk
     monkeypatch.setattr(serve, "run_server", served)
     monkeypatch.setattr("sys.argv", ["serve", "--checkpoint", str(tmp_path / "stage1")])
     with PretendedGpu():
-        evaluate.evaluate(evaluate.EvaluateConfig("click_bell", tmp_path / "stage1"))
+        evaluate.evaluate(evaluate.EvaluateConfig(task="click_bell", checkpoint=tmp_path / "stage1"))
         serve.main()
         given.append(finetune.load_stage1(finetune.FinetuneConfig(task="click_bell"), tmp_path / "stage1"))
         assert [model.device for model in given] == [CUDA] * 3

@@ -146,7 +146,8 @@ def test_evaluate_repeats_the_measurement_of_the_run(place: Path, stage2: tuple[
     file, video, run = place / "results" / "evaluation.json", place / "video", stage2[0]
     command(evaluate, "--checkpoint", run, "--json", file, "--episodes", 1, "--workers", 1, "--video", video)
     result = json.loads(file.read_text())
-    assert set(result) == {"task", "setting", "instructions", "checkpoint", "seeds", "seconds"} | RATE
+    assert set(result) == {"task", "setting", "instructions", "checkpoint", "seeds", "succeeded", "seconds"} | RATE
+    assert result["succeeded"] == result["seeds"][: result["successes"]]
     assert result["seeds"] == [TEST] and result["checkpoint"] == str(run)
     assert {key: result[key] for key in RATE} == json.loads((run / "result.json").read_text())["stage2"]
     assert [path.name for path in video.iterdir()] == [f"click_bell-{TEST}.mp4"]

@@ -13,8 +13,14 @@ from torchrl.envs import SerialEnv
 from aim_rl.model import AIM, PRESETS
 from aim_rl.model.text import word_tokenizer
 from aim_rl.rl.policy import OBSERVATION, AimPolicy
-from aim_rl.rollout.environments import RolloutConfig, make_scene, make_worker
-from aim_rl.rollout.groups import CompletedRollouts, PartialRollouts, training_batches, whole_groups, whole_rollouts
+from aim_rl.rollout.environments import RolloutConfig, make_env, make_envs
+from aim_rl.rollout.groups import (
+    CompletedRollouts,
+    PartialRollouts,
+    complete_groups,
+    finished_rollouts,
+    training_batches,
+)
 from aim_rl.runs.folder import one_thread
 from envs.tabletop.task import task_class
 from envs.wrappers import EpisodePrefix
@@ -39,13 +45,13 @@ CONFIG = RolloutConfig(
 @pytest.fixture(scope="module")
 def scenes() -> SerialEnv:
     """Four scenes in this process: seeds 40, 40, 41, 41, then 42, 42, 43, 43 and so on."""
-    return make_worker(CONFIG, 0)
+    return make_envs(CONFIG, 0)
 
 
 def test_unseen_wordings_reach_the_policy() -> None:
     task = task_class(CONFIG.task)
     for kind, templates in (("seen", task.instructions), ("unseen", task.unseen_instructions)):
-        scene = make_scene(replace(CONFIG, instructions=kind), iter([EpisodePrefix(40)]))
+        scene = make_env(replace(CONFIG, instructions=kind), iter([EpisodePrefix(40)]))
         text = scene.reset()["text"]
         wordings = [words.format(arm=arm) for words in templates for arm in ("left", "right")]
         assert any(torch.equal(text, CONFIG.tokenize(words)) for words in wordings)
@@ -74,9 +80,9 @@ def test_a_group_starts_from_the_same_observation_and_groups_differ(scenes: Seri
 
 def test_evaluation_repeats(tiny_model: AIM) -> None:
     three = replace(CONFIG, envs_per_worker=3, group_size=1)
-    first = run(make_worker(three, 0), tiny_model)
+    first = run(make_envs(three, 0), tiny_model)
     torch.rand(7)  # whatever else was drawn
-    again = run(make_worker(three, 0), tiny_model)
+    again = run(make_envs(three, 0), tiny_model)
     assert list(first) == [40, 41, 42]
     for seed in first:
         for key in (
@@ -92,22 +98,22 @@ def test_evaluation_repeats(tiny_model: AIM) -> None:
 
 
 def test_an_episode_does_not_depend_on_the_scenes_beside_it(tiny_model: AIM) -> None:
-    alone = run(make_worker(replace(CONFIG, envs_per_worker=1, group_size=1), 0), tiny_model)[40]
-    among = run(make_worker(replace(CONFIG, envs_per_worker=3, group_size=1), 0), tiny_model)[40]
+    alone = run(make_envs(replace(CONFIG, envs_per_worker=1, group_size=1), 0), tiny_model)[40]
+    among = run(make_envs(replace(CONFIG, envs_per_worker=3, group_size=1), 0), tiny_model)[40]
     torch.testing.assert_close(alone["action"][0], among["action"][0], atol=1e-6, rtol=0)
     # A batch of another size rounds otherwise in the last bit, which physics in contact magnifies.
     torch.testing.assert_close(alone["next", "qpos"], among["next", "qpos"], atol=1e-2, rtol=0)
     assert torch.equal(alone["next", "step_success"], among["next", "step_success"])
 
 
-def test_the_collector_and_whole_groups(scenes: SerialEnv, tiny_model: AIM) -> None:
+def test_the_collector_and_complete_groups(scenes: SerialEnv, tiny_model: AIM) -> None:
     """Real rollouts with exploration: complete same-seed groups, and the reward of what was executed."""
     policy = AimPolicy(tiny_model, CONFIG.execute, "initial_noise", 0.5)
     reward = ValueMapRewardTransform(RewardConfig(0.5, 1.0, "settled"), TINY.head_size)
     # Batches of 3 decisions, in which episodes of 4 end anywhere.
     collector = Collector(scenes, policy, frames_per_batch=12, auto_register_policy_transforms=False)
     unfinished = PartialRollouts()
-    groups = whole_groups(whole_rollouts(collector, unfinished), unfinished, group_size=2)
+    groups = complete_groups(finished_rollouts(collector, unfinished), unfinished, group_size=2)
     stream = training_batches(groups, CompletedRollouts(), rollouts=4)
     seen: list[int] = []
     for batch in (reward(next(stream)) for _ in range(2)):  # one at a time: the storage is used again
@@ -138,6 +144,6 @@ def rollout(seed: int, length: int) -> TensorDictBase:
 def test_incomplete_groups_wait() -> None:
     """Without a simulator: partners come in later rounds, and lengths differ."""
     rounds = [[rollout(1, 2), rollout(2, 4)], [rollout(3, 3), rollout(1, 1)], [rollout(2, 2), rollout(9, 1)]]
-    stream = training_batches(whole_groups(rounds, PartialRollouts(), group_size=2), CompletedRollouts(), rollouts=2)
+    stream = training_batches(complete_groups(rounds, PartialRollouts(), group_size=2), CompletedRollouts(), rollouts=2)
     found = [(group["seed"][:, 0, 0].tolist(), group["collector", "mask"].sum(1).tolist()) for group in stream]
     assert found == [([1, 1], [2, 1]), ([2, 2], [4, 2])]

@@ -18,7 +18,7 @@ from aim_rl.model import AIM, PRESETS
 from aim_rl.rl.metrics import describe_rollouts
 from aim_rl.rl.policy import AimPolicy
 from aim_rl.rl.ppo import Ppo, PpoConfig
-from aim_rl.rollout.groups import KEPT, CompletedRollouts, PartialRollouts, training_batches, whole_groups
+from aim_rl.rollout.groups import KEPT, CompletedRollouts, PartialRollouts, complete_groups, training_batches
 from rewards import SHAPINGS, RewardConfig, Shaping
 from rewards.torchrl_transform import ValueMapRewardTransform
 
@@ -168,7 +168,7 @@ def through_the_project(
     pairs = ((0, 2), (4, 3), (1, 5))  # torn apart: no round holds a group
     rounds = [[as_collected(recorded[i]) for i in pair] for pair in pairs]
     (rollouts,) = training_batches(
-        whole_groups(rounds, PartialRollouts(), group_size=2), CompletedRollouts(), rollouts=6
+        complete_groups(rounds, PartialRollouts(), group_size=2), CompletedRollouts(), rollouts=6
     )
     metrics = learner.observe(transform(rollouts))
     return rollouts, metrics | describe_rollouts(rollouts)
