@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from rich.console import Console
@@ -22,6 +22,7 @@ import envs
 from aim_rl import collect, pretrain
 from aim_rl.model import AIM, Preset
 from aim_rl.model.checkpoint import load_checkpoint, read_metadata, shipped_checkpoint
+from aim_rl.rl.awr import Awr, AwrConfig
 from aim_rl.rl.exploration import ExplorationConfig
 from aim_rl.rl.policy import AimPolicy
 from aim_rl.rl.ppo import Ppo, PpoConfig
@@ -109,7 +110,10 @@ class FinetuneConfig:
     rollout: RolloutOptions = field(default_factory=RolloutOptions)
     exploration: ExplorationConfig = field(default_factory=ExplorationConfig)
     reward: RewardOptions = field(default_factory=RewardOptions)
+    algorithm: Literal["ppo", "awr"] = "ppo"
+    """ppo: aim_rl/rl/ppo.py, with the settings of --rl. awr: replay, aim_rl/rl/awr.py, with those of --awr."""
     rl: PpoConfig = field(default_factory=PpoConfig)
+    awr: AwrConfig = field(default_factory=AwrConfig)
     simulator: BackendOptions = TABLETOP
 
     def __post_init__(self) -> None:
@@ -134,6 +138,8 @@ class FinetuneConfig:
             raise UserError(
                 f"{self.task} measures no progress (`Task.progress` in its file); choose another --reward.shaping"
             )
+        if self.algorithm == "awr" and self.train_world:
+            raise UserError("--train-world goes with --algorithm ppo")
         if self.wan is not None and self.stage1 is None:
             raise UserError("--wan goes with --stage1, a checkpoint of the preset wan2.2-5b")
 
@@ -143,10 +149,10 @@ class FinetuneConfig:
             raise UserError(
                 "--train-world is for presets without history; leave it out, or train Stage I with another one"
             )
-        if self.rl.advantage == "gae" and not preset.keypoints:
+        if (self.algorithm == "awr" or self.rl.advantage == "gae") and not preset.keypoints:
             raise UserError(
                 "the critic sees the world by keypoints, and this Stage I model's preset has none; "
-                "give --rl.advantage group --rollout.group-size 8 --rollout.num-groups 8"
+                "give --algorithm ppo --rl.advantage group --rollout.group-size 8 --rollout.num-groups 8"
             )
 
     def rollout_config(self, model: AIM) -> RolloutConfig:
@@ -168,8 +174,9 @@ class FinetuneConfig:
     def reward_config(self) -> RewardConfig:
         """The composed reward."""
         reward = self.reward
+        gamma = self.awr.gamma if self.algorithm == "awr" else self.rl.gamma
         return RewardConfig(
-            reward.lambda_dense, reward.lambda_sparse, reward.shaping, self.rl.gamma, reward.maps, reward.anneal
+            reward.lambda_dense, reward.lambda_sparse, reward.shaping, gamma, reward.maps, reward.anneal
         )
 
 
@@ -256,7 +263,7 @@ def reinforce(
     policy = AimPolicy(
         model, model.preset.execute, config.exploration.sampler, config.exploration.noise_level, config.train_world
     )
-    learner = Ppo(policy, config.rl)
+    learner = Awr(policy, config.awr) if config.algorithm == "awr" else Ppo(policy, config.rl)
     reward = ValueMapRewardTransform(config.reward_config(), model.preset.head_size)
     batch = config.rollout.group_size * config.rollout.num_groups
     schedule = Schedule(iterations=config.iterations, batch=batch, save_every=config.save_every)

@@ -29,6 +29,7 @@ class AimPolicy(TensorDictModuleBase):
     with leading batch axes `*`:
 
     - `action` f32 [*, execute, 16]: end-effector poses for the environment's "ee" mode;
+    - `chunk` f32 [*, waypoints, 14]: the normalised waypoints that `action` comes from;
     - `commanded_tcp` f32 [*, horizon, 2, 3]: TCP positions of the commanded poses (m, world frame) of the whole chunk,
       which is what the maps span;
     - `value_map` f32 [*, F, 3, h, w]: the head camera's tile of the predicted value maps;
@@ -77,7 +78,7 @@ class AimPolicy(TensorDictModuleBase):
             raise ValueError("the world streams of a preset with history cannot be trained in Stage II")
         self.in_keys = [*OBSERVATION, "text", *(["decision"] if model.preset.history else [])]
         self.out_keys = [
-            *("action", "commanded_tcp", "value_map", "chain", "sample", "sample_log_prob"),
+            *("action", "chunk", "commanded_tcp", "value_map", "chain", "sample", "sample_log_prob"),
             *("context_kv", "context_keypoints", "context_exists", "proprio", "version"),
         ]
         self.model = model
@@ -116,6 +117,7 @@ class AimPolicy(TensorDictModuleBase):
         zero = torch.zeros(len(flat), preset.n_waypoints, preset.action_dim, device=model.device)
         velocity = functools.partial(self._velocity, flat)
         flat["chain"], chunk, drawn = self.exploration(velocity, zero, self._state(flat))
+        flat["chunk"] = chunk
         if drawn is not None:
             distribution = self.get_dist(flat)
             flat["sample"] = self.exploration.sample(drawn, distribution.mean)
