@@ -55,7 +55,7 @@ def unpack(packed: Packed) -> list[TensorDictBase]:
 
 
 def with_todays_names(state: Any) -> Any:
-    """A saved state, keys of version 0.1 renamed."""
+    """A saved state with keys of version 0.1 renamed; tuples become lists."""
     if isinstance(state, Mapping):
         return {NAMES_OF_0_1.get(key, key): with_todays_names(value) for key, value in state.items()}
-    return [with_todays_names(value) for value in state] if isinstance(state, list) else state
+    return [with_todays_names(value) for value in state] if isinstance(state, (list, tuple)) else state
