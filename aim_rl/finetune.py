@@ -23,6 +23,7 @@ from aim_rl import collect, pretrain
 from aim_rl.model import AIM, Preset
 from aim_rl.model.checkpoint import load_checkpoint, read_metadata, shipped_checkpoint
 from aim_rl.rl.awr import Awr, AwrConfig
+from aim_rl.rl.best import BestCheckpoint
 from aim_rl.rl.exploration import ExplorationConfig
 from aim_rl.rl.policy import AimPolicy
 from aim_rl.rl.ppo import Ppo, PpoConfig
@@ -268,10 +269,11 @@ def reinforce(
     batch = config.rollout.group_size * config.rollout.num_groups
     schedule = Schedule(iterations=config.iterations, batch=batch, save_every=config.save_every)
     metadata = {"task": config.task, "stage": 2, "setting": config.setting}
+    best = BestCheckpoint(run / "best", model, config.save_every)
     source = rollouts(config, policy, learner.observed)
     try:
         resume = config.resume is not None
-        return Trainer(schedule, policy, source, reward, learner, run, metadata, resume).train()
+        return Trainer(schedule, policy, source, reward, learner, best, run, metadata, resume).train()
     finally:
         source.shutdown()
 

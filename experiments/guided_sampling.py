@@ -63,7 +63,7 @@ class BestOfN(AimPolicy):
         draws = torch.randn(n, preset.n_waypoints, preset.action_dim, generator=torch.Generator().manual_seed(1))
         draws[0] = 0
         start = (self.guide_noise * draws).to(model.device).expand(len(flat), *draws.shape)
-        chunks = model.waypoints.denormalise(self._denoise(flat, start)[:, -1])
+        chunks = model.waypoints.denormalise(self.denoise(flat, start)[:, -1])
         actions, commanded_tcp = decode_waypoints(flat["qpos"][:, None].expand(-1, n, -1), chunks, preset.horizon)
         intrinsic, extrinsic = (flat[f"head_camera_{part}"][:, None].expand(-1, n, -1, -1) for part in CAMERA)
         maps = flat["value_map"][:, None].expand(-1, n, *flat["value_map"].shape[1:])

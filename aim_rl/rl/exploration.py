@@ -69,7 +69,8 @@ class Exploration(nn.Module):
 
     def __init__(self, preset: Preset, sampler: StepSampler, noise_level: float, executed: int) -> None:
         super().__init__()
-        self.preset, self.sampler, self.noise_level, self.executed = preset, sampler, noise_level, executed
+        self.preset, self.noise_level, self.executed = preset, noise_level, executed
+        self.sampler: StepSampler = sampler
         self.steps = random_steps(sampler, preset.action_steps)
         self.noise = None
         if sampler == "flow_noise":
@@ -86,9 +87,9 @@ class Exploration(nn.Module):
         if self.sampler == "ode":
             # From the flow's mean, 0, comes the chunk in the middle of its distribution: steadier in the simulator
             # than a draw from it, and independent of earlier draws.
-            chain = self._denoise(velocity, zero, state)
+            chain = self.denoise(velocity, zero, state)
             return Explored(chain, chain[:, -1], None)
-        chain = self._denoise(velocity, draw(zero.shape, zero), state)
+        chain = self.denoise(velocity, draw(zero.shape, zero), state)
         return Explored(chain, chain[:, -1], chain[:, 1:][:, self.steps, : self.executed])
 
     def sample(self, drawn: Tensor, mean: Tensor) -> Tensor:
@@ -106,7 +107,7 @@ class Exploration(nn.Module):
         level = self.noise_level if self.noise is None else self.noise(state, t[:, 0, 0].expand(len(x_t), -1))
         return step_distribution(self.sampler, x_t, v, t, t_next, level)
 
-    def _denoise(self, velocity: Velocity, start: Tensor, state: Tensor) -> Tensor:
+    def denoise(self, velocity: Velocity, start: Tensor, state: Tensor) -> Tensor:
         """The chain [B, K+1, ..., waypoints, 14] from `start` [B, ..., waypoints, 14]."""
         level = self.noise_level if self.noise is None else functools.partial(self.noise, state)
         steps, shift = self.preset.action_steps, self.preset.shift_action
@@ -130,7 +131,7 @@ class InitialNoise(Exploration):
 
     def forward(self, velocity: Velocity, zero: Tensor, state: Tensor) -> Explored:
         start = self.noise_level * draw(zero.shape, zero)
-        chains = self._denoise(velocity, torch.stack([zero, start, -start], 1), state)
+        chains = self.denoise(velocity, torch.stack([zero, start, -start], 1), state)
         chunk = chains[:, -1, 1]
         deviation = ((chunk - chains[:, -1, 2]) / 2)[:, : self.executed]
         # Bounded: where the flow turns from one way of acting to another, J z is many times its usual size.

@@ -145,6 +145,10 @@ class AimPolicy(TensorDictModuleBase):
         shape = (*tensordict.shape, *mean.shape[1:])
         return Independent(Normal(mean.reshape(shape), std.reshape(shape)), 2)
 
+    def denoise(self, flat: TensorDictBase, start: Tensor) -> Tensor:
+        """The chains [B, K+1, ..., waypoints, 14] from `start` [B, ..., waypoints, 14] in the contexts of `flat` [B]."""
+        return self.exploration.denoise(functools.partial(self._velocity, flat), start, self._state(flat))
+
     def _look(self, flat: TensorDictBase, history: History | None) -> WorldContext:
         """Runs the world streams; writes the context and the maps into `flat` [B]."""
         model = self.model

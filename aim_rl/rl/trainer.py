@@ -77,6 +77,7 @@ class Trainer:
         rollouts: where rollouts come from.
         reward: writes rewards into rollouts.
         learner: changes the policy.
+        best: chooses the weights that `<run>/best` holds.
         run: folder of the run.
         metadata: of its checkpoints: task, stage, setting.
         resume: continue from the state in `run`, if there is one.
@@ -89,19 +90,18 @@ class Trainer:
         rollouts: Rollouts,
         reward: ValueMapRewardTransform,
         learner: Algorithm,
+        best: BestCheckpoint,
         run: Path,
         metadata: Mapping[str, Any],
         resume: bool = False,
     ) -> None:
         self.schedule, self.policy, self.rollouts, self.reward = schedule, policy, rollouts, reward
-        self.learner, self.run = learner, run
-        self._metadata = metadata
+        self.learner, self.best, self.run, self._metadata = learner, best, run, metadata
         self.watch, self.average = HackingWatch(), AveragedModel(policy.trained)
-        self.best = BestCheckpoint(run / "best", schedule.save_every)
         self.totals = Counters(dict.fromkeys((*COUNTED, "seconds", "restarts"), 0.0))
         completed = CompletedRollouts()
         parts = {"learner": learner, "watch": self.watch, "average": self.average, "simulators": rollouts}
-        self.state = RunState(run, **parts, ready=completed, totals=self.totals, judged=self.best)
+        self.state = RunState(run, **parts, ready=completed, totals=self.totals, judged=best)
         if resume and self.state.exists():
             self.state.restore()
         self.batches = training_batches(rollouts, completed, schedule.batch)
@@ -185,10 +185,10 @@ class Trainer:
 
     def save(self, metrics: Metrics, interrupt: Interrupt) -> None:
         """Every `save_every` iterations, at the end, and after Ctrl-C, which stops the training here."""
-        self.best.observe(metrics["success"])
+        self.best.observe(metrics)
         due = self.done % self.schedule.save_every == 0
         if due:
-            self.best.end_window(self.policy.model, self.metadata())
+            self.best.end_window(self.metadata())
         if due or self.done == self.schedule.iterations or interrupt.pressed:
             save_checkpoint(self.run / "checkpoint", self.policy.model, self.metadata())
             self.writer.flush()  # otherwise a killed run's curves would end before its state

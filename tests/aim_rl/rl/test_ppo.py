@@ -16,6 +16,7 @@ from tensordict import TensorDict, TensorDictBase
 from aim_rl.model import AIM, PRESETS, WorldContext, sample_chain
 from aim_rl.model.waypoints import decode_waypoints
 from aim_rl.rl.exploration import Sampler
+from aim_rl.rl.metrics import describe_rollouts
 from aim_rl.rl.policy import AimPolicy
 from aim_rl.rl.ppo import Ppo, PpoConfig
 from aim_rl.rl.trainer import learning_rate_share
@@ -102,24 +103,15 @@ def test_decisions_without_advantage_or_outside_the_mask_are_left_out(policy: Ai
     assert fingerprint(policy.model.parameters()) == before
 
 
-def test_the_frozen_streams_never_run_during_an_update(
-    policy: AimPolicy, act: Act, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_frozen_streams_never_run_during_an_update(policy: AimPolicy, act: Act) -> None:
     calls: Counter[str] = Counter()
-    encode = AIM.encode_world
-
-    def counted(model: AIM, *args: torch.Tensor) -> object:
-        calls["encode_world"] += 1
-        return encode(model, *args)  # pyright: ignore[reportArgumentType]
-
-    # Before the loss is made: it works on a copy of the policy, to which the hooks go along.
-    monkeypatch.setattr(AIM, "encode_world", counted)
+    # Before the loss is made: it works on a copy of the policy, hooks included.
     for part in ("stem", "text", "x", "m", "action"):
         for module in getattr(policy.model, part).modules():
             module.register_forward_pre_hook(lambda *_, part=part: calls.update([part]))
 
     rollouts = with_advantage(act(policy))
-    assert all(calls[part] > 0 for part in ("encode_world", "stem", "text", "x", "m", "action"))
+    assert all(calls[part] > 0 for part in ("stem", "text", "x", "m", "action"))
     calls.clear()
     Ppo(policy, PpoConfig(epochs=3, minibatch=4)).update(rollouts)
     assert set(calls) == {"action"}
@@ -336,8 +328,8 @@ def test_groups_are_kept_by_success_never_by_the_shaped_reward(
     """Both failed, however differently the map saw them; one succeeded, although both earned the same."""
     rollouts = earned(sparse=[0, 0, 0, 1], dense=[0, 30, 2, 0])
     learner = Ppo(policy, PpoConfig(advantage=advantage, dense_weight=dense_weight))
-    metrics = learner.assign_advantages(rollouts)
-    assert metrics["groups_mixed"] == 0.5
+    learner.observe(rollouts)
+    assert describe_rollouts(rollouts)["groups_mixed"] == 0.5
     assert rollouts["advantage"][:2].flatten().tolist() == [0, 0]
     # Together 2 · 0.5 = 1: no difference. Apart ∓1 for success and ±1 for the map, weighed 0.5.
     expected = [0, 0] if dense_weight is None else [-0.5, 0.5]
@@ -348,5 +340,5 @@ def test_groups_are_kept_by_success_never_by_the_shaped_reward(
 def test_each_part_has_its_own_floor(policy: AimPolicy, advantage: Literal["group", "trajectory"]) -> None:
     """A dense return that hardly differs is not blown up to the size of success."""
     rollouts = earned(sparse=[0, 1, 0, 1], dense=[0.0, 0.01, 0.01, 0.0])
-    Ppo(policy, PpoConfig(advantage=advantage, dense_weight=1.0, std_floor=0.1)).assign_advantages(rollouts)
+    Ppo(policy, PpoConfig(advantage=advantage, dense_weight=1.0, std_floor=0.1)).observe(rollouts)
     assert rollouts["advantage"].flatten().tolist() == pytest.approx([-1.05, 1.05, -0.95, 0.95])

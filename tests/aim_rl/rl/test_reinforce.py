@@ -22,6 +22,7 @@ from aim_rl import finetune
 from aim_rl.finetune import FinetuneConfig, RewardOptions, RolloutOptions, parse_flags, reinforce
 from aim_rl.model import AIM, PRESETS
 from aim_rl.model.checkpoint import load_checkpoint
+from aim_rl.rl.best import BestCheckpoint
 from aim_rl.rl.exploration import ExplorationConfig
 from aim_rl.rl.policy import AimPolicy
 from aim_rl.rl.ppo import Ppo, PpoConfig
@@ -320,7 +321,8 @@ def test_the_result_is_the_mean_of_the_second_half(
     reward = ValueMapRewardTransform(RewardConfig(0.2, 1.0), TINY.head_size)
     schedule = Schedule(iterations=4, batch=2, save_every=2)
     rollouts = MadeUp(policy, observations)
-    Trainer(schedule, policy, rollouts, reward, learner, tmp_path, {"task": "click_bell"}).train()
+    best = BestCheckpoint(tmp_path / "best", tiny_model, schedule.save_every)
+    Trainer(schedule, policy, rollouts, reward, learner, best, tmp_path, {"task": "click_bell"}).train()
     kept, _ = load_checkpoint(tmp_path)
     moved = 0.0
     for name, tensor in kept.action.state_dict().items():
