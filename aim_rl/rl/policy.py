@@ -146,7 +146,7 @@ class AimPolicy(TensorDictModuleBase):
         return Independent(Normal(mean.reshape(shape), std.reshape(shape)), 2)
 
     def denoise(self, flat: TensorDictBase, start: Tensor) -> Tensor:
-        """The chains [B, K+1, ..., waypoints, 14] from `start` [B, ..., waypoints, 14] in the contexts of `flat` [B]."""
+        """The chains [B, K+1, ..., waypoints, 14] from `start` [B, ..., waypoints, 14] of decisions `flat` [B]."""
         return self.exploration.denoise(functools.partial(self._velocity, flat), start, self._state(flat))
 
     def _look(self, flat: TensorDictBase, history: History | None) -> WorldContext:
