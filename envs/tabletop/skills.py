@@ -20,6 +20,7 @@ from envs.tabletop.scene import Articulated, Body, Tabletop
 Array = NDArray[np.floating]
 
 SIGN = {"left": -1, "right": 1}  # of x on an arm's half of the table
+ARM_AT = {-1: "left", 1: "right"}  # the arm of a half
 SPEED = 0.022  # m per control step, free motion
 SLOW = 0.012  # m per control step, when something is touched
 NEAR = 0.007  # m: the tool has arrived

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from envs.tabletop.motion import next_joints
 from envs.tabletop.rotations import DOWN
 from envs.tabletop.scene import Body
 from envs.tabletop.skills import UP, Command
-from envs.tabletop.task import listed
+from envs.tabletop.task import listed, task_class
 from envs.tabletop.tasks import task_names
 from envs.wrappers import ChunkEnv
 
@@ -51,6 +52,14 @@ def drive(env: TabletopEnv, arm: str, position: np.ndarray, gripper: float, step
         action[kin.QPOS_GRIPPER[arm]] = gripper
         solved = env.control(action) or solved
     return solved
+
+
+@pytest.mark.parametrize("task", task_names())
+def test_a_task_file_says_what_is_asked_what_varies_what_is_done_and_its_source(task: str) -> None:
+    lines = (inspect.getdoc(inspect.getmodule(task_class(task))) or "").splitlines()
+    for heading in ("Asked: ", "Varies: ", "Done: ", f"Source: RoboTwin 2.0, envs/{task}.py"):
+        assert any(line.startswith(heading) for line in lines), heading
+    assert task_class(task).name == task
 
 
 @pytest.mark.parametrize("task", task_names())
@@ -172,11 +181,11 @@ def test_a_hammer_above_the_block_has_not_beaten_it() -> None:
 
 @pytest.mark.parametrize("task", ["shake_bottle", "shake_bottle_horizontally"])
 def test_a_bottle_is_shaken_by_three_swings_to_and_fro_in_the_air_only(task: str) -> None:
-    def hold(way: int, steps: int) -> bool:
-        """Tilts to a side for some steps; whether the bottle counts as shaken meanwhile."""
+    def hold(direction: int, steps: int) -> bool:
+        """Tilts to a side for some steps; whether the bottle counts as shaken on the way."""
         solved = False
         for _ in range(steps):
-            action, command = idle(env).astype(np.float64), env.task.shake(way)
+            action, command = idle(env).astype(np.float64), env.task.shake(direction)
             action[kin.QPOS_ARM[arm]] = next_joints(env.scene.arms[arm], command)
             solved = env.control(action) or solved
         return solved
@@ -187,7 +196,7 @@ def test_a_bottle_is_shaken_by_three_swings_to_and_fro_in_the_air_only(task: str
         assert not env.control(env.expert_action())
     assert not hold(1, 60)  # lifted and tilted, but to one side only
     before = env.task.swings
-    assert [hold(way, 20) for way in (-1, 1, -1)] == [False] * 3 and env.task.swings == before + 3
+    assert [hold(direction, 20) for direction in (-1, 1, -1)] == [False] * 3 and env.task.swings == before + 3
     put(env, env.task.bottle.name, np.array([0.0, -0.1, env.scene.table_top]))
     env.control(idle(env))
     assert env.task.swings == 0  # put down: it begins again

@@ -14,7 +14,7 @@ import numpy as np
 from envs.tabletop.objects.handheld import BOTTLES
 from envs.tabletop.robot import make_pose, quat_from_matrix
 from envs.tabletop.rotations import directed
-from envs.tabletop.skills import SIGN, Grasp
+from envs.tabletop.skills import ARM_AT, SIGN, Grasp
 from envs.tabletop.task import Commands, Task
 
 BOTTLE_AREA = ((0.08, -0.13), (0.12, -0.08))  # m, of its foot, on either side
@@ -58,7 +58,7 @@ class AdjustBottle(Task):
         centre = self.bottle.points["top"][2] / 2 * rotation[:, 2]
         lying = np.array([*spot, self.scene.table_top + self.bottle.width / 2 + 0.001]) - centre
         self.bottle.entity.set_pose(make_pose(lying, quat_from_matrix(rotation)))
-        self.arm = {-1: "left", 1: "right"}[side]
+        self.arm = ARM_AT[side]
         self.scene.keep_clear(spot, CLEARANCE)
 
     def slots(self) -> dict[str, str]:

@@ -1,4 +1,13 @@
-"""RoboTwin's dump_bin_bigbin: tip the litter of a small bin into the dustbin at the left of the table."""
+"""Empty a small bin into the dustbin at the left of the table.
+
+Asked: the left arm lifts the small bin by its rim and tips it out over the dustbin; a bin on the right is first brought
+to the middle by the right arm.
+Varies: looks of both bins, position and yaw of the small one, size and colour of the five balls of litter; the
+instruction.
+Done: the small bin is held up, all litter is inside the dustbin and some of it has landed.
+
+Source: RoboTwin 2.0, envs/dump_bin_bigbin.py. That some litter must have landed is ours.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +18,20 @@ from envs.tabletop.dustbin import in_dustbin, load_dustbin
 from envs.tabletop.objects.containers import bin
 from envs.tabletop.objects.parts import Parts, draw
 from envs.tabletop.scene import Body, Colour, upright
-from envs.tabletop.skills import CLOSED, SLOW, UP, Command
+from envs.tabletop.skills import CLOSED, RAISE, SLOW, UP, Command
 from envs.tabletop.task import Commands, Task
 
-PIECES, RADIUS = 5, (0.008, 0.0095)  # of litter; m
-LITTER: tuple[Colour, ...] = ((0.95, 0.95, 0.92), (0.9, 0.2, 0.15), (0.95, 0.8, 0.3), (0.4, 0.65, 0.9))
+BIN_AREA, MIN_X = ((-0.2, -0.2), (0.2, -0.05)), 0.05  # m; from the middle line
+CLEARANCE = 0.12  # m, half width of the squares without clutter about the bin and the middle
+PIECES, RADII, LITTER_DENSITY = 5, (0.008, 0.0095), 30  # of litter; m; kg/m3
+LITTER_COLOURS: tuple[Colour, ...] = ((0.95, 0.95, 0.92), (0.9, 0.2, 0.15), (0.95, 0.8, 0.3), (0.4, 0.65, 0.9))
+LITTER_SPREAD, LITTER_BOTTOM, LITTER_STEP = 0.012, 0.025, 0.018  # m: about the bin's middle, heights above the table
 LIFTED = 0.26  # m above the table, RoboTwin's
 MIDDLE = np.array([-0.04, -0.12])  # m, where the right arm leaves the bin for the left one
+PAST_MIDDLE = 0.01  # m: beyond it only the right arm reaches the bin
 OVER = np.array([-0.05, 0.04, 0.29])  # m: the tool when it tips, from the dustbin's middle and the table's height
-DOWN, CARRIED, TIPPED = np.pi / 2, 1.0, -0.55  # rad below the horizon
+ABOVE, AT_DUSTBIN, BELOW_OVER = 0.03, 0.1, 0.05  # m: the tool tips; it is near the dustbin; it must rise first
+DOWN, CARRIED, TIPPED = np.pi / 2, 1.0, -0.55  # rad below the horizon, pitch of the tool
 
 
 class DumpBinBigbin(Task):
@@ -44,46 +58,44 @@ class DumpBinBigbin(Task):
 
     def load_actors(self) -> None:
         self.dustbin = load_dustbin(self.scene)
-        spot = self.rng.uniform([-0.2, -0.2], [0.2, -0.05])
-        while abs(spot[0]) < 0.05:
-            spot = self.rng.uniform([-0.2, -0.2], [0.2, -0.05])
-        self.bin = bin(self.scene, self.scene.on_table(spot, self.rng.uniform(-np.pi, np.pi)))
+        spot = self.random_xy(BIN_AREA)
+        while abs(spot[0]) < MIN_X:
+            spot = self.random_xy(BIN_AREA)
+        self.bin = bin(self.scene, self.scene.on_table(spot, self.random_yaw()))
         self.first = self.skills.near_arm(self.bin)
-        self.scene.keep_clear(spot, 0.12)
-        self.scene.keep_clear(MIDDLE, 0.12)
+        self.scene.keep_clear(spot, CLEARANCE)
+        self.scene.keep_clear(MIDDLE, CLEARANCE)
         self.litter: list[Body] = []
         for i in range(PIECES):
-            at = [*(spot + self.rng.uniform(-0.012, 0.012, 2)), self.scene.table_top + 0.025 + 0.018 * i]
-            parts = Parts(self.scene, density=30)
-            parts.sphere(draw(self.scene, RADIUS), [0, 0, 0], draw(self.scene, LITTER))
-            self.litter.append(parts.build(f"litter{i}", upright(at)))
+            xy = spot + self.rng.uniform(-LITTER_SPREAD, LITTER_SPREAD, 2)
+            parts = Parts(self.scene, density=LITTER_DENSITY)
+            parts.sphere(draw(self.scene, RADII), [0, 0, 0], draw(self.scene, LITTER_COLOURS))
+            height = self.scene.table_top + LITTER_BOTTOM + LITTER_STEP * i
+            self.litter.append(parts.build(f"litter{i}", upright([*xy, height])))
 
     def slots(self) -> dict[str, str]:
         arms = "both arms" if self.first == "right" else "the left arm"
         return {"colour": self.bin.colour, "big": self.dustbin.colour, "arms": arms}
 
     def check_success(self) -> bool:
-        """RoboTwin's predicate: the small bin is held up, all litter is in the dustbin; and it has begun to land."""
         lifted = self.bin.position[2] > self.scene.table_top + LIFTED
         landed = self.scene.touching("litter*", self.dustbin.name)
         return bool(lifted and landed and all(in_dustbin(self.dustbin, piece) for piece in self.litter))
 
     def expert(self) -> Commands:
         skills = self.skills
-        commands = {arm: skills.back_to_origin(arm) for arm in kin.ARMS}
         held = {arm: self._holds(arm) for arm in kin.ARMS}
         if held["right"] and not held["left"]:
             goal = np.array([*MIDDLE, self.scene.table_top + 0.003])
-            commands["right"] = skills.place_actor(
-                "right", self.bin, goal, skills.reach_rotation("right", goal, DOWN), hover=0.06
-            )
-        elif held["left"]:
-            commands["left"] = self._tip()
-        elif self.bin.position[0] > 0.01:
-            commands["right"] = skills.grasp_actor("right", skills.rim_grasp("right", self.bin))
-        elif skills.out_of_the_way("right"):
-            commands["left"] = skills.grasp_actor("left", skills.rim_grasp("left", self.bin))
-        return commands
+            rotation = skills.reach_rotation("right", goal, DOWN)
+            return {"right": skills.place_actor("right", self.bin, goal, rotation, hover=0.06)}
+        if held["left"]:
+            return {"left": self._tip()}
+        if self.bin.position[0] > PAST_MIDDLE:
+            return {"right": skills.grasp_actor("right", skills.rim_grasp("right", self.bin))}
+        if skills.out_of_the_way("right"):
+            return {"left": skills.grasp_actor("left", skills.rim_grasp("left", self.bin))}
+        return {}
 
     def _holds(self, arm: str) -> bool:
         """Whether an arm holds the bin by its rim, at any tilt."""
@@ -97,8 +109,8 @@ class DumpBinBigbin(Task):
         """The left arm raises the bin, carries it over the dustbin and turns it over there."""
         tool = self.skills.tool("left")
         over = np.array([*self.dustbin.position[:2], self.scene.table_top]) + OVER
-        away = np.linalg.norm((tool.position - over)[:2])
-        turn = self.skills.reach_rotation("left", over, TIPPED if away < 0.03 else CARRIED)
-        if away > 0.1 and tool.position[2] < over[2] - 0.05:
-            return Command(tool.position + 0.05 * UP, tool.rotation, CLOSED, SLOW)
-        return Command(over, turn, CLOSED, SLOW)
+        distance = np.linalg.norm((tool.position - over)[:2])
+        if distance > AT_DUSTBIN and tool.position[2] < over[2] - BELOW_OVER:
+            return self.skills.move_by_displacement("left", RAISE * UP, speed=SLOW)
+        pitch = TIPPED if distance < ABOVE else CARRIED
+        return Command(over, self.skills.reach_rotation("left", over, pitch), CLOSED, SLOW)

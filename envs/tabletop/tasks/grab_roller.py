@@ -1,4 +1,11 @@
-"""RoboTwin's grab_roller: both arms take the roller by its handles and lift it."""
+"""Grab the rolling pin with both arms and lift it.
+
+Asked: each arm grasps the handle on its side; they lift the rolling pin together.
+Varies: looks, position and yaw of the rolling pin; the instruction.
+Done: both handles are raised, the rolling pin is level, both grippers are closed and touch it.
+
+Source: RoboTwin 2.0, envs/grab_roller.py. That it must be level and touched by both is ours.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +13,12 @@ from envs.tabletop import kinematics as kin
 from envs.tabletop.objects.handheld import roller
 from envs.tabletop.task import Commands, Task
 
-RISE = 0.06  # m above the table, RoboTwin's
+ROLLER_AREA, MAX_YAW = ((-0.15, -0.25), (0.15, -0.05)), 0.8  # m; rad
+CLEARANCE = 0.22  # m, half width of the square without clutter
+LIFTED = 0.06  # m above the table, RoboTwin's
 LEVEL = 0.2  # largest slope
-PITCH = 1.2  # rad below the horizon
-CLOSED_COMMAND = 0.5
+PITCH = 1.2  # rad below the horizon, of both tools
+STEP = 0.03  # m, by which the expert lifts at once
 
 
 class GrabRoller(Task):
@@ -35,21 +44,18 @@ class GrabRoller(Task):
     )
 
     def load_actors(self) -> None:
-        spot = self.rng.uniform([-0.15, -0.25], [0.15, -0.05])
-        yaw = self.rng.uniform(-0.8, 0.8)
-        self.roller = roller(self.scene, self.scene.on_table(spot, yaw))
-        self.scene.keep_clear(spot, 0.22)
+        spot = self.random_xy(ROLLER_AREA)
+        self.roller = roller(self.scene, self.scene.on_table(spot, self.random_yaw(MAX_YAW)))
+        self.scene.keep_clear(spot, CLEARANCE)
 
     def slots(self) -> dict[str, str]:
         return {"colour": self.roller.colour}
 
     def check_success(self) -> bool:
-        """RoboTwin's predicate: lifted, both grippers closed; and level, held by both."""
-        closed = all(self.scene.arms[arm].gripper < CLOSED_COMMAND for arm in kin.ARMS)
-        held = all(self.scene.touching(f"{arm}_finger*", self.roller.name) for arm in kin.ARMS)
-        lifted = min(self.roller.point(arm)[2] for arm in kin.ARMS) > self.scene.table_top + RISE
-        return bool(closed and held and lifted and abs(self.roller.rotation[2, 0]) < LEVEL)
+        held = all(self.skills.is_gripping(arm) and self.skills.touches(arm, self.roller) for arm in kin.ARMS)
+        lifted = min(self.roller.point(arm)[2] for arm in kin.ARMS) > self.scene.table_top + LIFTED
+        return bool(held and lifted and abs(self.roller.rotation[2, 0]) < LEVEL)
 
     def expert(self) -> Commands:
-        grips = {arm: self.skills.long_grasp(arm, self.roller, PITCH, point=arm) for arm in kin.ARMS}
-        return self.skills.lift_together(grips, rise=0.03)
+        grasps = {arm: self.skills.long_grasp(arm, self.roller, PITCH, point=arm) for arm in kin.ARMS}
+        return self.skills.lift_together(grasps, STEP)

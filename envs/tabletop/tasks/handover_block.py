@@ -1,6 +1,16 @@
-"""RoboTwin's handover_block: the left arm hands a long block to the right arm, which stands it on the pad."""
+"""Hand a long block over from the left arm to the right arm, which puts it on the pad.
+
+Asked: the left arm grasps the block at its upper part and holds it out in the middle; the right arm takes it there and
+puts it upright on the pad.
+Varies: size and colour of the block, its position and yaw, position and colour of the pad; the instruction.
+Done: the block rests on the pad, near its middle, the right gripper is open and no finger touches the block.
+
+Source: RoboTwin 2.0, envs/handover_block.py. That it must rest there, untouched, is ours.
+"""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 
@@ -9,13 +19,17 @@ from envs.tabletop.rotations import directed
 from envs.tabletop.skills import CLOSED, OPEN, UP, Command
 from envs.tabletop.task import Commands, Task
 
-HALVES, HALF_HEIGHTS = (0.026, 0.03), (0.09, 0.1)  # m, the long block's; RoboTwin's are the larger
-COLOURS, PAD_COLOURS = ("red", "orange", "purple", "pink"), ("blue", "teal", "green", "black")
-PAD = (0.05, 0.05, 0.005)  # m
-ON_PAD, HEIGHT = 0.03, 0.01  # m, RoboTwin's
-HANDOVER = np.array([0.0, -0.1, 0.16])  # m, the block's centre above the table
-UPPER = 0.7  # of the half height: where the left arm holds the block, above its middle, the right arm's place
-PREGRASP = 0.12  # m
+HALF_SIDES, HALF_HEIGHTS = (0.026, 0.03), (0.09, 0.1)  # m, of the block; RoboTwin's are the larger
+BLOCK_COLOURS, PAD_COLOURS = ("red", "orange", "purple", "pink"), ("blue", "teal", "green", "black")
+BLOCK_AREA, PAD_AREA = ((-0.25, 0.0), (-0.05, 0.25)), ((0.1, 0.15), (0.25, 0.2))  # m
+BLOCK_YAW, MAX_TURN = 2 * np.arctan2(0.195, 0.981), 0.2  # rad, RoboTwin's, about so far
+PAD_HALF = (0.05, 0.05, 0.005)  # m
+CLEARANCE = 0.1  # m, half width of the squares without clutter about block and pad
+ON_PAD = (0.03, 0.03, 0.01)  # m, RoboTwin's
+HANDOVER = np.array([0.0, -0.1, 0.16])  # m, the block's centre, above the table
+UPPER = 0.7  # of the half height above the block's middle: the left arm's grasp; the middle is the right arm's
+PREGRASP = 0.12  # m, from a grasp
+AT_HANDOVER, LEFT_GONE, LEFT_REACH = 0.012, 0.12, 0.05  # m: block there; left tool off it; left arm's largest x
 
 
 class HandoverBlock(Task):
@@ -42,17 +56,17 @@ class HandoverBlock(Task):
 
     def load_actors(self) -> None:
         top = self.scene.table_top
-        spot = self.rng.uniform([-0.25, 0.0], [-0.05, 0.25])
-        yaw = 2 * np.arctan2(0.195, 0.981) + self.rng.uniform(-0.2, 0.2)
-        half, self.half_height = draw(self.scene, HALVES), draw(self.scene, HALF_HEIGHTS)
-        colour, position = draw(self.scene, COLOURS), [*spot, top + self.half_height + 0.001]
+        spot = self.random_xy(BLOCK_AREA)
+        yaw = BLOCK_YAW + self.random_yaw(MAX_TURN)
+        half, self.half_height = draw(self.scene, HALF_SIDES), draw(self.scene, HALF_HEIGHTS)
+        colour, position = draw(self.scene, BLOCK_COLOURS), [*spot, top + self.half_height + 0.001]
         self.block = self.scene.box("block", (half, half, self.half_height), position, PALETTE[colour], yaw)
         self.block.width, self.block.colour = 2 * half, colour
-        pad, colour = self.rng.uniform([0.1, 0.15], [0.25, 0.2]), draw(self.scene, PAD_COLOURS)
-        self.pad = self.scene.box("pad", PAD, [*pad, top], PALETTE[colour], static=True)
+        pad, colour = self.random_xy(PAD_AREA), draw(self.scene, PAD_COLOURS)
+        self.pad = self.scene.box("pad", PAD_HALF, [*pad, top], PALETTE[colour], static=True)
         self.pad.colour = colour
-        self.scene.keep_clear(spot, 0.1)
-        self.scene.keep_clear(pad, 0.1)
+        self.scene.keep_clear(spot, CLEARANCE)
+        self.scene.keep_clear(pad, CLEARANCE)
 
     def slots(self) -> dict[str, str]:
         return {"colour": self.block.colour, "pad": self.pad.colour}
@@ -60,45 +74,35 @@ class HandoverBlock(Task):
     @property
     def goal(self) -> np.ndarray:
         """Where the block's centre belongs (m, scene)."""
-        return self.pad.position + (PAD[2] + self.half_height) * UP
+        return self.pad.position + (PAD_HALF[2] + self.half_height) * UP
 
     @property
     def upper(self) -> np.ndarray:
-        """Where the left arm holds the block (m, scene)."""
+        """Where the left arm grasps the block (m, scene)."""
         return self.block.position + UPPER * self.half_height * UP
 
     def check_success(self) -> bool:
-        """RoboTwin's predicate on the block's underside, and it stands there, let go."""
         offset = self.block.position - self.block.rotation[:, 2] * self.half_height - self.goal
         offset[2] += self.half_height
-        placed = np.all(np.abs(offset) < [ON_PAD, ON_PAD, HEIGHT])
         return bool(
-            placed
+            np.all(np.abs(offset) < ON_PAD)
             and self.skills.is_open("right")
             and self.skills.rests_on(self.block, self.pad)
             and not self.scene.fingers_on(self.block.name)
         )
 
     def expert(self) -> Commands:
-        skills, block = self.skills, self.block
-        held = {
-            "left": skills.pinches("left", self.upper, block.width),
-            "right": skills.pinches("right", block.position, block.width),
-        }
-        if held["right"]:
-            return self._place(held["left"])
-        if held["left"]:
+        left_holds = self.skills.pinches("left", self.upper, self.block.width)
+        if self.skills.pinches("right", self.block.position, self.block.width):
+            return self._place(left_holds)
+        if left_holds:
             return self._hand_over()
-        if block.position[0] < 0.05:
-            pick = self._grasp("left", self.upper)
-            return {"left": pick, "right": skills.back_to_origin("right")}
-        return {
-            "left": skills.back_to_origin("left"),
-            "right": self._grasp("right", block.position),
-        }
+        if self.block.position[0] < LEFT_REACH:
+            return {"left": self._grasp("left", self.upper)}
+        return {"right": self._grasp("right", self.block.position)}
 
     def _grasp(self, arm: str, point: np.ndarray) -> Command:
-        """Takes the upright block from the side whose face looks most towards the arm."""
+        """Grasps the upright block from the side whose face looks most towards the arm."""
         reach = self.skills.reach_rotation(arm, point, 0.0)[:, 0]
         quarter = np.arctan2(reach[0], reach[1]) + np.arctan2(*self.block.rotation[[1, 0], 0])
         azimuth = np.arctan2(reach[0], reach[1]) - ((quarter + np.pi / 4) % (np.pi / 2) - np.pi / 4)
@@ -106,10 +110,10 @@ class HandoverBlock(Task):
         return self.skills.grasp_point(arm, point, rotation, PREGRASP, along=-rotation[:, 0])
 
     def _hand_over(self) -> Commands:
-        """The left arm holds the block out in the middle; the right arm takes it there, at a right angle."""
+        """The left arm holds the block out in the middle; the right arm grasps it there, at a right angle."""
         middle = np.array([*HANDOVER[:2], self.scene.table_top + HANDOVER[2]])
         rotation = directed(-np.pi / 4, 0.0)
-        if np.linalg.norm(self.block.position - middle) < 0.012:
+        if np.linalg.norm(self.block.position - middle) < AT_HANDOVER:
             right = self.skills.grasp_point("right", self.block.position, rotation, PREGRASP, along=-rotation[:, 0])
         else:
             right = Command(middle - PREGRASP * rotation[:, 0], rotation, OPEN)
@@ -117,14 +121,12 @@ class HandoverBlock(Task):
         return {"left": left, "right": right}
 
     def _place(self, left_holds: bool) -> Commands:
-        """The left arm lets go and leaves; then the right arm stands the block on the pad."""
+        """The left arm opens and leaves; then the right arm puts the block upright on the pad."""
         skills = self.skills
-        left = skills.tool("left")
-        if left_holds or np.linalg.norm((left.position - self.block.position)[:2]) < 0.12:
-            wait = skills.hold_still("right")
-            right = Command(wait.position, wait.rotation, CLOSED)
+        left_distance = np.linalg.norm((skills.tool("left").position - self.block.position)[:2])
+        if left_holds or left_distance < LEFT_GONE:
+            right = replace(skills.hold_still("right"), gripper=CLOSED)
         else:
             right = skills.place_actor("right", self.block, self.goal, skills.reach_rotation("right", self.goal, 0.0))
-        if left_holds:
-            return {"left": Command(left.position, left.rotation, OPEN), "right": right}
-        return {"left": skills.retreat("left", self.block), "right": right}
+        left = skills.open_gripper("left") if left_holds else skills.retreat("left", self.block)
+        return {"left": left, "right": right}

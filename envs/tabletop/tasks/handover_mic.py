@@ -1,4 +1,13 @@
-"""RoboTwin's handover_mic: one arm picks the microphone up and hands it to the other arm in the air."""
+"""Hand the microphone over from one arm to the other, in the air.
+
+Asked: the arm on the microphone's side, the giver, picks it up and brings it to the middle; the other arm, the taker,
+grasps it there and the giver opens.
+Varies: looks, side, position and yaw of the microphone, whose head points to the taker; the instruction.
+Done: the microphone's head is raised on the taker's side, the taker's gripper is closed and touches it, the giver's is
+open and does not.
+
+Source: RoboTwin 2.0, envs/handover_mic.py.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +16,18 @@ import numpy as np
 from envs.tabletop import kinematics as kin
 from envs.tabletop.objects.handheld import microphone
 from envs.tabletop.rotations import yawed
-from envs.tabletop.skills import CLOSED, OPEN, UP, Command
+from envs.tabletop.skills import ARM_AT, OPEN, UP, Command
 from envs.tabletop.task import Commands, Task
 
-HEIGHT = 0.18  # m above the table, RoboTwin's 0.92 m
-CLOSED_COMMAND = 0.5
-RIGHT = np.array([1.0, 0.0, 0.0])
-MIDDLE = np.array([0.0, -0.1, 0.175])  # m, the microphone at the hand-over, above the table
-PREGRASP, ASIDE = 0.1, 0.06  # m
-PITCH = 1.5  # rad below the horizon
+MIC_AREA, MAX_TURN = ((0.15, -0.05), (0.2, 0.0)), 0.3  # m, on either side; rad, from the direction to the taker
+MIC_CLEARANCE, MIDDLE_CLEARANCE = 0.13, 0.1  # m, half widths of the squares without clutter
+MIDDLE_XY = (0.0, -0.08)  # m, of the second square
+LIFTED = 0.18  # m above the table: RoboTwin's 0.92 m above the floor
+HANDOVER = np.array([0.0, -0.1, 0.175])  # m, the microphone's origin, above the table
+AT_HANDOVER = 0.012  # m
+PREGRASP = 0.1  # m, from the neck: where the taker waits
+BEYOND = np.array([0.06, 0.0, 0.0])  # m, from the handover to where the taker brings it, towards the right
+PITCH = 1.5  # rad below the horizon, of both tools
 
 
 class HandoverMic(Task):
@@ -41,55 +53,48 @@ class HandoverMic(Task):
     )
 
     def load_actors(self) -> None:
-        side = int(self.rng.choice([-1, 1]))
-        spot = self.rng.uniform([0.15, -0.05], [0.2, 0.0]) * [side, 1]
-        self.yaw = np.pi if side > 0 else 0.0  # its head points to the table's middle, and to the arm that takes it
-        yaw = self.yaw + self.rng.uniform(-0.3, 0.3)
-        self.mic = microphone(self.scene, self.scene.on_table(spot, yaw))
-        self.taker, self.giver = kin.ARMS[::side]
-        self.way = -side  # from giver to taker along x
-        self.scene.keep_clear(spot, 0.13)
-        self.scene.keep_clear(np.array([0.0, -0.08]), 0.1)
+        side = self.random_side()
+        spot = self.random_xy(MIC_AREA, side)
+        self.yaw = np.pi if side > 0 else 0.0
+        self.mic = microphone(self.scene, self.scene.on_table(spot, self.yaw + self.random_yaw(MAX_TURN)))
+        self.giver = ARM_AT[side]
+        self.taker = kin.other_arm(self.giver)
+        self.direction = -side  # from giver to taker, along x
+        self.scene.keep_clear(spot, MIC_CLEARANCE)
+        self.scene.keep_clear(np.array(MIDDLE_XY), MIDDLE_CLEARANCE)
 
     def slots(self) -> dict[str, str]:
         return {"giver": self.giver, "taker": self.taker, "colour": self.mic.colour}
 
     def check_success(self) -> bool:
-        """RoboTwin's predicate: the head is up on the taker's side, the taker closed, the giver open and off it."""
         head = self.mic.point("head")
-        passed = head[0] * self.way > 0 and head[2] > self.scene.table_top + HEIGHT
-        taken = self.scene.arms[self.taker].gripper < CLOSED_COMMAND
-        touched = {arm: bool(self.scene.touching(f"{arm}_finger*", self.mic.name)) for arm in kin.ARMS}
-        let_go = self.skills.is_open(self.giver) and not touched[self.giver]
-        return bool(passed and taken and touched[self.taker] and let_go)
+        passed = head[0] * self.direction > 0 and head[2] > self.scene.table_top + LIFTED
+        taken = self.skills.is_gripping(self.taker) and self.skills.touches(self.taker, self.mic)
+        given = self.skills.is_open(self.giver) and not self.skills.touches(self.giver, self.mic)
+        return bool(passed and taken and given)
 
     def expert(self) -> Commands:
         skills, points = self.skills, {self.giver: "tail", self.taker: "neck"}
-        grips = {arm: skills.long_grasp(arm, self.mic, PITCH, point) for arm, point in points.items()}
-        held = {arm: skills.holds(arm, grip) for arm, grip in grips.items()}
-        middle = MIDDLE + self.scene.table_top * UP
-        taker, giver = skills.tool(self.taker), skills.tool(self.giver)
-        if held[self.taker] and held[self.giver]:  # the giver lets go
-            return {
-                self.giver: Command(giver.position, giver.rotation, OPEN),
-                self.taker: Command(taker.position, taker.rotation, CLOSED),
-            }
+        grasps = {arm: skills.long_grasp(arm, self.mic, PITCH, point) for arm, point in points.items()}
+        held = {arm: skills.holds(arm, grasp) for arm, grasp in grasps.items()}
+        handover = HANDOVER + self.scene.table_top * UP
+        if held[self.taker] and held[self.giver]:
+            return {self.giver: skills.open_gripper(self.giver), self.taker: skills.close_gripper(self.taker)}
         if held[self.taker]:
-            rotation = skills.rotation_to_orient(self.taker, self.mic, yawed(self.yaw, np.eye(3)))
-            aside = middle + self.way * ASIDE * RIGHT
-            return {
-                self.giver: skills.retreat(self.giver, self.mic),
-                self.taker: skills.lift_to(self.taker, self.mic.position, aside, rotation),
-            }
+            goal = handover + self.direction * BEYOND
+            return {self.giver: skills.retreat(self.giver, self.mic), self.taker: self._lift(self.taker, goal)}
         if held[self.giver]:
-            rotation = skills.rotation_to_orient(self.giver, self.mic, yawed(self.yaw, np.eye(3)))
-            there = np.linalg.norm(self.mic.position - middle) < 0.012
-            grip = grips[self.taker]
-            neck = middle + self.mic.points["neck"] * [self.way, 0, 1]
-            wait = Command(neck - PREGRASP * grip.rotation[:, 0], grip.rotation, OPEN)
+            at_handover = np.linalg.norm(self.mic.position - handover) < AT_HANDOVER
+            grasp = grasps[self.taker]
+            neck = handover + self.mic.points["neck"] * [self.direction, 0, 1]
+            wait = Command(neck - PREGRASP * grasp.rotation[:, 0], grasp.rotation, OPEN)
             return {
-                self.giver: skills.lift_to(self.giver, self.mic.position, middle, rotation),
-                self.taker: skills.grasp_actor(self.taker, grip) if there else wait,
+                self.giver: self._lift(self.giver, handover),
+                self.taker: skills.grasp_actor(self.taker, grasp) if at_handover else wait,
             }
-        home = skills.back_to_origin(self.taker)
-        return {self.giver: skills.grasp_actor(self.giver, grips[self.giver]), self.taker: home}
+        return {self.giver: skills.grasp_actor(self.giver, grasps[self.giver])}
+
+    def _lift(self, arm: str, goal: np.ndarray) -> Command:
+        """An arm brings the microphone it holds to a goal in the air (m, scene), along x."""
+        rotation = self.skills.rotation_to_orient(arm, self.mic, yawed(self.yaw, np.eye(3)))
+        return self.skills.lift_to(arm, self.mic.position, goal, rotation)

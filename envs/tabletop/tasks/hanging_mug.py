@@ -1,4 +1,13 @@
-"""RoboTwin's hanging_mug: the left arm puts the mug in the middle, the right arm hangs it on the rack's peg."""
+"""Hang the mug on the rack.
+
+Asked: the left arm puts the mug down in the middle, its handle towards the rack; the right arm picks it up from there
+and slides the handle over the rack's peg.
+Varies: looks, position and yaw of mug and rack; the instruction.
+Done: the peg runs through the mug's handle, the mug hangs still, touches the rack but not the table, the right gripper
+is open and no finger touches the mug.
+
+Source: RoboTwin 2.0, envs/hanging_mug.py, in the terms of our rack.
+"""
 
 from __future__ import annotations
 
@@ -7,20 +16,24 @@ from typing import Any
 import numpy as np
 import sapien
 
-from envs.tabletop import kinematics as kin
 from envs.tabletop.contacts import REST_SPEED
 from envs.tabletop.objects.containers import mug_rack
 from envs.tabletop.objects.tableware import mug
 from envs.tabletop.rotations import directed, yawed
-from envs.tabletop.skills import CLOSED, OPEN, SLOW, Command, Grasp
+from envs.tabletop.skills import CLOSED, SLOW, Command, Grasp
 from envs.tabletop.task import Commands, Task
 
-MIDDLE = np.array([0.0, -0.15])  # m, RoboTwin's
+FACING = -np.pi / 4  # rad, azimuth in which the handle points when the right arm grasps and hangs the mug
+MUG_AREA, MAX_MUG_TURN = ((-0.25, -0.05), (-0.1, 0.05)), np.pi / 2  # m; rad, from that azimuth
+RACK_AREA, MAX_RACK_TURN = ((0.1, 0.13), (0.3, 0.17)), 0.2  # m; rad, of the peg from that azimuth
+MIDDLE = np.array([0.0, -0.15])  # m, RoboTwin's: where the right arm picks the mug up
+MUG_CLEARANCE, RACK_CLEARANCE = 0.13, 0.16  # m, half widths of the squares without clutter
 ON_PEG, RAISED = 0.03, 0.1  # m: the handle's hole from the peg; above the table
-FACING = -np.pi / 4  # rad, azimuth in which the handle points when the right arm takes and hangs the mug
-PITCH = 0.9  # rad below the horizon
+LEFT_OF_MIDDLE = -0.05  # m: a mug with a smaller x is not in the middle yet
 SWING_DAMPING = 4.0  # 1/s: a mug on the peg soon hangs still
 LEAD_IN = 0.11  # m, along the peg
+AT_PEG = 0.012  # m
+PITCH = 0.9  # rad below the horizon, of the right tool
 
 
 class HangingMug(Task):
@@ -46,23 +59,21 @@ class HangingMug(Task):
     )
 
     def load_actors(self) -> None:
-        spot = self.rng.uniform([-0.25, -0.05], [-0.1, 0.05])
-        yaw = np.pi / 2 - FACING + self.rng.uniform(-np.pi / 2, np.pi / 2)
-        self.mug = mug(self.scene, self.scene.on_table(spot, yaw))
+        spot = self.random_xy(MUG_AREA)
+        self.mug = mug(self.scene, self.scene.on_table(spot, np.pi / 2 - FACING + self.random_yaw(MAX_MUG_TURN)))
         dynamic: Any = self.mug.entity.find_component_by_type(sapien.physx.PhysxRigidDynamicComponent)
         dynamic.angular_damping = SWING_DAMPING
-        self.scene.keep_clear(spot, 0.13)
-        self.scene.keep_clear(MIDDLE, 0.13)
-        spot = self.rng.uniform([0.1, 0.13], [0.3, 0.17])
-        self.azimuth = FACING + self.rng.uniform(-0.2, 0.2)
+        self.scene.keep_clear(spot, MUG_CLEARANCE)
+        self.scene.keep_clear(MIDDLE, MUG_CLEARANCE)
+        spot = self.random_xy(RACK_AREA)
+        self.azimuth = FACING + self.random_yaw(MAX_RACK_TURN)
         self.rack = mug_rack(self.scene, self.scene.on_table(spot, np.pi / 2 - self.azimuth))
-        self.scene.keep_clear(spot, 0.16)
+        self.scene.keep_clear(spot, RACK_CLEARANCE)
 
     def slots(self) -> dict[str, str]:
         return {"colour": self.mug.colour, "rack": self.rack.colour}
 
     def check_success(self) -> bool:
-        """RoboTwin's predicate in the terms of our rack: the peg runs through the handle, the mug hangs still."""
         return bool(
             self.on_peg()
             and self.mug.speed < REST_SPEED
@@ -74,44 +85,40 @@ class HangingMug(Task):
 
     def on_peg(self) -> bool:
         """Whether the peg runs through the hole of the handle."""
-        way = self.rack.point("tip") - self.rack.point("root")
+        peg = self.rack.point("tip") - self.rack.point("root")
         hole = self.mug.point("hole") - self.rack.point("root")
-        share = float(hole @ way) / float(way @ way)
+        share = float(hole @ peg) / float(peg @ peg)
         raised = self.mug.point("hole")[2] > self.scene.table_top + RAISED
-        return bool(0.0 < share < 1.0 and np.linalg.norm(hole - share * way) < ON_PEG and raised)
+        return bool(0.0 < share < 1.0 and np.linalg.norm(hole - share * peg) < ON_PEG and raised)
 
     def expert(self) -> Commands:
         skills = self.skills
-        commands = {arm: skills.back_to_origin(arm) for arm in kin.ARMS}
-        grip = {"left": skills.long_grasp("left", self.mug), "right": self._right_grip()}
-        held = {arm: skills.holds(arm, g) for arm, g in grip.items()}
+        grasps = {"left": skills.long_grasp("left", self.mug), "right": self._right_grasp()}
+        held = {arm: skills.holds(arm, grasp) for arm, grasp in grasps.items()}
         if held["right"]:
-            commands["right"] = self._hang()
-            if held["left"]:
-                commands["left"] = Command(skills.tool("left").position, skills.tool("left").rotation, OPEN)
-        elif self.on_peg():
-            commands["right"] = skills.retreat("right", self.mug)
-        elif held["left"]:
+            return {"right": self._hang()} | ({"left": skills.open_gripper("left")} if held["left"] else {})
+        if self.on_peg():
+            return {"right": skills.retreat("right", self.mug)}
+        if held["left"]:
             goal = np.array([*MIDDLE, self.scene.table_top + 0.003])
-            upright = yawed(np.pi / 2 - FACING, np.eye(3))
-            turn = skills.rotation_to_orient("left", self.mug, upright)
-            commands["left"] = skills.place_actor("left", self.mug, goal, turn, twist=0.1)
-        elif self.mug.position[0] < -0.05:
-            commands["left"] = skills.grasp_actor("left", grip["left"])
-        elif skills.out_of_the_way("left"):
-            commands["right"] = skills.grasp_actor("right", grip["right"])
-        return commands
+            rotation = skills.rotation_to_orient("left", self.mug, yawed(np.pi / 2 - FACING, np.eye(3)))
+            return {"left": skills.place_actor("left", self.mug, goal, rotation, twist=0.1)}
+        if self.mug.position[0] < LEFT_OF_MIDDLE:
+            return {"left": skills.grasp_actor("left", grasps["left"])}
+        if skills.out_of_the_way("left"):
+            return {"right": skills.grasp_actor("right", grasps["right"])}
+        return {}
 
-    def _right_grip(self) -> Grasp:
+    def _right_grasp(self) -> Grasp:
         """Across the mug, from the side opposite its handle."""
         x, y = self.mug.rotation[:2, 0]
         return Grasp(self.mug.point("grip"), directed(np.arctan2(x, y), PITCH), self.mug.width)
 
     def _hang(self) -> Command:
-        """Slides the handle over the peg, against the peg's direction, and lets go."""
-        tool, offset = self.skills.tool("right"), self.rack.point("peg") - self.mug.point("hole")
-        if np.linalg.norm(offset) < 0.012:
-            return Command(tool.position, tool.rotation, OPEN, SLOW)
-        way = self.rack.point("tip") - self.rack.point("root")
-        turn, out = directed(self.azimuth, PITCH), way / np.linalg.norm(way)
-        return self.skills.approach("right", tool.position + offset, turn, CLOSED, LEAD_IN, along=out)
+        """Slides the handle over the peg, from the tip to the root, and opens."""
+        offset = self.rack.point("peg") - self.mug.point("hole")
+        if np.linalg.norm(offset) < AT_PEG:
+            return self.skills.open_gripper("right", SLOW)
+        peg = self.rack.point("tip") - self.rack.point("root")
+        goal, rotation = self.skills.tool("right").position + offset, directed(self.azimuth, PITCH)
+        return self.skills.approach("right", goal, rotation, CLOSED, LEAD_IN, along=peg / np.linalg.norm(peg))

@@ -1,4 +1,11 @@
-"""RoboTwin's lift_pot: both arms take the pot by its ears and lift it, level."""
+"""Lift the pot with both arms.
+
+Asked: each arm grasps the ear on its side; they lift the pot together.
+Varies: looks, position and yaw of the pot; the instruction.
+Done: the pot is raised and upright, each tool is at its ear and its fingers touch the pot.
+
+Source: RoboTwin 2.0, envs/lift_pot.py. That the fingers must touch the pot is ours.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +17,12 @@ from envs.tabletop.rotations import rolled
 from envs.tabletop.skills import Grasp
 from envs.tabletop.task import Commands, Task
 
-RISE = 0.08  # m, RoboTwin's 0.82 m above its table
+POT_AREA, MAX_YAW = ((-0.05, -0.05), (0.05, 0.05)), np.pi / 8  # m; rad
+CLEARANCE = 0.2  # m, half width of the square without clutter
+LIFTED = 0.08  # m above the table: RoboTwin's 0.82 m above the floor
 AT_EAR, UPRIGHT = 0.03, 0.8  # m, cosine: RoboTwin's
-PITCH = 0.35  # rad below the horizon
+PITCH = 0.35  # rad below the horizon, of both tools
+STEP = 0.03  # m, by which the expert lifts at once
 
 
 class LiftPot(Task):
@@ -38,31 +48,26 @@ class LiftPot(Task):
     )
 
     def load_actors(self) -> None:
-        spot = self.rng.uniform([-0.05, -0.05], [0.05, 0.05])
-        yaw = self.rng.uniform(-np.pi / 8, np.pi / 8)
-        self.pot = pot(self.scene, self.scene.on_table(spot, yaw))
-        self.scene.keep_clear(spot, 0.2)
+        spot = self.random_xy(POT_AREA)
+        self.pot = pot(self.scene, self.scene.on_table(spot, self.random_yaw(MAX_YAW)))
+        self.scene.keep_clear(spot, CLEARANCE)
 
     def slots(self) -> dict[str, str]:
         return {"colour": self.pot.colour}
 
     def check_success(self) -> bool:
-        """RoboTwin's predicate: lifted, upright, each tool at its ear."""
-        lifted = self.pot.position[2] > self.scene.table_top + RISE
+        lifted = self.pot.position[2] > self.scene.table_top + LIFTED
         at_ears = all(
-            np.linalg.norm(self.skills.tool(arm).position - self.pot.point(arm)) < AT_EAR and self.pot_held(arm)
+            np.linalg.norm(self.skills.tool(arm).position - self.pot.point(arm)) < AT_EAR
+            and self.skills.touches(arm, self.pot)
             for arm in kin.ARMS
         )
         return bool(lifted and at_ears and self.pot.rotation[2, 2] > UPRIGHT)
 
-    def pot_held(self, arm: str) -> bool:
-        """Whether the fingers of an arm touch the pot."""
-        return bool(self.scene.touching(f"{arm}_finger*", self.pot.name))
-
     def expert(self) -> Commands:
-        return self.skills.lift_together({arm: self._grip(arm) for arm in kin.ARMS}, rise=0.03)
+        return self.skills.lift_together({arm: self._grasp(arm) for arm in kin.ARMS}, STEP)
 
-    def _grip(self, arm: str) -> Grasp:
+    def _grasp(self, arm: str) -> Grasp:
         """One finger above the ear, the other below it."""
         ear = self.pot.point(arm)
         rotation = rolled(self.skills.reach_rotation(arm, ear, PITCH), np.pi / 2)

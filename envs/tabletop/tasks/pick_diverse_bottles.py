@@ -1,12 +1,20 @@
-"""RoboTwin's pick_diverse_bottles: pick_dual_bottles with bottles of several kinds."""
+"""Pick up two bottles of different kinds, one with each arm, and hold them up in the middle.
+
+Asked: as in pick_dual_bottles.
+Varies: also the kind of each bottle (bottle, flask or sauce bottle).
+Done: as in pick_dual_bottles.
+
+Source: RoboTwin 2.0, envs/pick_diverse_bottles.py.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
 from envs.tabletop.objects.handheld import BOTTLES
+from envs.tabletop.objects.parts import draw
 from envs.tabletop.scene import Body
-from envs.tabletop.tasks.pick_dual_bottles import PickDualBottles
+from envs.tabletop.tasks.pick_dual_bottles import MAX_YAW, PickDualBottles
 
 
 class PickDiverseBottles(PickDualBottles):
@@ -30,13 +38,7 @@ class PickDiverseBottles(PickDualBottles):
         "neither the {left} nor the {right} should remain on the table",
     )
 
-    def make(self, name: str, spot: np.ndarray) -> Body:
-        """Draws a bottle of any kind."""
-        kinds = sorted(BOTTLES)
-        kind = kinds[int(self.rng.integers(len(kinds)))]
-        body = BOTTLES[kind](self.scene, self.scene.on_table(spot, self.rng.uniform(-1, 1)), name)
-        self.kinds = {**getattr(self, "kinds", {}), name: f"{body.colour} {kind}"}
-        return body
-
-    def slots(self) -> dict[str, str]:
-        return {arm: self.kinds[body.name] for arm, body in self.bottles.items()}
+    def load_bottle(self, name: str, spot: np.ndarray) -> tuple[Body, str]:
+        kind = draw(self.scene, sorted(BOTTLES))
+        body = BOTTLES[kind](self.scene, self.scene.on_table(spot, self.random_yaw(MAX_YAW)), name)
+        return body, f"{body.colour} {kind}"

@@ -1,4 +1,11 @@
-"""RoboTwin's pick_dual_bottles: each arm picks up one bottle and brings it to the middle."""
+"""Pick up two bottles, one with each arm, and hold them up in the middle.
+
+Asked: each arm grasps the bottle on its side, lifts it and brings it to the middle.
+Varies: size and colour, position and yaw of both bottles; the instruction.
+Done: both bottles are upright and raised near the middle, each touched by the fingers of its arm.
+
+Source: RoboTwin 2.0, envs/pick_dual_bottles.py. That they must be upright and in the grippers is ours.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +14,16 @@ import numpy as np
 from envs.tabletop import kinematics as kin
 from envs.tabletop.objects.tableware import bottle
 from envs.tabletop.scene import Body
+from envs.tabletop.skills import SIGN, Command
 from envs.tabletop.task import Commands, Task
 
-AT_GOAL, HEIGHT = 0.1, 0.15  # m, RoboTwin's: beside its goal, above the table
-GOAL = np.array([0.075, -0.105, 0.19])  # m, of the right hand, above the table
+BOTTLE_AREA, MAX_YAW = ((0.05, 0.03), (0.25, 0.23)), 1.0  # m, on the arm's side; rad
+CLEARANCE = 0.1  # m, half width of the squares without clutter about bottles and goals
+GOAL_SQUARE = np.array([0.1, -0.11])  # m, middle of the right goal's square
+AT_GOAL, LIFTED = 0.1, 0.15  # m, RoboTwin's: beside its goal, above the table
+GOAL = np.array([0.075, -0.105, 0.19])  # m, of the grasp point: for the right arm, above the table
 UPRIGHT = 0.85  # cosine
-PITCH = 0.35  # rad below the horizon
+PITCH = 0.35  # rad below the horizon, of both tools
 
 
 class PickDualBottles(Task):
@@ -38,44 +49,41 @@ class PickDualBottles(Task):
     )
 
     def load_actors(self) -> None:
-        self.bottles = {arm: self._put(arm, -1 if arm == "left" else 1) for arm in kin.ARMS}
-        self.scene.keep_clear(np.array([-0.1, -0.11]), 0.1)
-        self.scene.keep_clear(np.array([0.1, -0.11]), 0.1)
+        self.bottles: dict[str, Body] = {}
+        self.descriptions: dict[str, str] = {}
+        for arm in kin.ARMS:
+            spot = self.random_xy(BOTTLE_AREA, SIGN[arm])
+            self.scene.keep_clear(spot, CLEARANCE)
+            self.bottles[arm], self.descriptions[arm] = self.load_bottle(f"{arm}_bottle", spot)
+        for arm in kin.ARMS:
+            self.scene.keep_clear(GOAL_SQUARE * [SIGN[arm], 1], CLEARANCE)
 
-    def _put(self, arm: str, side: int) -> Body:
-        """Stands the bottle of one arm on its side of the table."""
-        spot = self.rng.uniform([0.05, 0.03], [0.25, 0.23]) * [side, 1]
-        self.scene.keep_clear(spot, 0.1)
-        return self.make(f"{arm}_bottle", spot)
-
-    def make(self, name: str, spot: np.ndarray) -> Body:
-        """Draws a bottle."""
-        return bottle(self.scene, self.scene.on_table(spot, self.rng.uniform(-1, 1)), name)
+    def load_bottle(self, name: str, spot: np.ndarray) -> tuple[Body, str]:
+        """Spawns a bottle at `spot` [2] (m); returns it and what instructions call it."""
+        body = bottle(self.scene, self.scene.on_table(spot, self.random_yaw(MAX_YAW)), name)
+        return body, body.colour
 
     def slots(self) -> dict[str, str]:
-        return {arm: body.colour for arm, body in self.bottles.items()}
+        return self.descriptions
 
     def goal(self, arm: str) -> np.ndarray:
-        """Where an arm holds its bottle's grip (m, scene)."""
-        return GOAL * [1 if arm == "right" else -1, 1, 1] + [0, 0, self.scene.table_top]
+        """Where an arm holds its bottle's grasp point (m, scene)."""
+        return self.skills.mirrored(arm, GOAL)
 
     def check_success(self) -> bool:
-        """RoboTwin's predicate: both bottles at their goals; and upright, each in its gripper."""
-        for arm, body in self.bottles.items():
-            offset = body.point("grip") - self.goal(arm)
-            at_goal = np.all(np.abs(offset[:2]) < AT_GOAL) and body.point("grip")[2] > self.scene.table_top + HEIGHT
-            held = self.scene.touching(f"{arm}_finger*", body.name)
-            if not (at_goal and held and body.rotation[2, 2] > UPRIGHT):
-                return False
-        return True
+        return all(self._is_up(arm, body) for arm, body in self.bottles.items())
+
+    def _is_up(self, arm: str, body: Body) -> bool:
+        """RoboTwin's predicate for one bottle; and it is upright, in its gripper."""
+        grip = body.point("grip")
+        at_goal = np.all(np.abs(grip - self.goal(arm))[:2] < AT_GOAL) and grip[2] > self.scene.table_top + LIFTED
+        return bool(at_goal and body.rotation[2, 2] > UPRIGHT and self.skills.touches(arm, body))
 
     def expert(self) -> Commands:
-        commands: Commands = {}
-        for arm, body in self.bottles.items():
-            grip = self.skills.round_grasp(arm, body, PITCH)
-            if self.skills.holds(arm, grip):
-                rotation = self.skills.reach_rotation(arm, self.goal(arm), PITCH)
-                commands[arm] = self.skills.lift_to(arm, grip.point, self.goal(arm), rotation)
-            else:
-                commands[arm] = self.skills.grasp_actor(arm, grip)
-        return commands
+        return {arm: self._pick(arm, body) for arm, body in self.bottles.items()}
+
+    def _pick(self, arm: str, body: Body) -> Command:
+        grasp, goal = self.skills.round_grasp(arm, body, PITCH), self.goal(arm)
+        if self.skills.holds(arm, grasp):
+            return self.skills.lift_to(arm, grasp.point, goal, self.skills.reach_rotation(arm, goal, PITCH))
+        return self.skills.grasp_actor(arm, grasp)

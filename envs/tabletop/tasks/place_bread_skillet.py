@@ -1,19 +1,34 @@
-"""RoboTwin's place_bread_skillet: one arm lifts the skillet by its handle, the other puts the bread into it."""
+"""Lift the skillet with one arm and put the bread into it with the other.
+
+Asked: the arm on the skillet's side lifts it by its handle and holds it out; the other arm puts the bread in.
+Varies: looks, position and yaw of bread and skillet, which of them is on the left; the instruction.
+Done: the bread rests on the floor of the skillet, both are raised, the skillet is level, the bread's arm has its
+gripper open and no finger touches the bread.
+
+Source: RoboTwin 2.0, envs/place_bread_skillet.py. That the bread must rest, untouched, in a level skillet is ours.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
-from envs.tabletop import kinematics as kin
 from envs.tabletop.bimanual import wait_aside
 from envs.tabletop.objects.containers import skillet
 from envs.tabletop.objects.food import bread
-from envs.tabletop.skills import CLOSED, SLOW, UP, Command
+from envs.tabletop.skills import ARM_AT, CLOSED, SIGN, SLOW, UP, Command
 from envs.tabletop.task import Commands, Task
 
-IN_PAN, LIFTED = 0.035, 0.02  # m, RoboTwin's: bread to the pan's middle; both above the table
-HELD_AT = np.array([0.07, -0.1, 0.07])  # m: where the pan's middle is held out, on the pan's side, above the table
-PITCH = 1.1  # rad below the horizon
+BREAD_AREA, PAN_AREA = ((0.2, -0.2), (0.28, 0.05)), ((0.15, -0.2), (0.25, 0.05))  # m, on opposite sides
+BREAD_YAW, MAX_BREAD_TURN = np.pi / 2, np.pi / 4  # rad: the bread lies along y, about so far
+MAX_PAN_TURN = np.pi / 6  # rad: the handle points outwards, about so far
+BREAD_CLEARANCE, PAN_CLEARANCE = 0.1, 0.12  # m, half widths of the squares without clutter
+MIDDLE_XY = (0.0, -0.1)  # m, of a square without clutter
+IN_PAN = (0.035, 0.035, 0.025)  # m, bread from the middle of the pan's floor; along x and y RoboTwin's
+LIFTED, LEVEL = 0.02, 0.9  # m above the table, RoboTwin's; cosine
+HELD_AT = np.array([0.07, -0.1, 0.07])  # m, where the pan's middle is held out: for the right arm, above the table
+AT_HELD, RISING, RISE_STEP = 0.02, 0.05, 0.03  # m: the pan is held out; below that height it first rises, by a step
+RELEASE_HEIGHT = 0.006  # m above the pan's floor
+PITCH = 1.1  # rad below the horizon, of the pan's tool
 
 
 class PlaceBreadSkillet(Task):
@@ -39,18 +54,16 @@ class PlaceBreadSkillet(Task):
     )
 
     def load_actors(self) -> None:
-        side = int(self.rng.choice([-1, 1]))  # the bread's
-        spot = self.rng.uniform([0.2, -0.2], [0.28, 0.05]) * [side, 1]
-        yaw = np.pi / 2 + self.rng.uniform(-np.pi / 4, np.pi / 4)
-        self.bread = bread(self.scene, self.scene.on_table(spot, yaw))
-        self.scene.keep_clear(spot, 0.1)
-        spot = self.rng.uniform([0.15, -0.2], [0.25, 0.05]) * [-side, 1]
-        yaw = self.rng.uniform(-np.pi / 6, np.pi / 6) + (np.pi if side > 0 else 0)  # the handle points outwards
+        side = self.random_side()  # the bread's
+        spot = self.random_xy(BREAD_AREA, side)
+        self.bread = bread(self.scene, self.scene.on_table(spot, BREAD_YAW + self.random_yaw(MAX_BREAD_TURN)))
+        self.scene.keep_clear(spot, BREAD_CLEARANCE)
+        spot = self.random_xy(PAN_AREA, -side)
+        yaw = self.random_yaw(MAX_PAN_TURN) + (np.pi if side > 0 else 0)
         self.pan = skillet(self.scene, self.scene.on_table(spot, yaw))
-        self.scene.keep_clear(spot, 0.12)
-        self.scene.keep_clear(self.pan.point("grip")[:2], 0.12)
-        self.scene.keep_clear(np.zeros(2) - [0, 0.1], 0.12)
-        self.arm, self.pan_arm = (kin.ARMS[::-1], kin.ARMS)[side < 0]
+        for place in (spot, self.pan.point("grip")[:2], np.array(MIDDLE_XY)):
+            self.scene.keep_clear(place, PAN_CLEARANCE)
+        self.arm, self.pan_arm = ARM_AT[side], ARM_AT[-side]
 
     def slots(self) -> dict[str, str]:
         colours = {"bread": self.bread.colour, "pan": self.pan.colour}
@@ -58,41 +71,43 @@ class PlaceBreadSkillet(Task):
 
     def in_pan(self) -> bool:
         """RoboTwin's predicate on the bread, on the floor of the pan."""
-        offset = self.bread.position - self.pan.point("inside")
-        return bool(np.all(np.abs(offset[:2]) < IN_PAN) and abs(offset[2]) < 0.025)
+        return bool(np.all(np.abs(self.bread.position - self.pan.point("inside")) < IN_PAN))
 
     def check_success(self) -> bool:
-        """RoboTwin's predicate, and the bread rests in the pan, let go, while the pan is held level."""
         low = min(self.bread.position[2], self.pan.point("inside")[2])
         return bool(
             self.in_pan()
             and low > self.scene.table_top + LIFTED
-            and self.pan.rotation[2, 2] > 0.9
+            and self.pan.rotation[2, 2] > LEVEL
             and self.skills.rests_on(self.bread, self.pan)
             and not self.scene.fingers_on(self.bread.name)
             and self.skills.is_open(self.arm)
         )
 
     def expert(self) -> Commands:
-        skills = self.skills
-        out = np.array([np.copysign(1.0, self.scene.arms[self.pan_arm].base.p[0]), 1, 1])
-        middle = HELD_AT * out + self.scene.table_top * UP
-        grip = skills.long_grasp(self.pan_arm, self.pan, PITCH)
-        at_middle = np.linalg.norm(self.pan.position - middle) < 0.02
-        pan = skills.grasp_actor(self.pan_arm, grip)
-        if skills.holds(self.pan_arm, grip):
-            level = np.array([[out[0], 0, 0], [0, out[0], 0], [0, 0, 1]])
-            target = skills.tool(self.pan_arm).position + middle - self.pan.position
-            rising = self.pan.position[2] < self.scene.table_top + 0.05
-            if rising:
-                target = skills.tool(self.pan_arm).position + 0.03 * UP
-            pan = Command(target, skills.rotation_to_orient(self.pan_arm, self.pan, level), CLOSED, SLOW)
-        grip = skills.long_grasp(self.arm, self.bread)
-        if self.in_pan() and not skills.holds(self.arm, grip):
-            return {self.pan_arm: pan, self.arm: skills.back_to_origin(self.arm)}
-        bread = skills.grasp_actor(self.arm, grip)
-        if skills.holds(self.arm, grip):
-            goal = self.pan.point("inside") + 0.006 * UP
-            turn = skills.reach_rotation(self.arm, goal, np.pi / 2)
-            bread = skills.place_actor(self.arm, self.bread, goal, turn) if at_middle else wait_aside(skills, self.arm)
-        return {self.pan_arm: pan, self.arm: bread}
+        held_at = self.skills.mirrored(self.pan_arm, HELD_AT)
+        commands = {self.pan_arm: self._hold_out(held_at)}
+        grasp = self.skills.long_grasp(self.arm, self.bread)
+        if self.skills.holds(self.arm, grasp):
+            ready = np.linalg.norm(self.pan.position - held_at) < AT_HELD
+            commands[self.arm] = self._place() if ready else wait_aside(self.skills, self.arm)
+        elif not self.in_pan():
+            commands[self.arm] = self.skills.grasp_actor(self.arm, grasp)
+        return commands
+
+    def _hold_out(self, goal: np.ndarray) -> Command:
+        """Grasps the pan by its handle, lifts it and brings its middle, level, to `goal` (m, scene)."""
+        arm, skills = self.pan_arm, self.skills
+        grasp = skills.long_grasp(arm, self.pan, PITCH)
+        if not skills.holds(arm, grasp):
+            return skills.grasp_actor(arm, grasp)
+        rotation = skills.rotation_to_orient(arm, self.pan, np.diag([SIGN[arm], SIGN[arm], 1]))
+        if self.pan.position[2] < self.scene.table_top + RISING:
+            return Command(skills.tool(arm).position + RISE_STEP * UP, rotation, CLOSED, SLOW)
+        return Command(skills.tool(arm).position + goal - self.pan.position, rotation, CLOSED, SLOW)
+
+    def _place(self) -> Command:
+        """Puts the bread on the floor of the pan, from above."""
+        goal = self.pan.point("inside") + RELEASE_HEIGHT * UP
+        rotation = self.skills.reach_rotation(self.arm, goal, np.pi / 2)
+        return self.skills.place_actor(self.arm, self.bread, goal, rotation)

@@ -1,4 +1,11 @@
-"""RoboTwin's place_burger_fries: put the hamburger and the French fries on the tray, one with each arm."""
+"""Put the hamburger and the French fries on the tray.
+
+Asked: the left arm puts the hamburger on the left half of the tray, the right arm the fries on its right half.
+Varies: looks and position of tray, hamburger and fries, the yaw of both foods; the instruction.
+Done: both are upright and still on their halves of the tray, both grippers are open and no finger touches them.
+
+Source: RoboTwin 2.0, envs/place_burger_fries.py. That they must be upright, still and untouched is ours.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +15,19 @@ from envs.tabletop.bimanual import PickPlace, place_in_turn
 from envs.tabletop.contacts import REST_SPEED
 from envs.tabletop.objects.food import burger, fries, tray
 from envs.tabletop.rotations import directed
+from envs.tabletop.scene import Body
 from envs.tabletop.skills import UP
 from envs.tabletop.task import Commands, Task
 
-AT_PLACE = 0.08  # m, RoboTwin's
-LOW = 0.03  # m above the tray
+TRAY_AREA = ((0, -0.15), (0, -0.1))  # m
+BURGER_AREA, FRIES_AREA = ((-0.3, -0.15), (-0.25, -0.07)), ((0.2, -0.15), (0.3, -0.07))  # m
+MIN_FRIES_X = 0.22  # m: off our tray
+FRIES_YAW, MAX_TURN = np.pi / 2, 0.4  # rad: the carton is wide along y, about so far
+TRAY_CLEARANCE, FOOD_CLEARANCE = 0.2, 0.11  # m, half widths of the squares without clutter
+AT_PLACE, UPRIGHT = 0.08, 0.95  # m, RoboTwin's; cosine
+DONE, DONE_HEIGHT = 0.04, 0.03  # m: nearer to its goal the expert leaves a food alone
+RELEASE_HEIGHT = 0.003  # m above the tray
+DOWN = np.pi / 2  # rad below the horizon, of both tools
 
 
 class PlaceBurgerFries(Task):
@@ -38,41 +53,39 @@ class PlaceBurgerFries(Task):
     )
 
     def load_actors(self) -> None:
-        spots = [
-            self.rng.uniform(low, high)
-            for low, high in (([0, -0.15], [0, -0.1]), ([-0.3, -0.15], [-0.25, -0.07]), ([0.2, -0.15], [0.3, -0.07]))
-        ]
-        spots[2][0] = max(spots[2][0], 0.22)  # off our tray
+        spots = [self.random_xy(area) for area in (TRAY_AREA, BURGER_AREA, FRIES_AREA)]
+        spots[2][0] = max(spots[2][0], MIN_FRIES_X)
         self.tray = tray(self.scene, self.scene.on_table(spots[0]))
-        self.burger = burger(self.scene, self.scene.on_table(spots[1], self.rng.uniform(-np.pi, np.pi)))
-        self.fries = fries(self.scene, self.scene.on_table(spots[2], np.pi / 2 + self.rng.uniform(-0.4, 0.4)))
-        for spot, radius in zip(spots, (0.2, 0.11, 0.11), strict=True):
-            self.scene.keep_clear(spot, radius)
+        self.burger = burger(self.scene, self.scene.on_table(spots[1], self.random_yaw()))
+        self.fries = fries(self.scene, self.scene.on_table(spots[2], FRIES_YAW + self.random_yaw(MAX_TURN)))
+        for spot, clearance in zip(spots, (TRAY_CLEARANCE, FOOD_CLEARANCE, FOOD_CLEARANCE), strict=True):
+            self.scene.keep_clear(spot, clearance)
 
     def slots(self) -> dict[str, str]:
         return {"tray": self.tray.colour, "fries": self.fries.colour}
 
     def check_success(self) -> bool:
-        """RoboTwin's predicate, and both stand on the tray, let go."""
-        placed = all(
+        return self._placed(self.burger, "left") and self._placed(self.fries, "right")
+
+    def _placed(self, body: Body, half: str) -> bool:
+        """RoboTwin's predicate for one food; and it is upright and still on the tray, released."""
+        return bool(
             np.linalg.norm((body.position - self.tray.point(half))[:2]) < AT_PLACE
-            and body.rotation[2, 2] > 0.95
+            and body.rotation[2, 2] > UPRIGHT
             and body.speed < REST_SPEED
             and self.scene.touching(body.name, self.tray.name)
-            and not self.scene.fingers_on(body.name)
-            for body, half in ((self.burger, "left"), (self.fries, "right"))
+            and self.skills.released(body)
         )
-        return bool(placed and self.skills.all_open())
 
     def expert(self) -> Commands:
-        errands, down = [], np.pi / 2
-        for arm, body, half in (("left", self.burger, "left"), ("right", self.fries, "right")):
-            goal = self.tray.point(half)
-            done = bool(np.linalg.norm((body.position - goal)[:2]) < 0.04 and abs(body.position[2] - goal[2]) < LOW)
-            if body is self.burger:
-                grip = self.skills.round_grasp(arm, body, down)
-                rotation = self.skills.reach_rotation(arm, goal, down)
-            else:
-                grip, rotation = self.skills.long_grasp(arm, body), directed(-down, down)
-            errands.append(PickPlace(arm, body, grip, goal + 0.003 * UP, rotation, done, hover=0.08))
-        return place_in_turn(self.skills, errands)
+        burger_rotation = self.skills.reach_rotation("left", self.tray.point("left"), DOWN)
+        jobs = []
+        for arm, body, grasp, rotation in (
+            ("left", self.burger, self.skills.round_grasp("left", self.burger, DOWN), burger_rotation),
+            ("right", self.fries, self.skills.long_grasp("right", self.fries), directed(-DOWN, DOWN)),
+        ):
+            goal = self.tray.point(arm)
+            offset = body.position - goal
+            done = bool(np.linalg.norm(offset[:2]) < DONE and abs(offset[2]) < DONE_HEIGHT)
+            jobs.append(PickPlace(arm, body, grasp, goal + RELEASE_HEIGHT * UP, rotation, done, hover=0.08))
+        return place_in_turn(self.skills, jobs)

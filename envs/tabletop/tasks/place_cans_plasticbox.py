@@ -1,18 +1,32 @@
-"""RoboTwin's place_cans_plasticbox: put both cans into the box, one with each arm."""
+"""Put two cans into the box.
+
+Asked: each arm puts the can on its side into its half of the box.
+Varies: looks and position of cans and box, the cans' yaw; the instruction.
+Done: both cans are upright and still on the floor of the box, each near the middle of a half, both grippers are open
+and no finger touches a can.
+
+Source: RoboTwin 2.0, envs/place_cans_plasticbox.py. That they must be upright, still and untouched is ours.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
+from envs.tabletop import kinematics as kin
 from envs.tabletop.bimanual import PickPlace, place_in_turn
 from envs.tabletop.contacts import REST_SPEED
 from envs.tabletop.objects.containers import plastic_box
 from envs.tabletop.objects.tableware import can
-from envs.tabletop.skills import UP
+from envs.tabletop.scene import Body
+from envs.tabletop.skills import SIGN, UP
 from envs.tabletop.task import Commands, Task, listed
 
-AT_PLACE = 0.04  # m, RoboTwin's
-PITCH = 1.3  # rad below the horizon
+BOX_AREA = ((0, -0.15), (0, -0.1))  # m
+CAN_AREA = ((0.2, -0.15), (0.25, -0.07))  # m, on the arm's side; RoboTwin's begins at 0.15, where our box ends
+BOX_CLEARANCE, CAN_CLEARANCE = 0.19, 0.11  # m, half widths of the squares without clutter
+AT_PLACE, ON_FLOOR, UPRIGHT = 0.04, 0.015, 0.95  # m, RoboTwin's; m; cosine
+RELEASE_HEIGHT = 0.003  # m above the box's floor
+PITCH = 1.3  # rad below the horizon, of both tools
 
 
 class PlaceCansPlasticbox(Task):
@@ -38,42 +52,38 @@ class PlaceCansPlasticbox(Task):
     )
 
     def load_actors(self) -> None:
-        spot = self.rng.uniform([0, -0.15], [0, -0.1])
+        spot = self.random_xy(BOX_AREA)
         self.box = plastic_box(self.scene, self.scene.on_table(spot))
-        self.scene.keep_clear(spot, 0.19)
-        self.cans = {}
-        for arm, sign in (("left", -1), ("right", 1)):
-            spot = self.rng.uniform([0.2, -0.15], [0.25, -0.07]) * [sign, 1]  # RoboTwin: from 0.15, where our box ends
-            yaw = self.rng.uniform(-np.pi, np.pi)
-            self.cans[arm] = can(self.scene, self.scene.on_table(spot, yaw), name=f"can_{arm}")
-            self.scene.keep_clear(spot, 0.11)
+        self.scene.keep_clear(spot, BOX_CLEARANCE)
+        self.cans: dict[str, Body] = {}
+        for arm in kin.ARMS:
+            spot = self.random_xy(CAN_AREA, SIGN[arm])
+            self.cans[arm] = can(self.scene, self.scene.on_table(spot, self.random_yaw()), name=f"can_{arm}")
+            self.scene.keep_clear(spot, CAN_CLEARANCE)
 
     def slots(self) -> dict[str, str]:
         return {"box": self.box.colour, "colours": listed(body.colour for body in self.cans.values())}
 
-    def at_place(self, arm: str) -> bool:
-        """RoboTwin's predicate for one can, and it stands on the floor of the box."""
-        body = self.cans[arm]
+    def at_place(self, body: Body) -> bool:
+        """RoboTwin's predicate for one can; and it is on the floor of the box."""
         offsets = np.array([body.position - self.box.point(half) for half in ("left", "right")])
         near = np.linalg.norm(offsets[:, :2], axis=1).min() < AT_PLACE
-        return bool(near and np.abs(offsets[:, 2]).min() < 0.015)
+        return bool(near and np.abs(offsets[:, 2]).min() < ON_FLOOR)
 
     def check_success(self) -> bool:
-        """RoboTwin's predicate, and both stand in the box, let go."""
-        placed = all(
-            self.at_place(arm)
-            and body.rotation[2, 2] > 0.95
+        return all(
+            self.at_place(body)
+            and body.rotation[2, 2] > UPRIGHT
             and body.speed < REST_SPEED
-            and not self.scene.fingers_on(body.name)
-            for arm, body in self.cans.items()
+            and self.skills.released(body)
+            for body in self.cans.values()
         )
-        return bool(placed and self.skills.all_open())
 
     def expert(self) -> Commands:
-        errands = []
+        jobs = []
         for arm, body in self.cans.items():
-            goal = self.box.point(arm) + 0.003 * UP
+            goal = self.box.point(arm) + RELEASE_HEIGHT * UP
             rotation = self.skills.reach_rotation(arm, goal, PITCH)
-            grip = self.skills.round_grasp(arm, body, PITCH)
-            errands.append(PickPlace(arm, body, grip, goal, rotation, self.at_place(arm), hover=0.09))
-        return place_in_turn(self.skills, errands)
+            grasp = self.skills.round_grasp(arm, body, PITCH)
+            jobs.append(PickPlace(arm, body, grasp, goal, rotation, self.at_place(body), hover=0.09))
+        return place_in_turn(self.skills, jobs)

@@ -1,4 +1,11 @@
-"""RoboTwin's place_dual_shoes: put both shoes into the shoe box, side by side, toes to the left."""
+"""Put a pair of shoes into the shoe box.
+
+Asked: each arm puts the shoe on its side into the box, side by side, toes to the left, the left shoe first.
+Varies: looks of shoes and box, position and yaw of each shoe; the instruction.
+Done: both shoes rest in their places in the box, toes to the left, both grippers are open and no finger touches a shoe.
+
+Source: RoboTwin 2.0, envs/place_dual_shoes.py. That they must rest there, untouched, is ours.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +14,19 @@ import numpy as np
 from envs.tabletop import kinematics as kin
 from envs.tabletop.objects.handheld import shoe, shoe_box, shoe_look
 from envs.tabletop.rotations import angle_between, yawed
-from envs.tabletop.skills import UP
+from envs.tabletop.scene import Body
+from envs.tabletop.skills import SIGN
 from envs.tabletop.task import Command, Commands, Task
 
+BOX_XY = np.array([0.0, -0.13])  # m
+SHOE_AREA = ((0.2, -0.1), (0.3, 0.05))  # m, on the arm's side
+BOX_REACH = 0.165  # m: an end of a shoe nearer to the middle line, in front, is too close to the box to be grasped
+SHOE_CLEARANCE, BOX_CLEARANCE = 0.13, 0.2  # m, half widths of the squares without clutter
+PLACES = {"left": "front", "right": "back"}  # the points of the box where an arm's shoe belongs
 IN_BOX, TURN = (0.05, 0.05, 0.03), 0.14  # m, rad: RoboTwin's
 TOE_LEFT = np.pi  # rad, yaw
-ASIDE = np.array([0.33, -0.12, 0.23])  # m, where the right arm waits, above the table
-HOVER = 0.12  # m
+WAIT = np.array([0.33, -0.12, 0.23])  # m, where the right arm waits with its shoe, above the table
+HOVER = 0.12  # m above the box
 
 
 class PlaceDualShoes(Task):
@@ -39,33 +52,32 @@ class PlaceDualShoes(Task):
     )
 
     def load_actors(self) -> None:
-        spot = np.array([0.0, -0.13])
-        self.box = shoe_box(self.scene, self.scene.on_table(spot), static=True)
-        look, self.shoes = shoe_look(self.scene), {}
-        for side, arm in ((-1, "left"), (1, "right")):
-            at = self.rng.uniform([0.2, -0.1], [0.3, 0.05]) * [side, 1]
-            yaw = self.rng.uniform(-np.pi, np.pi)
-            while self._near_box(at, yaw, look.length):
-                at = self.rng.uniform([0.2, -0.1], [0.3, 0.05]) * [side, 1]
-                yaw = self.rng.uniform(-np.pi, np.pi)
-            self.shoes[arm] = shoe(self.scene, self.scene.on_table(at, yaw), f"{arm}_shoe", look)
-            self.scene.keep_clear(at, 0.13)
-        self.scene.keep_clear(spot, 0.2)
+        self.box = shoe_box(self.scene, self.scene.on_table(BOX_XY), static=True)
+        look = shoe_look(self.scene)
+        self.shoes: dict[str, Body] = {}
+        for arm in kin.ARMS:
+            while True:
+                spot, yaw = self.random_xy(SHOE_AREA, SIGN[arm]), self.random_yaw()
+                if not self._near_box(spot, yaw, look.length):
+                    break
+            self.shoes[arm] = shoe(self.scene, self.scene.on_table(spot, yaw), f"{arm}_shoe", look)
+            self.scene.keep_clear(spot, SHOE_CLEARANCE)
+        self.scene.keep_clear(BOX_XY, BOX_CLEARANCE)
 
-    def _near_box(self, at: np.ndarray, yaw: float, length: float) -> bool:
-        """Whether the shoe would stand too close to the box to be taken."""
-        ends = at + length / 2 * np.outer([-1, 1], [np.cos(yaw), np.sin(yaw)])
-        return bool(np.any((np.abs(ends[:, 0]) < 0.165) & (ends[:, 1] < 0.0)))
+    def _near_box(self, spot: np.ndarray, yaw: float, length: float) -> bool:
+        """Whether a shoe there would be too close to the box to be grasped."""
+        ends = spot + length / 2 * np.outer([-1, 1], [np.cos(yaw), np.sin(yaw)])
+        return bool(np.any((np.abs(ends[:, 0]) < BOX_REACH) & (ends[:, 1] < 0.0)))
 
     def slots(self) -> dict[str, str]:
         return {"colour": self.shoes["left"].colour, "box": self.box.colour}
 
     def goal(self, arm: str) -> np.ndarray:
-        """Where an arm's shoe belongs (m, scene): the left one in front, the right one behind it."""
-        return self.box.point({"left": "front", "right": "back"}[arm])
+        """Where an arm's shoe belongs (m, scene)."""
+        return self.box.point(PLACES[arm])
 
     def placed(self, arm: str) -> bool:
-        """RoboTwin's predicate for one shoe, and it stands in the box, let go."""
+        """RoboTwin's predicate for one shoe; and it rests in the box, untouched."""
         body = self.shoes[arm]
         return bool(
             np.all(np.abs(body.position - self.goal(arm)) < IN_BOX)
@@ -75,26 +87,19 @@ class PlaceDualShoes(Task):
         )
 
     def check_success(self) -> bool:
-        """RoboTwin's predicate: both shoes placed, both grippers open."""
         return self.skills.all_open() and all(self.placed(arm) for arm in kin.ARMS)
 
     def expert(self) -> Commands:
-        commands = {"left": self._pack("left"), "right": self._pack("right")}
+        commands = {arm: self._place(arm) for arm in kin.ARMS if not self.placed(arm)}
         left_done = self.placed("left") and self.skills.out_of_the_way("left")
-        if self.skills.pinches("right", self.shoes["right"].point("grip"), self.shoes["right"].width) and not left_done:
-            aside = ASIDE + self.scene.table_top * UP
-            commands["right"] = self.skills.lift_to(
-                "right", self.shoes["right"].point("grip"), aside, self.skills.reach_rotation("right", aside, np.pi / 2)
-            )
+        body = self.shoes["right"]
+        grip = body.point("grip")
+        if self.skills.pinches("right", grip, body.width) and not left_done:
+            goal = self.skills.mirrored("right", WAIT)
+            rotation = self.skills.reach_rotation("right", goal, np.pi / 2)
+            commands["right"] = self.skills.lift_to("right", grip, goal, rotation)
         return commands
 
-    def _pack(self, arm: str) -> Command:
-        """What an arm does for its shoe."""
-        body, goal = self.shoes[arm], self.goal(arm)
-        if self.placed(arm):
-            return self.skills.back_to_origin(arm)
-        grip = self.skills.turning_grasp(arm, body, goal, TOE_LEFT)
-        if not self.skills.holds(arm, grip):
-            return self.skills.grasp_actor(arm, grip)
-        rotation = self.skills.rotation_to_face(arm, body, TOE_LEFT)
-        return self.skills.place_actor(arm, body, goal, rotation, twist=0.07, hover=HOVER)
+    def _place(self, arm: str) -> Command:
+        """An arm grasps its shoe, turns it and puts it into the box."""
+        return self.skills.pick_turn_and_place(arm, self.shoes[arm], self.goal(arm), TOE_LEFT, twist=0.07, hover=HOVER)

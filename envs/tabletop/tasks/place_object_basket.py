@@ -1,4 +1,11 @@
-"""RoboTwin's place_object_basket: one arm puts the object into the basket, the other lifts the basket."""
+"""Put the object into the basket with one arm and lift the basket with the other.
+
+Asked: as in place_can_basket, with a toy car or a tea box.
+Varies: the object, and as in place_can_basket.
+Done: as in place_can_basket.
+
+Source: RoboTwin 2.0, envs/place_object_basket.py.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +16,15 @@ import numpy as np
 from envs.tabletop.objects.office import tea_box, toy_car
 from envs.tabletop.scene import Body
 from envs.tabletop.skills import Grasp
+from envs.tabletop.task import Area
 from envs.tabletop.tasks.place_can_basket import PlaceCanBasket
+
+KINDS = {"toy car": toy_car, "tea box": tea_box}
+OBJECT_YAW, MAX_TURN = np.pi / 2, np.pi / 6  # rad: the object lies along y, about so far
+PITCH = 1.3  # rad below the horizon, of the tool
 
 
 class PlaceObjectBasket(PlaceCanBasket):
-    step_limit = 700
     instructions = (
         "put the {object} into the basket and lift the basket",
         "place the {colour} {object} in the basket with the {arm} arm, then lift the basket with the {other} arm",
@@ -33,14 +44,12 @@ class PlaceObjectBasket(PlaceCanBasket):
         "collect the {object} and take the basket off the table",
         "put the {object} away in the basket and pick it up by the arch",
     )
-    low: ClassVar[tuple[float, float]] = (0.2, -0.1)
-    high: ClassVar[tuple[float, float]] = (0.25, 0.1)
-    drop: ClassVar[float] = 0.03
+    object_area: ClassVar[Area] = ((0.2, -0.1), (0.25, 0.1))
+    release_height: ClassVar[float] = 0.03
 
-    def load_object(self, spot: np.ndarray) -> Body:
-        self.kind = str(self.rng.choice(["toy car", "tea box"]))
-        make = {"toy car": toy_car, "tea box": tea_box}[self.kind]
-        return make(self.scene, self.scene.on_table(spot, np.pi / 2 + self.rng.uniform(-np.pi / 6, np.pi / 6)))
+    def load_object(self, spot: np.ndarray) -> tuple[Body, str]:
+        kind = self.random_kind(KINDS)
+        return KINDS[kind](self.scene, self.scene.on_table(spot, OBJECT_YAW + self.random_yaw(MAX_TURN))), kind
 
-    def grip(self) -> Grasp:
-        return self.skills.long_grasp(self.arm, self.object, 1.3)
+    def grasp(self) -> Grasp:
+        return self.skills.long_grasp(self.arm, self.object, PITCH)

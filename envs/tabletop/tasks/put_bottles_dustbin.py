@@ -1,4 +1,12 @@
-"""RoboTwin's put_bottles_dustbin: three bottles go into the dustbin at the left, those on the right by both arms."""
+"""Put three bottles into the dustbin at the left of the table.
+
+Asked: the left arm drops the bottles into the dustbin, the nearest first; a bottle on the right is first brought to the
+middle by the right arm.
+Varies: looks, position and yaw of the bottles, looks of the dustbin; the instruction.
+Done: all bottles are at rest inside the dustbin.
+
+Source: RoboTwin 2.0, envs/put_bottles_dustbin.py. That they must be at rest is ours.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +17,17 @@ from envs.tabletop.contacts import REST_SPEED
 from envs.tabletop.dustbin import in_dustbin, load_dustbin
 from envs.tabletop.objects.tableware import bottle
 from envs.tabletop.scene import Body
-from envs.tabletop.skills import Grasp
+from envs.tabletop.skills import Command, Grasp
 from envs.tabletop.task import Commands, Task, listed
 
-APART = 0.13  # m, RoboTwin's
-RELAY = np.array([-0.04, -0.13])  # m, where the right arm leaves a bottle for the left one
-PITCH = 0.3  # rad below the horizon
-OVER_BOTTLES = 0.24  # m
+NUMBER = 3
+BOTTLE_AREA = ((-0.25, 0.03), (0.3, 0.23))  # m
+MIN_X, DISTANCE = 0.05, 0.13  # m, from the middle line and between two bottles, RoboTwin's
+BOTTLE_CLEARANCE, PATH_CLEARANCE = 0.1, 0.12  # m, half widths of the squares without clutter; on the arm's way
+MIDDLE = np.array([-0.04, -0.13])  # m, where the right arm leaves a bottle for the left one
+DROP_HEIGHT, DROP_STEP = 0.04, 0.06  # m, above the dustbin's mouth; along y from one bottle to the next
+OVER_BOTTLES = 0.24  # m above the goal, clear of the other bottles
+PITCH = 0.3  # rad below the horizon, of both tools
 
 
 class PutBottlesDustbin(Task):
@@ -43,57 +55,55 @@ class PutBottlesDustbin(Task):
     def load_actors(self) -> None:
         self.dustbin = load_dustbin(self.scene)
         spots: list[np.ndarray] = []
-        while len(spots) < 3:
-            spot = self.rng.uniform([-0.25, 0.03], [0.3, 0.23])
-            if abs(spot[0]) >= 0.05 and all(np.linalg.norm(spot - other) > APART for other in spots):
+        while len(spots) < NUMBER:
+            spot = self.random_xy(BOTTLE_AREA)
+            if abs(spot[0]) >= MIN_X and all(np.linalg.norm(spot - other) > DISTANCE for other in spots):
                 spots.append(spot)
         self.bottles: list[Body] = []
         for i, spot in enumerate(spots):
-            yaw = self.rng.uniform(-np.pi, np.pi)
-            self.bottles.append(bottle(self.scene, self.scene.on_table(spot, yaw), name=f"bottle{i}"))
-            self.scene.keep_clear(spot, 0.1)
-            base = self.scene.arms[self.skills.near_arm(self.bottles[-1])].base.p[:2]
-            self.scene.keep_clear((spot + base) / 2, 0.12)  # the way in
-        self.scene.keep_clear(RELAY, 0.1)
+            body = bottle(self.scene, self.scene.on_table(spot, self.random_yaw()), name=f"bottle{i}")
+            self.bottles.append(body)
+            self.scene.keep_clear(spot, BOTTLE_CLEARANCE)
+            base = self.scene.arms[self.skills.near_arm(body)].base.p[:2]
+            self.scene.keep_clear((spot + base) / 2, PATH_CLEARANCE)
+        self.scene.keep_clear(MIDDLE, BOTTLE_CLEARANCE)
 
     def slots(self) -> dict[str, str]:
-        return {"bin": self.dustbin.colour, "colours": listed(b.colour for b in self.bottles)}
+        return {"bin": self.dustbin.colour, "colours": listed(body.colour for body in self.bottles)}
 
     def check_success(self) -> bool:
-        """RoboTwin's predicate, and every bottle has come to rest in the dustbin."""
-        return all(in_dustbin(self.dustbin, b) and b.speed < REST_SPEED for b in self.bottles)
+        return all(in_dustbin(self.dustbin, body) and body.speed < REST_SPEED for body in self.bottles)
 
     def expert(self) -> Commands:
         skills = self.skills
-        commands = {arm: skills.back_to_origin(arm) for arm in kin.ARMS}
-        left = [b for b in self.bottles if not in_dustbin(self.dustbin, b)]
-        if not left:
-            return commands
-        held = [(arm, b) for b in left for arm in kin.ARMS if self._holds(arm, b)]
-        arm, body = held[0] if held else min(((skills.near_arm(b), b) for b in left), key=lambda job: self._rank(*job))
-        other = kin.ARMS[1 - kin.ARMS.index(arm)]
-        near = min(left, key=lambda b: float(np.linalg.norm((b.position - skills.tool(other).position)[:2])))
-        commands[other] = skills.retreat(other, near)
-        if not held:
-            if skills.out_of_the_way(other):
-                commands[arm] = skills.grasp_actor(arm, self._grip(arm, body))
-            return commands
-        if arm == "right":
-            goal = np.array([*RELAY, self.scene.table_top + 0.003])
-        else:
-            row = 0.06 * (self.bottles.index(body) - 1)
-            goal = self.dustbin.point("mouth") + np.array([0.0, row, 0.04])
-        turn = skills.reach_rotation(arm, goal, PITCH)
-        commands[arm] = skills.place_actor(arm, body, goal, turn, hover=OVER_BOTTLES)
+        todo = [body for body in self.bottles if not in_dustbin(self.dustbin, body)]
+        if not todo:
+            return {}
+        held = [(arm, body) for body in todo for arm in kin.ARMS if skills.holds(arm, self._grasp(arm, body))]
+        choices = [(skills.near_arm(body), body) for body in todo]
+        arm, body = held[0] if held else min(choices, key=lambda choice: self._rank(*choice))
+        other = kin.other_arm(arm)
+        near = min(todo, key=lambda b: float(np.linalg.norm((b.position - skills.tool(other).position)[:2])))
+        commands = {other: skills.retreat(other, near)}
+        if held:
+            commands[arm] = self._place(arm, body)
+        elif skills.out_of_the_way(other):
+            commands[arm] = skills.grasp_actor(arm, self._grasp(arm, body))
         return commands
 
-    def _grip(self, arm: str, body: Body) -> Grasp:
+    def _grasp(self, arm: str, body: Body) -> Grasp:
         return self.skills.round_grasp(arm, body, PITCH)
 
-    def _holds(self, arm: str, body: Body) -> bool:
-        grip = self._grip(arm, body)
-        return self.skills.holds(arm, grip)
-
     def _rank(self, arm: str, body: Body) -> tuple[bool, float]:
-        """The left arm's bottles first, the nearest first."""
+        """Order of the bottles: the left arm's first, the nearest first."""
         return arm == "right", float(np.linalg.norm((body.position - self.scene.arms[arm].base.p)[:2]))
+
+    def _place(self, arm: str, body: Body) -> Command:
+        """The right arm puts a bottle down in the middle, the left one drops it into the dustbin."""
+        if arm == "right":
+            goal = np.array([*MIDDLE, self.scene.table_top + 0.003])
+        else:
+            row = DROP_STEP * (self.bottles.index(body) - 1)
+            goal = self.dustbin.point("mouth") + np.array([0.0, row, DROP_HEIGHT])
+        rotation = self.skills.reach_rotation(arm, goal, PITCH)
+        return self.skills.place_actor(arm, body, goal, rotation, hover=OVER_BOTTLES)

@@ -1,4 +1,12 @@
-"""RoboTwin's put_object_cabinet: one arm opens the drawer, the other puts the object in."""
+"""Put the object into the cabinet's drawer.
+
+Asked: the arm on the object's side picks it up and waits; the other arm pulls the drawer open; the object is put in.
+Varies: the object (stapler or tea box), looks of object and cabinet, side, position and yaw of the object, position of
+the cabinet; the instruction.
+Done: the object rests in the drawer, near its middle, the gripper of its arm is open and no finger touches it.
+
+Source: RoboTwin 2.0, envs/put_object_cabinet.py. That it must rest there, untouched, is ours.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +19,17 @@ from envs.tabletop.rotations import directed, rolled
 from envs.tabletop.skills import CLOSED, UP, Command, Grasp, crosswise
 from envs.tabletop.task import Commands, Task
 
-IN_DRAWER, RAISED = 0.05, (0.007, 0.12)  # m, RoboTwin's: beside the drawer's middle, above where it lay
+KINDS = {"stapler": stapler, "tea box": tea_box}
+CABINET_X, CABINET_Y = (-0.05, 0.05), 0.155  # m, range of x; y
+OBJECT_AREA = ((0.2, -0.2), (0.32, -0.1))  # m, on either side
+OBJECT_YAW, MAX_TURN = np.pi / 2, np.pi / 3  # rad: the object lies along y, about so far
+OBJECT_CLEARANCE = 0.11  # m, half width of the square without clutter
+CLEAR_SQUARES = (((0.0, 0.1), 0.22), ((0.0, -0.12), 0.17))  # m, middles and half widths: cabinet, open drawer
+IN_DRAWER, RAISED = 0.05, (0.007, 0.12)  # m, RoboTwin's: beside the drawer's middle; range above the start
 OPENED = 0.9  # share of the drawer's travel at which the object can go in
-PITCH = 0.25  # rad below the horizon
+WAIT_X, WAIT_Y, WAIT_HEIGHT = 0.27, -0.15, 0.22  # m, on the object's side, above the table: where its arm waits
+RELEASE_HEIGHT = 0.004  # m above the drawer's floor
+PITCH = 0.25  # rad below the horizon, of the tool at the handle
 
 
 class PutObjectCabinet(Task):
@@ -39,41 +55,43 @@ class PutObjectCabinet(Task):
     )
 
     def load_actors(self) -> None:
-        self.cabinet = cabinet(self.scene, self.scene.on_table(np.array([self.rng.uniform(-0.05, 0.05), 0.155])))
-        side = int(self.rng.choice([-1, 1]))
-        spot = self.rng.uniform([0.2, -0.2], [0.32, -0.1]) * [side, 1]
-        self.kind = str(self.rng.choice(["stapler", "tea box"]))
-        make = {"stapler": stapler, "tea box": tea_box}[self.kind]
-        yaw = np.pi / 2 + self.rng.uniform(-np.pi / 3, np.pi / 3)
-        self.object = make(self.scene, self.scene.on_table(spot, yaw))
-        self.height = self.object.position[2]
+        cabinet_xy = np.array([self.rng.uniform(*CABINET_X), CABINET_Y])
+        self.cabinet = cabinet(self.scene, self.scene.on_table(cabinet_xy))
+        spot = self.random_xy(OBJECT_AREA, self.random_side())
+        self.kind = self.random_kind(KINDS)
+        yaw = OBJECT_YAW + self.random_yaw(MAX_TURN)
+        self.object = KINDS[self.kind](self.scene, self.scene.on_table(spot, yaw))
+        self.start_height = self.object.position[2]
         self.arm = self.skills.near_arm(self.object)
-        self.other = kin.ARMS[1 - kin.ARMS.index(self.arm)]
-        self.scene.keep_clear(spot, 0.11)
-        self.scene.keep_clear(np.array([0.0, 0.1]), 0.22)
-        self.scene.keep_clear(np.array([0.0, -0.12]), 0.17)
+        self.other = kin.other_arm(self.arm)
+        self.scene.keep_clear(spot, OBJECT_CLEARANCE)
+        for middle, half in CLEAR_SQUARES:
+            self.scene.keep_clear(np.array(middle), half)
 
     def slots(self) -> dict[str, str]:
         return {"object": self.kind, "colour": self.object.colour, "arm": self.arm, "other": self.other}
 
     def check_success(self) -> bool:
-        """RoboTwin's predicate, and the object lies in the drawer, let go."""
-        drawer, place = self.cabinet.link, self.object.position
-        inside = np.all(np.abs(place - drawer.point("inside"))[:2] < IN_DRAWER)
-        raised = RAISED[0] < place[2] - self.height < RAISED[1]
-        let_go = self.skills.is_open(self.arm) and not self.scene.fingers_on(self.object.name)
-        return bool(inside and raised and let_go and self.skills.rests_on(self.object, drawer))
+        drawer, position = self.cabinet.link, self.object.position
+        inside = np.all(np.abs(position - drawer.point("inside"))[:2] < IN_DRAWER)
+        raised = RAISED[0] < position[2] - self.start_height < RAISED[1]
+        released = self.skills.is_open(self.arm) and not self.scene.fingers_on(self.object.name)
+        return bool(inside and raised and released and self.skills.rests_on(self.object, drawer))
 
     def expert(self) -> Commands:
-        skills, drawer = self.skills, self.cabinet.link
-        grip = skills.long_grasp(self.arm, self.object)
-        holds = skills.holds(self.arm, grip)
-        take = skills.grasp_actor(self.arm, grip)
-        if self.cabinet.fraction < OPENED:  # the other arm opens the drawer, this one waits beside it with the object
-            aside = np.array([np.copysign(0.27, self.object.position[0]), -0.15, self.scene.table_top + 0.22])
-            wait = Command(aside, skills.tool(self.arm).rotation, CLOSED)
+        drawer = self.cabinet.link
+        if self.cabinet.fraction < OPENED:
             handle = Grasp(drawer.point("grip"), rolled(directed(0.0, PITCH), np.pi / 2), drawer.width)
-            return {self.arm: wait if holds else take, self.other: skills.pull(self.other, self.cabinet, handle)}
-        goal, rotation = drawer.point("inside") + 0.004 * UP, crosswise(skills.tool(self.arm))
-        place = skills.place_actor(self.arm, self.object, goal, rotation, twist=0.15, hover=0.085)
-        return {self.arm: place if holds else take, self.other: skills.retreat(self.other, drawer)}
+            return {self.arm: self._pick(), self.other: self.skills.pull(self.other, self.cabinet, handle)}
+        grasp, rotation = self.skills.long_grasp(self.arm, self.object), crosswise(self.skills.tool(self.arm))
+        goal = drawer.point("inside") + RELEASE_HEIGHT * UP
+        place = self.skills.pick_and_place(self.arm, self.object, grasp, goal, rotation, twist=0.15, hover=0.085)
+        return {self.arm: place, self.other: self.skills.retreat(self.other, drawer)}
+
+    def _pick(self) -> Command:
+        """Picks the object up and waits beside the drawer with it."""
+        grasp = self.skills.long_grasp(self.arm, self.object)
+        if not self.skills.holds(self.arm, grasp):
+            return self.skills.grasp_actor(self.arm, grasp)
+        wait = np.array([np.copysign(WAIT_X, self.object.position[0]), WAIT_Y, self.scene.table_top + WAIT_HEIGHT])
+        return Command(wait, self.skills.tool(self.arm).rotation, CLOSED)

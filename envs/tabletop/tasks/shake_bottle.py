@@ -1,19 +1,30 @@
-"""RoboTwin's shake_bottle: pick the bottle up and shake it, tilting it to and fro."""
+"""Pick the bottle up and shake it.
+
+Asked: the arm on the bottle's side lifts it and tilts it to and fro.
+Varies: kind, size and colour of the bottle, its side, position and yaw; the instruction.
+Done: since it was lifted the bottle has been swung to and fro three times, that arm's fingers on it.
+
+Source: RoboTwin 2.0, envs/shake_bottle.py, which asks for the lifted bottle only; its expert shakes three times.
+"""
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 
-from envs.tabletop import kinematics as kin
 from envs.tabletop.objects.handheld import BOTTLES
 from envs.tabletop.rotations import directed, rotation_about
 from envs.tabletop.skills import CLOSED, Command
 from envs.tabletop.task import Commands, Task
 
-LIFTED = 0.06  # m above the table, RoboTwin's
-SWINGS = 6  # to and fro three times, as RoboTwin's expert does
-PLACE = np.array([0.2, -0.12, 0.19])  # m, where the right arm shakes, above the table
-PITCH = 0.7  # rad below the horizon
+BOTTLE_AREA, MAX_YAW = ((0.1, -0.15), (0.15, -0.05)), np.pi / 4  # m, on either side; rad
+CLEARANCE = 0.1  # m, half width of the square without clutter
+LIFTED = 0.06  # m above its start, RoboTwin's
+SWINGS = 6  # to and fro three times
+SHAKE_AT = np.array([0.2, -0.12, 0.19])  # m, of the grasp point: for the right arm, above the table
+AT_PLACE, BELOW_PLACE = 0.05, 0.06  # m: there, in the plane and in height, the expert begins to shake
+PITCH = 0.7  # rad below the horizon, of the tool
 TILT, HEAVE = 1.2, 0.025  # rad, m: how far the expert swings to each side
 
 
@@ -23,13 +34,13 @@ def tilted(angle: float) -> np.ndarray:
 
 
 class ShakeBottle(Task):
-    """The swings so far are counted in `success`, which the environment calls once per control step.
+    """The swings are counted in `check_success`, which the environment calls once per control step.
 
     A swing is a change of `measure` by `span` or more; the expert turns back when one is counted.
     """
 
     step_limit = 700
-    span = 0.8  # of `measure`
+    span: ClassVar[float] = 0.8  # of `measure`
     instructions = (
         "shake the {bottle}",
         "pick up the {bottle} and shake it",
@@ -51,14 +62,12 @@ class ShakeBottle(Task):
     )
 
     def load_actors(self) -> None:
-        side = int(self.rng.choice([-1, 1]))
-        spot = self.rng.uniform([0.1, -0.15], [0.15, -0.05]) * [side, 1]
-        self.kind = str(self.rng.choice(sorted(BOTTLES)))
-        yaw = self.rng.uniform(-np.pi / 4, np.pi / 4)
-        self.bottle = BOTTLES[self.kind](self.scene, self.scene.on_table(spot, yaw))
+        spot = self.random_xy(BOTTLE_AREA, self.random_side())
+        self.kind = self.random_kind(sorted(BOTTLES))
+        self.bottle = BOTTLES[self.kind](self.scene, self.scene.on_table(spot, self.random_yaw(MAX_YAW)))
         self.arm = self.skills.near_arm(self.bottle)
-        self.swings, self.heading, self.turning = 0, 0, 0.0  # counted, their present direction, where it began
-        self.scene.keep_clear(spot, 0.1)
+        self.swings, self.heading, self.turning = 0, 0, 0.0  # counted, present direction, `measure` where it began
+        self.scene.keep_clear(spot, CLEARANCE)
 
     def slots(self) -> dict[str, str]:
         return {"bottle": self.kind, "colour": self.bottle.colour, "arm": self.arm}
@@ -68,42 +77,35 @@ class ShakeBottle(Task):
         return float(self.bottle.rotation[0, 2])
 
     def in_the_air(self) -> bool:
-        """RoboTwin's predicate: the bottle is lifted; and it is in the gripper."""
+        """RoboTwin's predicate, the bottle is lifted; and it is in the gripper."""
         lifted = self.bottle.point("grip")[2] > self.scene.table_top + self.bottle.points["grip"][2] + LIFTED
-        return bool(lifted and self.scene.touching(f"{self.arm}_finger*", self.bottle.name))
+        return bool(lifted and self.skills.touches(self.arm, self.bottle))
 
     def check_success(self) -> bool:
-        """RoboTwin's predicate, and the bottle has been swung to and fro three times since it was lifted."""
+        """Counts the swings; call it once per control step."""
         value = self.measure()
         if not self.in_the_air():
             self.swings, self.heading, self.turning = 0, 0, value
-        elif self.heading * (value - self.turning) > 0:  # goes on in its direction
+        elif self.heading * (value - self.turning) > 0:  # continues in its direction
             self.turning = value
         elif abs(value - self.turning) > self.span:
             self.swings, self.heading, self.turning = self.swings + 1, int(np.sign(value - self.turning)), value
         return self.swings >= SWINGS
 
     def expert(self) -> Commands:
-        commands = {arm: self.skills.back_to_origin(arm) for arm in kin.ARMS}
-        grip = self.skills.round_grasp(self.arm, self.bottle, PITCH)
-        if self.holds():
-            commands[self.arm] = self.shake(-self.heading or (1 if self.turning < 0 else -1))
-        else:
-            commands[self.arm] = self.skills.grasp_actor(self.arm, grip)
-        return commands
+        grasp = self.skills.round_grasp(self.arm, self.bottle, PITCH)
+        if self.skills.holds(self.arm, grasp):
+            return {self.arm: self.shake(-self.heading or (1 if self.turning < 0 else -1))}
+        return {self.arm: self.skills.grasp_actor(self.arm, grasp)}
 
-    def holds(self) -> bool:
-        """Whether the arm has the bottle."""
-        return self.skills.pinches(self.arm, self.bottle.point("grip"), self.bottle.width)
+    def shake_at(self) -> np.ndarray:
+        """The middle of the swings (m, scene)."""
+        return self.skills.mirrored(self.arm, SHAKE_AT)
 
-    def place(self) -> np.ndarray:
-        """The middle of the shaking (m, scene)."""
-        return PLACE * [1 if self.arm == "right" else -1, 1, 1] + [0, 0, self.scene.table_top]
-
-    def shake(self, way: int) -> Command:
-        """Towards the side `way` (-1 or 1), after lifting the bottle to the place of the shaking."""
-        held, goal, level = self.bottle.point("grip"), self.place(), tilted(0.0)
-        if np.linalg.norm((held - goal)[:2]) > 0.05 or held[2] < goal[2] - 0.06:
-            return self.skills.lift_to(self.arm, held, goal, level)
+    def shake(self, direction: int) -> Command:
+        """Lifts the bottle, then swings it to the left (-1) or right (1)."""
+        held, goal = self.bottle.point("grip"), self.shake_at()
+        if np.linalg.norm((held - goal)[:2]) > AT_PLACE or held[2] < goal[2] - BELOW_PLACE:
+            return self.skills.lift_to(self.arm, held, goal, tilted(0.0))
         tool = self.skills.tool(self.arm).position
-        return Command(tool + goal - held + [0, 0, way * HEAVE], tilted(way * TILT), CLOSED)
+        return Command(tool + goal - held + [0, 0, direction * HEAVE], tilted(direction * TILT), CLOSED)

@@ -1,4 +1,11 @@
-"""RoboTwin's stack_bowls_three: stack three equal bowls in the middle."""
+"""Stack three bowls of equal size.
+
+Asked: as in stack_bowls_two, with three bowls.
+Varies: as in stack_bowls_two.
+Done: as in stack_bowls_two.
+
+Source: RoboTwin 2.0, envs/stack_bowls_three.py.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +16,7 @@ from envs.tabletop.tasks.stack_bowls_two import StackBowlsTwo
 
 class StackBowlsThree(StackBowlsTwo):
     step_limit = 1200
+    number: ClassVar[int] = 3
     instructions = (
         "stack the three bowls",
         "put all three bowls into one another",
@@ -28,4 +36,3 @@ class StackBowlsThree(StackBowlsTwo):
         "turn the bowls into a tower of three with {arms}",
         "collect every bowl in a pile in the centre",
     )
-    number: ClassVar[int] = 3
