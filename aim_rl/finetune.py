@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 import envs
-from aim_rl import collect, pretrain
+from aim_rl import collect
 from aim_rl.model import AIM, Preset
 from aim_rl.model.checkpoint import load_checkpoint, read_metadata, shipped_checkpoint
 from aim_rl.rl.awr import Awr, AwrConfig
@@ -37,6 +37,8 @@ from aim_rl.runs.folder import gpu_or_cpu, new_run, use_all_cores
 from aim_rl.runs.interrupt import says_how_to_resume
 from aim_rl.runs.processes import processes
 from aim_rl.runs.statistics import SuccessRate, describe, success_rate
+from aim_rl.supervised.config import PretrainConfig
+from aim_rl.supervised.trainer import pretrain
 from envs.backend import TABLETOP, BackendOptions
 from envs.errors import UserError, exit_cleanly
 from envs.files import read_json, write_json
@@ -226,7 +228,7 @@ def train_stage1(config: FinetuneConfig, run: Path) -> Path:
     )
     resume = stage1 if (stage1 / "config.json").exists() else None
     with processes() as here:
-        pretrain.pretrain(pretrain.PretrainConfig(config.task, data, stage1, resume=resume), here)
+        pretrain(PretrainConfig(task=config.task, data=data, out=stage1, resume=resume), here)
     return stage1
 
 

@@ -23,8 +23,9 @@ from aim_rl.model import AIM, CAMERAS, Preset
 from aim_rl.model.compiling import check_compiler, compile_blocks
 from aim_rl.model.presets import preset_named
 from aim_rl.model.tokenizer import PixelTokenizer
-from aim_rl.pretrain import PretrainConfig, accumulate_gradients
 from aim_rl.runs.processes import Processes
+from aim_rl.supervised.config import ALL_TASKS, PretrainConfig
+from aim_rl.supervised.trainer import accumulate_gradients
 from envs.errors import exit_cleanly
 from experiments.decision_time import measure_machine, seconds
 
@@ -56,7 +57,7 @@ class RandomChunks:
             model.tokenizer = self  # pyright: ignore[reportAttributeAccessIssue]
             model.text = self._text  # pyright: ignore[reportAttributeAccessIssue]
 
-    def batch(self, indices: Tensor, wordings: torch.Generator | None = None) -> dict[str, Tensor]:
+    def batch(self, indices: Tensor, generator: torch.Generator | None = None) -> dict[str, Tensor]:
         """As `DemonstrationSet.batch`."""
         preset, past = self.preset, (self.preset.history,) if self.preset.history else ()
         sizes = (preset.head_size, preset.wrist_size, preset.wrist_size)
@@ -121,7 +122,7 @@ def training_time(config: TrainingTimeConfig) -> str:
         compile_blocks(model)
     data = cast(DemonstrationSet, RandomChunks(model))
     optimizer = torch.optim.AdamW(model.parameters(), 1e-5, fused=True)
-    recipe = PretrainConfig("", Path(), batch_size=config.batch_size, bf16=cuda)
+    recipe = PretrainConfig(task=ALL_TASKS, data=Path(), batch_size=config.batch_size, bf16=cuda)
     here = Processes(0, 1, machine.device)
 
     def step() -> None:

@@ -73,15 +73,15 @@ class DemonstrationSet:
         starts = np.cumsum([0, *(header.frames for header in headers)])
         self._first_frame = torch.from_numpy(starts[:-1])
         self._allocate()
-        wordings: list[Tensor] = []
+        texts: list[Tensor] = []
         for number, path in enumerate(paths):
             episode = resize_episode(read_episode(path), preset.head_size, preset.wrist_size)
             self._store(episode, number, slice(starts[number], starts[number + 1]))
             self.derived_contacts += not episode.contacts_recorded
-            wordings.append(torch.stack([tokenize(text) for text in episode.instructions]))
-        self._text = torch.cat(wordings)
-        self._wordings = torch.tensor([len(texts) for texts in wordings])
-        self._first_wording = self._wordings.cumsum(0) - self._wordings
+            texts.append(torch.stack([tokenize(text) for text in episode.instructions]))
+        self._text = torch.cat(texts)
+        self._instructions = torch.tensor([len(each) for each in texts])  # per episode
+        self._first_instruction = self._instructions.cumsum(0) - self._instructions
         held_out = _held_out(tasks)[self._episode]
         self.validation = torch.where(held_out & self._clean)[0]
         self.train = torch.where(~held_out & self._clean)[0]
@@ -91,12 +91,12 @@ class DemonstrationSet:
         floor = torch.tensor(STD_FLOOR * 2)
         self.waypoint_std = self._arrays["waypoints"][self.train].std(0).maximum(floor)
 
-    def batch(self, indices: Tensor, wordings: torch.Generator | None = None) -> dict[str, Tensor]:
+    def batch(self, indices: Tensor, generator: torch.Generator | None = None) -> dict[str, Tensor]:
         """The chunks that start at frames `indices` [B].
 
         Args:
             indices: int64 [B].
-            wordings: draws one of its episode's instructions for each chunk; without it, all take the first.
+            generator: draws one of the episode's instructions per chunk; None: always the first.
 
         Returns:
             The observation under the environment's keys: cameras u8 [B, H, W, 3], `<camera>_intrinsic`
@@ -108,9 +108,9 @@ class DemonstrationSet:
         """
         batch = {name: array[indices] for name, array in self._arrays.items()}
         episode = self._episode[indices]
-        text = self._first_wording[episode]
-        if wordings is not None:
-            text = text + (torch.rand(len(indices), generator=wordings) * self._wordings[episode]).long()
+        text = self._first_instruction[episode]
+        if generator is not None:
+            text = text + (torch.rand(len(indices), generator=generator) * self._instructions[episode]).long()
         batch["text"] = self._text[text]
         future = self._future[indices]
         batch["future_rgb"] = self._canvas(future)

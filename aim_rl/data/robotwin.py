@@ -103,7 +103,7 @@ def main_fields(source: EpisodeFile) -> dict[str, Any]:
         fields[f"{side}_endpose"] = source.floats(f"state/{side}_ee_poses")
     stored = source.array("instructions")
     value = [text.decode() for text in stored.tolist()] if stored.ndim else json.loads(stored.item())
-    return fields | {"instructions": _wordings(value, source.path)}
+    return fields | {"instructions": _instructions(value, source.path)}
 
 
 def read_legacy(source: EpisodeFile) -> Episode:
@@ -123,7 +123,9 @@ def read_legacy(source: EpisodeFile) -> Episode:
     for side in ("left", "right"):
         fields[f"{side}_endpose"] = source.floats(f"endpose/{side}_endpose")[:-1]
     folder = _folders(source.path)[1]
-    fields["instructions"] = _wordings(_read_json(folder / "instructions" / f"{source.path.stem}.json"), source.path)
+    fields["instructions"] = _instructions(
+        _read_json(folder / "instructions" / f"{source.path.stem}.json"), source.path
+    )
     return _episode(fields, source, setting=folder.name)
 
 
@@ -181,7 +183,7 @@ def _read_json(path: Path) -> Any:
         raise UserError(f"{path} is no JSON; write it again with description/gen_episode_instructions.sh.") from error
 
 
-def _wordings(value: Any, path: Path) -> list[str]:
+def _instructions(value: Any, path: Path) -> list[str]:
     """The wordings to train on, each once: of a list, or RoboTwin's {"seen": [...], "unseen": [...]}."""
     seen = value.get("seen") if isinstance(value, dict) else value
     texts = [text for text in seen if isinstance(text, str) and text] if isinstance(seen, list) else []

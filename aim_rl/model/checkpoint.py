@@ -140,8 +140,9 @@ def load_checkpoint(path: Path, task: str | None = None, wan: Path | None = None
     wan = wan or (Path(str(metadata["wan"])) if metadata.get("wan") is not None else None)
     if wan is None and preset.text != "words":
         raise missing(preset)
+    weights = _read_weights(directory, expected)  # first: a config may describe a model that does not fit in memory
     model = AIM(preset)
-    model.load_state_dict(_read_weights(directory, expected))
+    model.load_state_dict(weights)
     if wan is not None:
         load_frozen(model, wan)
     return model.eval(), metadata

@@ -1,11 +1,11 @@
-"""XPolicyLab's WebSocket protocol, by which RoboTwin's own evaluation (branch `main`) asks a policy.
+"""XPolicyLab's WebSocket protocol, through which RoboTwin's own evaluation (branch `main`) queries a policy.
 
 A message is a binary frame: a msgpack map of `message_type`, `message_id`, `evaluation_id`, `action_case_id`,
-`trial_id`, `repeat_index`, `step`, `sent_at` and `payload`, arrays inside as the package msgpack-numpy writes them. A
-reply repeats all but type, time and payload. Read off XPolicyLab's client_server/ws (July 2026) and RoboTwin's
+`trial_id`, `repeat_index`, `step`, `sent_at` and `payload`, with arrays in the format of the package msgpack-numpy. A
+reply repeats all fields but type, time and payload. Sources: XPolicyLab's client_server/ws (July 2026) and RoboTwin's
 scripts/eval_policy_xpolicylab.py.
 
-msgpack-numpy itself is not used: it unpickles what calls itself an object array.
+msgpack-numpy itself is not used: its `decode` unpickles object arrays (0.4.8), and the bytes come from the network.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ REPLIES = {
     "heartbeat": "heartbeat_ack",
     "close": None,
 }
-"""Request -> its reply; None: the connection is closed."""
+"""Request -> reply; None: the connection is closed."""
 ACTION_TYPES = {"joint": "joint", "qpos": "joint", "ee": "ee", "endpose": "ee"}
-"""What RoboTwin calls an action -> what we do."""
+"""RoboTwin's name of an action type -> ours."""
 MAX_ITEMS = 4096
-"""Of one list or map; numbers come as arrays."""
+"""Longest list or map; numbers come as arrays."""
 _ECHOED = ("evaluation_id", "action_case_id", "trial_id", "repeat_index", "step")
 
 
@@ -47,7 +47,7 @@ class ProtocolError(Exception):
     Args:
         code: XPolicyLab's: invalid_frame, unknown_message_type, reset_failed, infer_failed or internal.
         text: one sentence.
-        message: the message's envelope, as far as it could be read.
+        message: the envelope, as far as it could be read.
     """
 
     def __init__(self, code: str, text: str, message: Message | None = None) -> None:
@@ -63,7 +63,7 @@ class Message:
     """One of `REPLIES`."""
     message_id: str
     echoed: dict[str, Any]
-    """The fields that a reply repeats."""
+    """Fields that the reply repeats."""
     payload: dict[str, Any]
 
 
@@ -74,8 +74,7 @@ def read_message(frame: bytes | str) -> Message:
     """Reads a frame.
 
     Raises:
-        ProtocolError: it is no message of this protocol. Fields that the envelope does not know are ignored, as
-            XPolicyLab's own server does.
+        ProtocolError: it is not a message of this protocol. Unknown fields are ignored, as in XPolicyLab's server.
     """
     if isinstance(frame, str):
         raise ProtocolError("invalid_frame", "a message is a binary frame, not a text one")
@@ -111,7 +110,7 @@ def write_reply(message: Message, payload: dict[str, Any]) -> bytes:
 
 
 def write_error(error: ProtocolError) -> bytes:
-    """The answer to a message that cannot be answered; its id is empty where none could be read."""
+    """The error reply; its message id is empty if none could be read."""
     return _frame("error", error.message, {"code": error.code, "message": str(error), "details": {}})
 
 
@@ -141,10 +140,10 @@ def _encode(value: Any) -> dict[bytes, Any]:
 
 
 def _decode(value: dict[Any, Any]) -> Any:
-    """The array or number that a map of msgpack-numpy's stands for; other maps as they are.
+    """A map of msgpack-numpy -> its array or number; other maps unchanged.
 
     Raises:
-        ValueError: it is not of plain numbers, or its bytes do not fill its shape.
+        ValueError: the dtype is not a plain number, or the bytes do not fill the shape.
     """
     if b"nd" not in value:
         return value
@@ -160,14 +159,14 @@ def _decode(value: dict[Any, Any]) -> Any:
     return numbers.reshape(value[b"shape"])
 
 
-# -- what a policy sees and does ----------------------------------------------------------------------------------
+# -- observations and actions -------------------------------------------------------------------------------------
 
 
 def read_observation(payload: Mapping[str, Any], preset: Preset) -> tuple[dict[str, NDArray[Any]], str]:
-    """The environment's observation out of the payload of `infer`, and the instruction.
+    """The environment's observation and the instruction, from the payload of `infer`.
 
-    Images are resized to the preset's sizes by area. `qpos` are RoboTwin's drive targets; measured joints are not sent,
-    so `qpos_measured` is `qpos` again, as in RoboTwin's data.
+    Images are area-resized to the preset's sizes. `qpos` holds RoboTwin's drive targets. Measured joints are not sent,
+    so `qpos_measured` equals `qpos`, as in RoboTwin's data.
 
     Returns:
         cameras u8 [H, W, 3]; `qpos` and `qpos_measured` f32 [14]; endposes f32 [7], world.
@@ -219,7 +218,7 @@ def _numbers(payload: Mapping[str, Any], name: str, count: int) -> NDArray[np.fl
 
 
 def action_rows(chunk: NDArray[np.float32], action_type: str) -> list[dict[str, Any]]:
-    """A chunk as RoboTwin's evaluation takes it: a map per action that says itself what it is.
+    """A chunk in the format of RoboTwin's evaluation: one map per action.
 
     Args:
         chunk: "joint" [h, 14] joint targets or "ee" [h, 16] endposes, in the environment's order.

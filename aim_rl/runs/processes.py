@@ -49,6 +49,10 @@ class Processes:
     def is_first(self) -> bool:
         return self.rank == 0
 
+    def move(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """A batch on this process's device."""
+        return {key: value.to(self.device) for key, value in batch.items()}
+
     def mean(self, values: Tensor) -> Tensor:
         """Over the processes."""
         if self.count > 1:

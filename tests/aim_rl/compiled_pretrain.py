@@ -6,6 +6,7 @@ import torch
 
 from aim_rl import pretrain
 from aim_rl.model import PRESETS
+from aim_rl.supervised import trainer
 from envs.errors import exit_cleanly
 
 from .model.conftest import WANS
@@ -16,5 +17,5 @@ AS_WAN = replace(PRESETS["tiny"], **WANS, **TRAITS, name="as_wan")
 if __name__ == "__main__":
     PRESETS["as_wan"] = AS_WAN
     torch.compiler.set_default_backend("aot_eager")
-    pretrain.check_compiler = lambda: None
+    trainer.check_compiler = lambda: None
     exit_cleanly(pretrain.main)

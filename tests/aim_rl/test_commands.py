@@ -18,7 +18,7 @@ from aim_rl.data.files import episode_path
 from aim_rl.model import AIM, checkpoint
 from aim_rl.rl.exploration import ExplorationConfig
 from aim_rl.rl.ppo import PpoConfig
-from aim_rl.runs.processes import ALONE
+from aim_rl.supervised.config import PretrainConfig
 from envs import backend
 from envs.errors import UserError, exit_cleanly
 
@@ -178,10 +178,9 @@ def test_stage2_does_not_reach_the_scenes_of_evaluation(refused: Refused) -> Non
     ],
 )
 def test_numbers_that_stage_one_cannot_train_with(flag: str, changes: dict[str, float]) -> None:
-    config = pretrain.PretrainConfig("click_bell", Path("data"), seed=2**23 - 1)
-    pretrain.check(config, ALONE)
+    config = PretrainConfig(task="click_bell", data=Path("data"), seed=2**23 - 1)
     with pytest.raises(UserError, match=flag):
-        pretrain.check(replace(config, **changes), ALONE)  # pyright: ignore[reportArgumentType]
+        replace(config, **changes)  # pyright: ignore[reportArgumentType]
 
 
 @pytest.mark.parametrize(

@@ -18,10 +18,12 @@ from aim_rl.data.dataset import DemonstrationSet
 from aim_rl.data.files import episode_path, write_episode
 from aim_rl.model import AIM, PRESETS
 from aim_rl.model.checkpoint import save_checkpoint
-from aim_rl.pretrain import PretrainConfig, accumulate_gradients, fit_normalisers, new_model
 from aim_rl.rl.exploration import Sampler
 from aim_rl.rl.policy import AimPolicy
+from aim_rl.rollout.serving import PolicyServer
 from aim_rl.runs.processes import Processes, place
+from aim_rl.supervised.config import PretrainConfig
+from aim_rl.supervised.trainer import accumulate_gradients, fit_normalisers, new_model
 
 from .data.conftest import episode_of
 from .pretend_gpu import CUDA, OnGpu, PretendedGpu
@@ -77,7 +79,8 @@ def test_a_decision_on_the_gpu_is_the_cpus_and_comes_back_to_the_environment(
 def test_a_training_step_on_the_gpu_is_the_cpus(tmp_path: Path) -> None:
     for number in range(2):
         write_episode(episode_path(tmp_path, number), episode_of(seed=number))
-    data, config = DemonstrationSet(tmp_path, TINY), PretrainConfig("click_bell", tmp_path, batch_size=2, preset="tiny")
+    data = DemonstrationSet(tmp_path, TINY)
+    config = PretrainConfig(task="click_bell", data=tmp_path, batch_size=2, preset="tiny")
 
     def step(device: torch.device) -> tuple[dict[str, float], AIM]:
         here = Processes(0, 1, device)
@@ -106,8 +109,8 @@ def test_commands_put_the_model_on_the_gpu(tmp_path: Path, tiny_model: AIM, monk
         given.append(policy.model)
         return {0: True}
 
-    async def served(model: AIM, *_: Any) -> None:
-        given.append(model)
+    async def served(server: PolicyServer, *_: Any) -> None:
+        given.append(server.model)
 
     for command in (evaluate, finetune, serve):
         monkeypatch.setattr(command, "gpu_or_cpu", lambda: CUDA)

@@ -25,10 +25,12 @@ from aim_rl import finetune, pretrain
 from aim_rl.data.files import _fill, episode_path, read_episode, read_header, write_episode
 from aim_rl.model import AIM
 from aim_rl.model.checkpoint import load_checkpoint, save_checkpoint
+from aim_rl.rl.policy import AimPolicy
+from aim_rl.rollout.serving import PolicyServer
 from aim_rl.rollout.xpolicylab import REPLIES
 from aim_rl.runs.config import load_config, parse
 from aim_rl.runs.folder import new_run
-from aim_rl.serve import PolicyServer
+from aim_rl.supervised.config import PretrainConfig
 from envs.backend import Backend
 from envs.errors import UserError, exit_cleanly
 from envs.robotwin.env import RoboTwinEnv
@@ -139,7 +141,7 @@ def test_a_checkpoint_that_says_it_is_huge_allocates_nothing(checkpoint: Path) -
 
 @cases(200, 3000)
 def test_configurations_of_runs(tmp_path: Path, cases: int) -> None:
-    config = pretrain.PretrainConfig("click_bell", Path("data"), tmp_path)
+    config = PretrainConfig(task="click_bell", data=Path("data"), out=tmp_path)
     new_run("click_bell", tmp_path, config)
     file = tmp_path / "config.json"
     whole = json.loads(file.read_text())
@@ -151,7 +153,7 @@ def test_configurations_of_runs(tmp_path: Path, cases: int) -> None:
             del changed[name]
         file.write_text(json.dumps(changed))
         try:
-            read = load_config(pretrain.PretrainConfig, tmp_path)
+            read = load_config(PretrainConfig, tmp_path)
         except UserError as error:
             one_sentence(error)
             return
@@ -160,18 +162,16 @@ def test_configurations_of_runs(tmp_path: Path, cases: int) -> None:
 
 
 def test_a_strangers_run_is_gone_on_with_in_its_own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
-    new_run("click_bell", run, pretrain.PretrainConfig("click_bell", tmp_path, elsewhere, preset="tiny"))
+    run, elsewhere, data = tmp_path / "run", tmp_path / "elsewhere", tmp_path / "data"
+    for number in range(2):
+        write_episode(episode_path(data, number), episode_of(seed=number))
+    small: Any = {"steps": 1, "batch_size": 1, "preset": "tiny"}
+    new_run("click_bell", run, PretrainConfig(task="click_bell", data=data, out=elsewhere, **small))
     monkeypatch.setattr(sys, "argv", ["pretrain", "--resume", str(run)])
-    config = parse(pretrain.PretrainConfig, None)
+    config = parse(PretrainConfig, None)
     assert config.out == elsewhere
-    written: list[Path] = []
-    monkeypatch.setattr(
-        pretrain, "DemonstrationSet", lambda *_: SimpleNamespace(episodes=1, tasks={}, derived_contacts=0)
-    )
-    monkeypatch.setattr(pretrain, "train", lambda _, __, folder, *___: written.append(folder))
     pretrain.pretrain(config)
-    assert written == [run] and not elsewhere.exists()
+    assert (run / "checkpoint").exists() and not elsewhere.exists()
 
 
 def test_a_strangers_run_names_no_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,7 +197,7 @@ def test_a_strangers_run_does_not_lead_elsewhere(tmp_path: Path) -> None:
 def test_numbers_of_the_command_line_are_finite(flag: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["pretrain", "--task", "click_bell", "--data", "d", flag, value])
     with pytest.raises(UserError, match=f"{flag} cannot be {value}"):
-        parse(pretrain.PretrainConfig, None)
+        parse(PretrainConfig, None)
 
 
 @cases(60, 1000)
@@ -306,7 +306,7 @@ def test_an_image_that_says_it_is_huge_allocates_nothing(episode: Path) -> None:
 
 @pytest.fixture
 def server(tiny_model: AIM) -> PolicyServer:
-    return PolicyServer(tiny_model, ["stack_blocks_two"])
+    return PolicyServer(tiny_model, ["stack_blocks_two"], lambda: AimPolicy(tiny_model, tiny_model.preset.execute))
 
 
 ANY = st.recursive(

@@ -221,11 +221,10 @@ def test_collect_survives(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_pretrain_survives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pretrain, "SAVE_EVERY", 4)
+def test_pretrain_survives(tmp_path: Path) -> None:
     for number in range(3):
         write_episode(episode_path(tmp_path / "data", number), episode_of(seed=number))
-    sizes = ["--steps", 60, "--batch-size", 2, "--preset", "tiny"]
+    sizes = ["--steps", 60, "--batch-size", 2, "--preset", "tiny", "--save-every", 4]
     where = ["--task", "stack_blocks", "--data", tmp_path / "data"]
     survives(pretrain, tmp_path.joinpath, lambda folder: [*where, "--out", folder, *sizes], same_run)
 

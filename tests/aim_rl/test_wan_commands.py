@@ -124,7 +124,7 @@ def test_a_checkpoint_from_another_machine_is_told_where_wan_is(
 
 @pytest.mark.usefixtures("toy")
 def test_without_wans_folder_it_says_what_is_missing(wan: Path, data: Path, tmp_path: Path) -> None:
-    config = pretrain.PretrainConfig("stack_blocks_two", data, tmp_path / "run", preset="wan2.2-5b")
+    config = pretrain.PretrainConfig(task="stack_blocks_two", data=data, out=tmp_path / "run", preset="wan2.2-5b")
     with pytest.raises(UserError, match="give its folder with --wan DIR"):
         pretrain.pretrain(config)
     with pytest.raises(UserError, match="tokenizer cannot be read"):

@@ -16,17 +16,18 @@ import numpy as np
 import pytest
 import torch
 
-from aim_rl import pretrain
 from aim_rl.data.dataset import DemonstrationSet
 from aim_rl.data.episode import LEFT, PICK, PLACE, RIGHT, Episode
 from aim_rl.data.files import episode_path, episode_paths, read_episode, read_header, write_episode
 from aim_rl.data.robotwin import gripper_contacts
 from aim_rl.data.value_map import canvas_maps
 from aim_rl.model import AIM, proprio
-from aim_rl.model.checkpoint import load_checkpoint, save_checkpoint
+from aim_rl.model.checkpoint import load_checkpoint
 from aim_rl.model.presets import PRESETS
 from aim_rl.model.text import tokenize
 from aim_rl.model.waypoints import matrix_to_quaternion
+from aim_rl.supervised.config import PretrainConfig
+from aim_rl.supervised.trainer import fit_normalisers, pretrain
 from envs.errors import UserError
 from envs.tabletop import kinematics as kin
 
@@ -314,7 +315,7 @@ def test_joints_that_were_never_measured_are_not_read_when_they_are(tmp_path: Pa
     for index in range(2):
         write_main(tmp_path, index, "hanging_mug")
     data, model = DemonstrationSet(tmp_path, TINY), AIM(TINY)
-    pretrain.fit_normalisers(model, data)
+    fit_normalisers(model, data)
     seen = data.joints(data.train)
     held = {**seen, "qpos_measured": seen["qpos"] + 0.5}
     values = model.proprio_stats.normalise(proprio(held))
@@ -340,16 +341,12 @@ def test_a_folder_of_several_tasks_is_refused_for_one(three_tasks: Path) -> None
 def test_a_checkpoint_of_several_tasks_serves_each_of_them(
     three_tasks: Path,
     tmp_path: Path,
-    tiny_model: AIM,
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def save_untrained(config: pretrain.PretrainConfig, data: DemonstrationSet, run: Path, *_: object) -> None:
-        save_checkpoint(run / "checkpoint", tiny_model, pretrain.stage1_metadata(config, data))
-
-    monkeypatch.setattr(pretrain, "train", save_untrained)
     tasks = ["hanging_mug", "place_fan", "stack_blocks_two"]
-    run = pretrain.pretrain(pretrain.PretrainConfig("all", three_tasks, tmp_path / "run", preset="tiny"))
+    run = pretrain(
+        PretrainConfig(task="all", data=three_tasks, out=tmp_path / "run", steps=1, batch_size=1, preset="tiny")
+    )
     assert "recorded in 2, derived from the grippers in 4" in capsys.readouterr().out
     for task in tasks:
         assert load_checkpoint(run, task)[1]["tasks"] == tasks

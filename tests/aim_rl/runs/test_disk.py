@@ -13,9 +13,9 @@ import pytest
 from aim_rl.data.files import episode_path, read_episode, write_episode
 from aim_rl.model import AIM
 from aim_rl.model.checkpoint import load_checkpoint, save_checkpoint
-from aim_rl.pretrain import PretrainConfig
 from aim_rl.runs.folder import check_writable, new_run, tensorboard
 from aim_rl.runs.state import RunState
+from aim_rl.supervised.config import PretrainConfig
 from envs.errors import exit_cleanly
 from envs.files import write_json
 
@@ -65,7 +65,9 @@ def curve(run: Path, _: AIM) -> None:
 WRITERS: dict[str, Writer] = {
     "checkpoint": lambda run, model: save_checkpoint(run / "checkpoint", model, {"task": "click_bell"}),
     "state": lambda run, model: RunState(run, model=model).save(1),
-    "run": lambda run, _: new_run("click_bell", run / "run", PretrainConfig("click_bell", Path("data" * 5000))),
+    "run": lambda run, _: new_run(
+        "click_bell", run / "run", PretrainConfig(task="click_bell", data=Path("data" * 5000))
+    ),
     "TensorBoard": curve,
     "result": lambda run, _: write_json(run / "result.json", {"seeds": list(range(30_000))}),
     "episode": lambda run, _: write_episode(episode_path(run, 1), episode_of()),

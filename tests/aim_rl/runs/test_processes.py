@@ -16,15 +16,17 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
-from aim_rl import pretrain
 from aim_rl.data.dataset import DemonstrationSet
 from aim_rl.data.files import episode_path, write_episode
 from aim_rl.model import AIM, PRESETS, streams
 from aim_rl.runs.folder import one_thread
+from aim_rl.runs.processes import ALONE
+from aim_rl.supervised.config import PretrainConfig
+from aim_rl.supervised.trainer import Trainer, accumulate_gradients, new_model, pretrain
 from envs.errors import UserError
 
+from .. import compiled_pretrain
 from ..data.conftest import episode_of
-from . import compiled_pretrain
 
 SIZES = ["--preset", "tiny", "--batch-size", "4", "--micro-batch", "2", "--learning-rate", "0.01"]
 
@@ -38,19 +40,19 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def alone(data: Path, out: Path, steps: int, resume: bool = False, preset: str = "tiny") -> None:
-    config = pretrain.PretrainConfig(
-        "stack_blocks_two",
-        data,
-        out,
-        out if resume else None,
-        steps,
+    config = PretrainConfig(
+        task="stack_blocks_two",
+        data=data,
+        out=out,
+        resume=out if resume else None,
+        steps=steps,
         batch_size=4,
         micro_batch=2,
         learning_rate=0.01,
         preset=preset,
     )
     with one_thread():
-        pretrain.pretrain(config)
+        pretrain(config)
 
 
 def two_processes(*arguments: str, module: str = "aim_rl.pretrain") -> None:
@@ -118,12 +120,12 @@ def test_a_batch_in_parts_has_the_gradient_of_its_parts_mean_and_recomputing_cha
     monkeypatch.setattr(streams, "_layer", counted)
 
     def gradients(micro: int, batch: int, step: int, recompute: bool = False) -> tuple[float, list[Tensor]]:
-        config = pretrain.PretrainConfig("stack_blocks_two", data, batch_size=batch, micro_batch=micro, preset="tiny")
-        model = pretrain.new_model(config, pretrain.ALONE)
+        config = PretrainConfig(task="stack_blocks_two", data=data, batch_size=batch, micro_batch=micro, preset="tiny")
+        model = new_model(config, ALONE)
         for layer in (model.action.stream.head, model.x.head, model.m.head):
             torch.nn.init.normal_(layer.weight)
         model.recompute = recompute
-        losses = pretrain.accumulate_gradients(model, demonstrations, config, step, pretrain.ALONE)
+        losses = accumulate_gradients(model, demonstrations, config, step, ALONE)
         return losses["loss"], [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
 
     loss, whole = gradients(2, 4, 0)
@@ -142,11 +144,11 @@ def test_a_batch_in_parts_has_the_gradient_of_its_parts_mean_and_recomputing_cha
 
 
 def test_bf16_multiplies_in_bfloat16_but_embeds_times_and_keeps_weights_in_float32(data: Path) -> None:
-    config = pretrain.PretrainConfig("stack_blocks_two", data, batch_size=2, preset="tiny", bf16=True)
-    model, computed = pretrain.new_model(config, pretrain.ALONE), {}
+    config = PretrainConfig(task="stack_blocks_two", data=data, batch_size=2, preset="tiny", bf16=True)
+    model, computed = new_model(config, ALONE), {}
     for name in ("x.blocks.0.qkv", "m.blocks.1.ff.2", "action.stream.head", "x.time", "action.stream.time"):
         model.get_submodule(name).register_forward_hook(lambda *call, n=name: computed.update({n: call[-1].dtype}))
-    losses = pretrain.accumulate_gradients(model, DemonstrationSet(data, PRESETS["tiny"]), config, 0, pretrain.ALONE)
+    losses = accumulate_gradients(model, DemonstrationSet(data, PRESETS["tiny"]), config, 0, ALONE)
     assert math.isfinite(losses["loss"])
     times = {name: computed.pop(name) for name in ("x.time", "action.stream.time")}
     assert set(computed.values()) == {torch.bfloat16} and len(computed) == 3
@@ -159,7 +161,7 @@ def test_bf16_multiplies_in_bfloat16_but_embeds_times_and_keeps_weights_in_float
 def test_what_is_saved_is_the_average_of_the_weights(
     tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = pretrain.PretrainConfig("stack_blocks_two", data, steps=3, batch_size=2, preset="tiny", ema=0.5)
+    config = PretrainConfig(task="stack_blocks_two", data=data, steps=3, batch_size=2, preset="tiny", ema=0.5)
     seen: list[Tensor] = []
     update = AveragedModel.update_parameters
 
@@ -170,7 +172,7 @@ def test_what_is_saved_is_the_average_of_the_weights(
     monkeypatch.setattr(AveragedModel, "update_parameters", noted)
     (tmp_path / "run").mkdir()
     with one_thread():
-        pretrain.train(config, DemonstrationSet(data, PRESETS["tiny"]), tmp_path / "run")
+        Trainer(config, DemonstrationSet(data, PRESETS["tiny"]), tmp_path / "run").train()
     first, second, third = seen
     assert not torch.equal(second, third)
     average = first / 4 + second / 4 + third / 2  # the first step's weights are where it starts
@@ -178,6 +180,6 @@ def test_what_is_saved_is_the_average_of_the_weights(
 
 
 def test_a_batch_that_cannot_be_shared_out(data: Path) -> None:
-    config = pretrain.PretrainConfig("stack_blocks_two", data, batch_size=6, micro_batch=4, preset="tiny")
+    config = PretrainConfig(task="stack_blocks_two", data=data, batch_size=6, micro_batch=4, preset="tiny")
     with pytest.raises(UserError, match="must be a multiple of 4"):
-        pretrain.pretrain(config)
+        pretrain(config)

@@ -1,0 +1,1 @@
+"""Stage I: supervised training of the world-action model on demonstrations."""
