@@ -18,13 +18,13 @@ from aim_rl.model.presets import PRESETS
 from aim_rl.rollout import seeds
 from aim_rl.rollout.recording import record_demonstrations
 from aim_rl.rollout.worker import LOCAL, Transport
-from aim_rl.runs.config import load_config, parse
+from aim_rl.runs.config import BackendOptions, load_config, parse
 from aim_rl.runs.folder import check_writable, new_run
 from aim_rl.runs.interrupt import ctrl_c_finishes_the_step, says_how_to_resume
 from aim_rl.runs.progress import progress
-from envs.backend import TABLETOP, BackendOptions
+from envs.backend import TABLETOP
+from envs.constants import SETTINGS
 from envs.errors import UserError, exit_cleanly
-from envs.tabletop.env import SETTINGS
 
 ROBOTWIN_SIZE = (240, 320)  # height, width in px
 SEED_RANGE = f"demonstrations take seeds below {seeds.REINFORCEMENT}, those above belong to Stage II and to evaluation"

@@ -150,13 +150,6 @@ def examine(install: bool = False) -> list[Finding]:
     return [*findings, check_gpu(), check_rendering(install), check_imports()]
 
 
-def require_rendering() -> None:
-    """Raise `envs.errors.UserError` with the line that fixes it unless SAPIEN can render here."""
-    from envs.rendering import require_rendering as require
-
-    require()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m aim_rl.doctor",

@@ -19,12 +19,13 @@ from aim_rl.rl.policy import AimPolicy
 from aim_rl.rollout import seeds
 from aim_rl.rollout.evaluation import run_episodes
 from aim_rl.rollout.videos import record_episode
+from aim_rl.runs.config import BackendOptions
 from aim_rl.runs.folder import check_writable, gpu_or_cpu
 from aim_rl.runs.statistics import SuccessRate, compare_pairs, describe, describe_pairs, success_rate
-from envs.backend import TABLETOP, BackendOptions
+from envs.backend import TABLETOP
+from envs.constants import SETTINGS
 from envs.errors import UserError, exit_cleanly
 from envs.files import read_json, write_json
-from envs.tabletop.env import SETTINGS
 
 VIDEOS = 3  # episodes that --video shows
 

@@ -32,17 +32,17 @@ from aim_rl.rollout import seeds
 from aim_rl.rollout.environments import RolloutConfig
 from aim_rl.rollout.evaluation import run_episodes
 from aim_rl.rollout.training import TrainingRollouts
-from aim_rl.runs.config import parse
+from aim_rl.runs.config import BackendOptions, parse
 from aim_rl.runs.folder import gpu_or_cpu, new_run, use_all_cores
 from aim_rl.runs.interrupt import says_how_to_resume
 from aim_rl.runs.processes import processes
 from aim_rl.runs.statistics import SuccessRate, describe, success_rate
 from aim_rl.supervised.config import PretrainConfig
 from aim_rl.supervised.trainer import pretrain
-from envs.backend import TABLETOP, BackendOptions
+from envs.backend import TABLETOP
+from envs.constants import SETTINGS
 from envs.errors import UserError, exit_cleanly
 from envs.files import read_json, write_json
-from envs.tabletop.env import SETTINGS
 from envs.tabletop.task import Task, task_class
 from rewards import MapSource, RewardConfig, Shaping
 from rewards.torchrl_transform import ValueMapRewardTransform

@@ -22,8 +22,8 @@ from aim_rl.data.robotwin import seed_of
 from aim_rl.runs.folder import check_writable
 from aim_rl.runs.progress import progress
 from envs.errors import UserError, exit_cleanly
-from envs.robotwin.contacts import watch
 from envs.robotwin.env import RoboTwinEnv
+from envs.robotwin.recording import watch
 
 TOLERANCE = 0.01  # rad (and of a gripper's way) between a recorded joint and the repeated one: 5 mm at the gripper
 
@@ -46,16 +46,16 @@ def label_episode(env: RoboTwinEnv, path: Path, episode: Episode, seed: int) -> 
     Raises:
         UserError: RoboTwin's expert does not repeat it.
     """
-    demonstration = env.demonstrate(seed, as_recorded=True)
+    recording = env.record_expert(seed, as_recorded=True)
     recorded = np.concatenate([episode.qpos, episode.action[-1:]])
-    repeated = np.array([frame["qpos"] for frame in demonstration.frames]).reshape(-1, 14)
+    repeated = np.array([frame["qpos"] for frame in recording.frames]).reshape(-1, 14)
     if len(recorded) != len(repeated):
         how = f"takes {len(repeated)} frames instead of {len(recorded)}"
     elif (error := float(np.abs(recorded - repeated).max())) > TOLERANCE:
         how = f"moves a joint by up to {error:.3f} rad elsewhere"
     else:
-        recorder = watch(demonstration)
-        add_contacts(path, gather_contacts(recorder.events(), recorder, len(episode)))
+        recorder = watch(recording)
+        add_contacts(path, gather_contacts(recorder.events(), recorder.poses, len(episode)))
         return
     raise UserError(
         f"RoboTwin's expert does not repeat {path} on seed {seed}: it {how}; take the version, the configuration and "

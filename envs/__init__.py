@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import difflib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 
+from envs.constants import BACKENDS
 from envs.errors import UserError
 from envs.tabletop.tasks import task_names
+
+if TYPE_CHECKING:
+    from envs.base import TaskEnv
 
 ALIASES = {"stack_blocks": "stack_blocks_two"}
 
@@ -26,15 +30,22 @@ def resolve_task(name: str) -> str:
     raise UserError(f"unknown task {name!r}; did you mean {near[0]!r}? `python -m envs --list` lists all tasks")
 
 
-def make_env(task: str, backend: str = "tabletop", **arguments: Any) -> gym.Env[Any, Any]:
-    """The environment of a task: `envs.tabletop.env.TabletopEnv` or `envs.robotwin.env.RoboTwinEnv`.
+def make_env(task: str, backend: str = "tabletop", **arguments: Any) -> TaskEnv:
+    """The environment of a task, with one action per control step; `gym.make("RoboTwin/<task>-v0", ...)` calls it.
+
+    Commands call it through `envs.backend.Backend.make`, which holds the user's choice of a simulator.
+
+    Args:
+        task: RoboTwin's name or an alias.
+        backend: "tabletop" or "robotwin".
+        arguments: of `envs.tabletop.env.TabletopEnv` or `envs.robotwin.env.RoboTwinEnv`.
 
     Raises:
-        ValueError: a backend that does not exist.
+        ValueError: the backend does not exist.
         UserError: no such task.
     """
-    if backend not in ("tabletop", "robotwin"):
-        raise ValueError(f"backend {backend!r} does not exist; choose one of tabletop, robotwin")
+    if backend not in BACKENDS:
+        raise ValueError(f"backend {backend!r} does not exist; choose one of {', '.join(BACKENDS)}")
     task = resolve_task(task)
     if backend == "robotwin":
         from envs.robotwin.env import RoboTwinEnv

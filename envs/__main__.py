@@ -11,10 +11,10 @@ from pathlib import Path
 from rich.console import Console
 
 import envs
+from envs.constants import SETTINGS
 from envs.errors import UserError, exit_cleanly
 from envs.tabletop.tasks import task_names
 
-SETTINGS = ("clean", "randomized")
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".gif")
 
 

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Any, Literal
 
-import tyro
-
+from envs import make_env
+from envs.base import TaskEnv
 from envs.errors import UserError
 from envs.rendering import require_rendering
-from envs.tabletop.env import TabletopEnv
-
-if TYPE_CHECKING:
-    from envs.robotwin.env import RoboTwinEnv
 
 CONFIGS = {"clean": "demo_clean", "randomized": "demo_randomized"}  # setting -> RoboTwin's task configuration
 
@@ -23,17 +20,17 @@ class Backend:
     """The simulator's options, the same in every command."""
 
     backend: Literal["tabletop", "robotwin"] = "tabletop"
-    """tabletop is built in; robotwin is a RoboTwin checkout, one process of 2 GB per scene."""
+    """tabletop is built in; robotwin is a RoboTwin checkout, one process of 2 GB per environment."""
     robotwin_root: Path | None = None
     """The RoboTwin checkout."""
     robotwin_python: Path | None = None
     """The Python that RoboTwin was installed into."""
 
     def require(self, task: str, setting: str) -> dict[str, str]:
-        """Checks, before anything is written, that the task can be simulated here.
+        """Checks that the task can be simulated here, before anything is written.
 
         Returns:
-            What a result file says about RoboTwin: commit, embodiment and configuration; nothing of the tabletop.
+            What a result file says about the simulator (`TaskEnv.provenance`).
 
         Raises:
             UserError: a flag is missing, this machine cannot render, or RoboTwin cannot be run.
@@ -46,21 +43,16 @@ class Backend:
         if self.robotwin_root is None or self.robotwin_python is None:
             raise UserError(
                 "--backend robotwin needs --robotwin-root DIR and --robotwin-python PYTHON, also beside --resume: "
-                "a run's folder, which may be a stranger's, does not say which program is run"
+                "a run's folder, which may come from somebody else, does not say which program to run"
             )
-        env = self.make(task, setting, (8, 8), (8, 8))  # here, since a sentence gets lost in a worker process
-        assert not isinstance(env, TabletopEnv)
-        env.close()
-        return {
-            "backend": "robotwin",
-            "commit": env.checkout.version,
-            "embodiment": env.embodiment,
-            "config": env.setting,
-        }
+        with contextlib.closing(
+            self.make(task, setting, (8, 8), (8, 8))
+        ) as env:  # a worker could not say what is wrong
+            return env.provenance()
 
     def default_envs_per_worker(self, tabletop: int) -> int:
-        """How many scenes a worker process has where the user does not say: so many of the tabletop, which it simulates
-        itself; one of RoboTwin, which is a process of 2 GB, and of which those of one worker would take turns.
+        """Default environments per worker: `tabletop` for the built-in simulator; 1 for RoboTwin, where each
+        environment is its own 2 GB process and those of one worker would take turns.
         """
         return 1 if self.backend == "robotwin" else tabletop
 
@@ -73,32 +65,27 @@ class Backend:
         action_mode: str = "joint",
         evaluation: bool = False,
         instructions: str = "seen",
-    ) -> TabletopEnv | RoboTwinEnv:
-        """The environment of a task, an action per control step.
+    ) -> TaskEnv:
+        """The environment of a task in this simulator (`envs.make_env`), with one action per control step.
 
         Args:
-            task, setting, head_size, wrist_size, action_mode, instructions: as in `TabletopEnv`.
-            evaluation: textures of RoboTwin's evaluation; the tabletop makes no such difference.
+            task: RoboTwin's name.
+            setting: "clean" or "randomized".
+            head_size, wrist_size: image sizes (height, width) in px.
+            action_mode: "joint", "ee" or "delta_ee".
+            evaluation: RoboTwin's evaluation, with unseen textures; the tabletop makes no such difference.
+            instructions: split that the instruction is drawn from, "seen" or "unseen".
         """
+        options: dict[str, Any] = {
+            "head_size": head_size,
+            "wrist_size": wrist_size,
+            "action_mode": action_mode,
+            "instructions": instructions,
+        }
         if self.backend == "tabletop":
-            return TabletopEnv(task, setting, head_size, wrist_size, action_mode, instructions)
-        from envs.robotwin.env import RoboTwinEnv
-
-        assert self.robotwin_root is not None and self.robotwin_python is not None  # `require` has seen to it
-        return RoboTwinEnv(
-            task,
-            self.robotwin_root,
-            self.robotwin_python,
-            CONFIGS[setting],
-            head_size,
-            wrist_size,
-            action_mode=action_mode,
-            servo=True,
-            evaluation=evaluation,
-            instructions=instructions,
-        )
+            return make_env(task, setting=setting, **options)
+        rest = {"root": self.robotwin_root, "python": self.robotwin_python, "config": CONFIGS[setting]}
+        return make_env(task, "robotwin", servo=True, evaluation=evaluation, **rest, **options)
 
 
-BackendOptions = Annotated[Backend, tyro.conf.arg(name="")]
-"""A field of this type gives a command the flags --backend, --robotwin-root and --robotwin-python."""
 TABLETOP = Backend()

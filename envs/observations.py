@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from numpy.typing import NDArray
 
 
 def observation_spaces(cameras: Mapping[str, tuple[int, int]]) -> dict[str, gym.spaces.Box]:
@@ -28,3 +30,15 @@ def observation_spaces(cameras: Mapping[str, tuple[int, int]]) -> dict[str, gym.
         spaces[f"{camera}_extrinsic"] = floats(3, 4)
     spaces |= {"qpos": floats(14), "qpos_measured": floats(14)}
     return spaces | {f"{arm}_endpose": floats(7) for arm in ("left", "right")}
+
+
+def finite(observation: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """The observation itself.
+
+    Raises:
+        FloatingPointError: a number in it is NaN or infinite.
+    """
+    for key, value in observation.items():
+        if value.dtype.kind == "f" and not np.isfinite(value).all():
+            raise FloatingPointError(f"the simulator observed {key} as NaN or infinity")
+    return observation

@@ -14,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
+from envs.constants import SETTINGS
+from envs.contacts import ContactRecorder, Event, to_world
 from envs.errors import UserError
 from envs.experts import RESULT_KEYS, check_output, run_expert
-from envs.files import complete_or_untouched, write_json
-from envs.tabletop.contacts import ContactRecorder, Event, to_world
-from envs.tabletop.env import SETTINGS, TabletopEnv
+from envs.files import atomic_file, write_json
+from envs.tabletop.env import TabletopEnv
 from envs.value_map import draw_point
 
 Image = NDArray[np.uint8]
@@ -68,7 +69,7 @@ def _pictures(folder: Path, task: str, seed: int, console: Console) -> Image:
     path = folder / f"{task}-{seed}.png"
     if not path.exists():
         console.print(f"{task}: pictures")
-        with complete_or_untouched(path) as aside:
+        with atomic_file(path) as aside:
             iio.imwrite(aside, episode_pictures(task, seed))
     return np.asarray(iio.imread(path), np.uint8)
 

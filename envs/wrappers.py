@@ -9,8 +9,8 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.robotwin.env import RoboTwinEnv
-from envs.tabletop.env import Observation, TabletopEnv
+from envs.base import Observation, TaskEnv
+from envs.observations import finite
 
 
 def extend_space(space: gym.Space[Any], more: Mapping[str, gym.Space[Any]]) -> Any:
@@ -27,8 +27,7 @@ class ChunkEnv(gym.Wrapper[Observation, NDArray[np.float32], Observation, NDArra
 
     - `step_success` bool [execute]: control step j was the first to succeed,
     - `executed` bool [execute]: control step j was executed,
-    - `progress` f32 [execute]: the task's privileged measure after control step j (`Task.progress`; 0 where there is
-      none), after a reset that of the start.
+    - `progress` f32 [execute]: `TaskEnv.progress` after control step j, after a reset that of the start.
 
     Args:
         env: an environment of a task.
@@ -36,7 +35,7 @@ class ChunkEnv(gym.Wrapper[Observation, NDArray[np.float32], Observation, NDArra
         step_limit: truncates earlier than RoboTwin's limit (a training horizon), in control steps.
     """
 
-    def __init__(self, env: TabletopEnv | RoboTwinEnv, execute: int, step_limit: int | None = None) -> None:
+    def __init__(self, env: TaskEnv, execute: int, step_limit: int | None = None) -> None:
         super().__init__(env)
         self.task_env = env
         self.execute = execute
@@ -54,7 +53,7 @@ class ChunkEnv(gym.Wrapper[Observation, NDArray[np.float32], Observation, NDArra
     ) -> tuple[Observation, dict[str, Any]]:
         observation, info = self.env.reset(seed=seed, options=options)
         nothing = np.zeros(self.execute, dtype=bool)
-        progress = np.full(self.execute, self._progress(), np.float32)
+        progress = np.full(self.execute, self.task_env.progress(), np.float32)
         return observation | {"step_success": nothing, "executed": nothing, "progress": progress}, info
 
     def step(self, action: NDArray[np.float32]) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
@@ -65,24 +64,13 @@ class ChunkEnv(gym.Wrapper[Observation, NDArray[np.float32], Observation, NDArra
         for j, row in enumerate(action):
             success[j] = self.task_env.control(row)
             executed[j] = True
-            progress[j:] = self._progress()
+            progress[j:] = self.task_env.progress()
             if success[j] or self.task_env.steps >= self.step_limit:
                 break
         solved = bool(success.any())
         truncated = not solved and self.task_env.steps >= self.step_limit
         observation = self.task_env.observe() | {"step_success": success, "executed": executed, "progress": progress}
         return observation, float(solved), solved, truncated, self.task_env.info(solved)
-
-    def _progress(self) -> float:
-        return self.task_env.progress() if isinstance(self.task_env, TabletopEnv) else 0.0
-
-
-def finite(observation: Observation) -> Observation:
-    """The observation itself. Raises FloatingPointError if a number in it is NaN or infinite."""
-    for key, value in observation.items():
-        if value.dtype.kind == "f" and not np.isfinite(value).all():
-            raise FloatingPointError(f"the simulator observed {key} as NaN or infinity")
-    return observation
 
 
 class FiniteObservations(gym.ObservationWrapper[Observation, NDArray[np.float32], Observation]):
@@ -143,7 +131,7 @@ class SeedSchedule(gym.Wrapper[Observation, NDArray[np.float32], Observation, ND
         return observation | self._keys(), float(reward), terminated, truncated, info
 
     def _restarts(self) -> int:
-        return getattr(self.env.unwrapped, "restarts", 0)  # the tabletop runs in this process
+        return self.env.get_wrapper_attr("restarts")
 
     def _keys(self) -> Observation:
         seed, actions = self.prefix

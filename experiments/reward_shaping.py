@@ -25,7 +25,7 @@ from aim_rl.model.checkpoint import read_metadata
 from aim_rl.runs.interrupt import says_how_to_resume
 from aim_rl.runs.statistics import describe, success_rate
 from envs.errors import UserError, exit_cleanly
-from envs.files import complete_or_untouched, read_json
+from envs.files import atomic_file, read_json
 from envs.tabletop.task import Task, task_class
 from experiments.runs import (
     band,
@@ -220,7 +220,7 @@ def plot(config: ShapingConfig, stage1: dict[str, Any], runs: list[dict[str, Any
     axes.set(xlabel="environment steps (thousands)", ylabel="success, exploring", ylim=(0, 1), title=config.task)
     axes.legend(fontsize="small")
     figure.tight_layout()
-    with complete_or_untouched(config.out / "success.png") as aside:
+    with atomic_file(config.out / "success.png") as aside:
         figure.savefig(aside, dpi=120)
     plt.close(figure)
 

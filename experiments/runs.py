@@ -23,7 +23,7 @@ from aim_rl.runs.config import refuse_links
 from aim_rl.runs.folder import new_run
 from envs import resolve_task
 from envs.errors import UserError
-from envs.files import complete_or_untouched, read_json
+from envs.files import atomic_file, read_json
 
 Array = NDArray[np.float64]
 WINDOW = 5  # iterations of a running mean
@@ -160,7 +160,7 @@ def band(axes: Axes, curves: Sequence[tuple[Array, Array]], label: str, colour: 
 def write_csv(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     """One line per row; the first row's keys are the columns."""
     rows = list(rows)
-    with complete_or_untouched(path) as aside, aside.open("w", newline="") as file:
+    with atomic_file(path) as aside, aside.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
@@ -171,6 +171,6 @@ def write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[obje
     module = sys.modules["__main__"].__spec__
     command = " ".join(["python -m", module.name if module else Path(sys.argv[0]).stem, *sys.argv[1:]])
     lines = [" | ".join(map(str, row)) for row in (columns, ["---"] * len(columns), *rows)]
-    with complete_or_untouched(path) as aside:
+    with atomic_file(path) as aside:
         aside.write_text("\n".join([f"`{command}`", "", *(f"| {line} |" for line in lines), ""]))
     print(path.read_text())

@@ -18,7 +18,7 @@ from aim_rl.runs.interrupt import says_how_to_resume
 from aim_rl.runs.statistics import describe, success_rate
 from envs import resolve_task
 from envs.errors import UserError, exit_cleanly
-from envs.files import complete_or_untouched, read_json
+from envs.files import atomic_file, read_json
 from experiments.runs import begin, own_and_passed_on, run_or_go_on, scalars, smooth, write_csv, write_table
 
 
@@ -61,7 +61,7 @@ def plot(config: SeedsConfig, results: list[dict[str, Any]]) -> None:
     bars.set_xticks(range(len(rates)), [name for name, _ in rates])
     bars.set(title="held-out scenes, Wilson 95 %", ylim=(0, 1))
     figure.tight_layout()
-    with complete_or_untouched(config.out / "success.png") as aside:
+    with atomic_file(config.out / "success.png") as aside:
         figure.savefig(aside, dpi=120)
 
 

@@ -19,13 +19,14 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from aim_rl.data.dataset import DemonstrationSet
-from aim_rl.model import AIM, CAMERAS, Preset
+from aim_rl.model import AIM, Preset
 from aim_rl.model.compiling import check_compiler, compile_blocks
 from aim_rl.model.presets import preset_named
 from aim_rl.model.tokenizer import PixelTokenizer
 from aim_rl.runs.processes import Processes
 from aim_rl.supervised.config import ALL_TASKS, PretrainConfig
 from aim_rl.supervised.trainer import accumulate_gradients
+from envs.constants import CAMERAS
 from envs.errors import exit_cleanly
 from experiments.decision_time import measure_machine, seconds
 

@@ -11,12 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aim_rl.data.episode import CAMERAS, Episode
+from aim_rl.data.episode import Episode
 from aim_rl.data.files import episode_paths, read_episode, read_header
 from aim_rl.data.value_map import canvas_maps
 from aim_rl.model.presets import Preset
 from aim_rl.model.text import Tokenize, word_tokenizer
 from aim_rl.model.waypoints import encode_waypoints
+from envs.constants import CAMERAS
 from envs.errors import UserError
 
 HELD_OUT_EVERY = 20

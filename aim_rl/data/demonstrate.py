@@ -2,105 +2,54 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from aim_rl.data.episode import Contacts, Episode
-from envs.robotwin.client import TaskFailed
-from envs.robotwin.contacts import watch
-from envs.robotwin.env import RoboTwinEnv
-from envs.tabletop.contacts import ContactRecorder, Event
-from envs.tabletop.env import TabletopEnv
-from envs.wrappers import finite
-
-PERTURBATION_RATE = 0.02  # action perturbations per control step
-PERTURBATION_STEPS = 2  # control steps that one lasts
-PERTURBATION_SIZE = 0.06  # rad per joint and step, standard deviation: 3 to 4 cm at the gripper
-RELEASE_SHARE = 0.15  # of the perturbations open a gripper instead
-EXPERT_LIMIT = 400  # control steps, or half the task's limit; a perturbed expert that needs longer is dropped
+from envs.base import TaskEnv
+from envs.contacts import Event
 
 
-def demonstrate(env: TabletopEnv | RoboTwinEnv, seed: int, setting: str) -> Episode | None:
-    """One episode of the expert, or None if it did not succeed. FloatingPointError if it observes NaN."""
-    if isinstance(env, TabletopEnv):
-        return demonstrate_tabletop(env, seed)
-    return demonstrate_robotwin(env, seed, setting)
+def demonstrate(env: TaskEnv, seed: int, setting: str) -> Episode | None:
+    """One episode of the expert, or None if it did not succeed.
 
+    Args:
+        env: its cameras have the size that the episode records.
+        seed: of the scene.
+        setting: "clean" or "randomized", what `env` was made with.
 
-def demonstrate_tabletop(env: TabletopEnv, seed: int) -> Episode | None:
-    """As `demonstrate`, with action perturbations, so that the data shows recoveries."""
-    rng = np.random.default_rng([seed, 1])
-    env.restart(seed)
-    recorder = ContactRecorder(env.scene)
-    frames: list[dict[str, NDArray[np.generic]]] = []
-    perturbation, remaining, solved = np.zeros(14), 0, False
-    limit = max(EXPERT_LIMIT, env.step_limit // 2)
-    while not solved and env.steps < limit:
-        recorder.record()
-        action = env.expert_action()
-        if remaining == 0 and rng.random() < PERTURBATION_RATE:
-            perturbation, remaining = _action_perturbation(rng), PERTURBATION_STEPS
-        if remaining:
-            action = action + perturbation
-            remaining -= 1
-        action[[6, 13]] = action[[6, 13]].clip(0.0, 1.0)
-        command = {"action": action.astype(np.float32), "perturbed": np.bool_(perturbation.any())}
-        frames.append(finite(env.observe()) | command)
-        solved = env.control(action)
-        if not remaining:
-            perturbation = np.zeros(14)
-    recorder.record()
-    if not solved:
+    Raises:
+        FloatingPointError: the simulator observes NaN or infinity.
+    """
+    demonstration = env.demonstrate(seed)
+    if demonstration is None:
         return None
-    stacked: dict[str, Any] = {key: np.stack([frame[key] for frame in frames]) for key in frames[0]}
+    observations: dict[str, Any] = demonstration.observations
     return Episode(
-        **stacked,
-        instructions=env.wordings[env.wording],
-        contacts=gather_contacts(recorder.events(), recorder, len(frames)),
-        task=env.task_class.name,
-        setting=env.setting,
-        seed=seed,
-    )
-
-
-def demonstrate_robotwin(env: RoboTwinEnv, seed: int, setting: str) -> Episode | None:
-    """As `demonstrate`: a frame every 15 physics steps, unperturbed, since this expert plans whole motions."""
-    try:
-        demonstration = env.demonstrate(seed)
-    except TaskFailed:
-        return None
-    if not demonstration.success:
-        return None
-    recorder, frames = watch(demonstration), demonstration.frames
-    stacked: dict[str, Any] = finite({key: np.stack([each[key] for each in frames[:-1]]) for key in env.spaces})
-    action = np.stack([each["qpos"] for each in frames[1:]])  # drive targets that the expert had set a frame later
-    return Episode(
-        **stacked,
-        action=action,
-        perturbed=np.zeros(len(action), bool),
-        instructions=env.wordings[env.wording],
-        contacts=gather_contacts(recorder.events(), recorder, len(action)),
+        **observations,
+        action=demonstration.action,
+        perturbed=demonstration.perturbed,
+        instructions=env.instructions_by_split[env.instruction_split],
+        contacts=gather_contacts(demonstration.events, demonstration.body_poses, len(demonstration.action)),
         task=env.task_name,
         setting=setting,
         seed=seed,
     )
 
 
-def _action_perturbation(rng: np.random.Generator) -> NDArray[np.float64]:
-    """Added to the joint targets [14] of one arm for a few control steps."""
-    perturbation = np.zeros(14)
-    arm = slice(0, 7) if rng.random() < 0.5 else slice(7, 14)
-    if rng.random() < RELEASE_SHARE:
-        perturbation[arm] = [0.0] * 6 + [1.0]
-    else:
-        perturbation[arm] = [*rng.normal(0.0, PERTURBATION_SIZE, 6), 0.0]
-    return perturbation
+def gather_contacts(
+    events: Sequence[Event], poses: Mapping[str, Sequence[NDArray[np.floating]]], frames: int
+) -> Contacts:
+    """Events as the arrays of an episode.
 
-
-def gather_contacts(events: list[Event], recorder: ContactRecorder, frames: int) -> Contacts:
-    """Events as the arrays of an episode with `frames` frames (an event after the last frame counts for the last)."""
+    Args:
+        events: points in the frames of their bodies; an event after the last frame counts for the last.
+        poses: body -> its pose [7] (xyz m, wxyz; world) at every frame.
+        frames: of the episode.
+    """
     if not events:
         return Contacts.empty(frames)
     bodies = sorted({event.body for event in events})
@@ -116,5 +65,5 @@ def gather_contacts(events: list[Event], recorder: ContactRecorder, frames: int)
         arm=spread([event.arm for event in events], np.uint8),
         event=spread(list(range(len(events))), np.int32),
         body=spread([bodies.index(event.body) for event in events], np.int32),
-        body_poses=np.array([recorder.poses[body][:frames] for body in bodies], np.float32),
+        body_poses=np.array([poses[body][:frames] for body in bodies], np.float32),
     )

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-CAMERAS = ("head_camera", "left_camera", "right_camera")
-PICK, PLACE, PRESS = 0, 1, 2
 LEFT, RIGHT = 0, 1
 
 

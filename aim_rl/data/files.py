@@ -14,8 +14,9 @@ import h5py
 import numpy as np
 
 from aim_rl.data import robotwin
-from aim_rl.data.episode import CAMERAS, Contacts, Episode
+from aim_rl.data.episode import Contacts, Episode
 from aim_rl.data.hdf5 import EpisodeFile, camera_to_world_opengl, opened
+from envs.constants import CAMERAS
 from envs.errors import UserError
 
 _FORMAT_VERSION = "1.0"

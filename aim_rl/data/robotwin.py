@@ -20,17 +20,16 @@ from typing import Any
 
 import numpy as np
 
-from aim_rl.data.episode import CAMERAS, LEFT, PICK, PLACE, RIGHT, Contacts, Episode
+from aim_rl.data.episode import LEFT, RIGHT, Contacts, Episode
 from aim_rl.data.hdf5 import EpisodeFile, world_to_camera_opencv
+from envs.constants import ARMS, CAMERAS, CLOSED_COMMAND, OPEN_COMMAND, PICK, PLACE, QPOS_GRIPPER
 from envs.errors import UserError
-from envs.tabletop.kinematics import ARMS, QPOS_GRIPPER, TOOL_OFFSET
+from envs.tabletop.kinematics import TOOL_OFFSET
 
 DISK_CAMERA = {"head_camera": "cam_head", "left_camera": "cam_left_wrist", "right_camera": "cam_right_wrist"}
 """Names of the cameras in main's layout."""
 PHYSICS_STEPS_PER_FRAME = 15
 """What main's layout calls frequency; a control step of the environment is as long."""
-CLOSED_BELOW, OPEN_ABOVE = 0.2, 0.8
-"""Gripper commands that RoboTwin calls closed and open. Shaping a hand for a grasp ends in between."""
 
 
 def is_legacy(source: EpisodeFile) -> bool:
@@ -230,12 +229,12 @@ def gripper_contacts(episode: Episode) -> Contacts:
 def _closings_and_openings(gripper: np.ndarray) -> list[tuple[int, int]]:
     """(frame, PICK or PLACE) of the turns of one gripper's commands [T]; a place needs a pick before it."""
     events: list[tuple[int, int]] = []
-    closed = gripper[0] < CLOSED_BELOW
+    closed = gripper[0] < CLOSED_COMMAND
     for frame, command in enumerate(gripper):
-        if not closed and command < CLOSED_BELOW:
+        if not closed and command < CLOSED_COMMAND:
             closed = True
             events.append((frame, PICK))
-        elif closed and command > OPEN_ABOVE:
+        elif closed and command > OPEN_COMMAND:
             closed = False
             if events:
                 events.append((frame, PLACE))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from aim_rl.data.episode import CAMERAS, Contacts, Episode
+from aim_rl.data.episode import Contacts, Episode
 from aim_rl.model.tokenizer import paste
+from envs.constants import CAMERAS
 from envs.value_map import draw_point
 
 

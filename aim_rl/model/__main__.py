@@ -14,8 +14,8 @@ from aim_rl.model.aim import AIM, Observed, WorldContext
 from aim_rl.model.history import empty_history
 from aim_rl.model.normaliser import PROPRIO_DIM
 from aim_rl.model.presets import PRESETS, Preset
-from aim_rl.model.tokenizer import CAMERAS
 from aim_rl.model.visibility import READS_TEXT, TOKEN_KINDS, VISIBLE
+from envs.constants import CAMERAS
 
 
 def sizes(preset: Preset) -> dict[str, str]:

@@ -19,9 +19,10 @@ from aim_rl.model.rotary import chunk_positions, rotation
 from aim_rl.model.stem import ObservationStem
 from aim_rl.model.streams import Segment, Stream, mixture, mlp, sincos_positions
 from aim_rl.model.text import TextEncoder
-from aim_rl.model.tokenizer import CAMERAS, PixelTokenizer, patchify, to_signed, to_unit, unpatchify
+from aim_rl.model.tokenizer import PixelTokenizer, patchify, to_signed, to_unit, unpatchify
 from aim_rl.model.visibility import READS_TEXT, TABLES
 from aim_rl.model.wan import Frozen, WanText, WanTokenizer
+from envs.constants import CAMERAS
 
 TOKENIZERS = {"pixels": PixelTokenizer, "wan": WanTokenizer}
 TEXT_ENCODERS = {"words": TextEncoder, "umt5": WanText}

@@ -20,7 +20,7 @@ from aim_rl.model.aim import rename_old_tensors
 from aim_rl.model.presets import Preset
 from aim_rl.model.wan import missing
 from envs.errors import UserError
-from envs.files import to_disk
+from envs.files import sync_to_disk
 
 FORMAT = "aim_rl.checkpoint/1"
 SHIPPED = Path(__file__).parents[1] / "checkpoints"
@@ -54,7 +54,7 @@ def save_checkpoint(directory: Path, model: AIM, metadata: dict[str, Any], write
         if model.wan is not None:
             config["wan"] = str(model.wan)
         (aside / "config.json").write_text(json.dumps(config, indent=2) + "\n")
-        to_disk(aside)
+        sync_to_disk(aside)
         if directory.exists():
             directory.rename(old)
         aside.rename(directory)

@@ -21,8 +21,6 @@ from torch import Tensor
 
 from aim_rl.model.presets import Preset
 
-CAMERAS = ("head_camera", "left_camera", "right_camera")
-
 
 def paste(head: Tensor, left: Tensor, right: Tensor) -> Tensor:
     """Tiles [..., 3, h, w] at canvas resolution -> canvas [..., 3, H, W]."""

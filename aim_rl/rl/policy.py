@@ -17,7 +17,7 @@ from aim_rl.model.history import History, empty_history
 from aim_rl.model.sampler import NoiseHead
 from aim_rl.model.waypoints import decode_waypoints
 from aim_rl.rl.exploration import NOISE_LEVEL, Sampler, make_exploration
-from envs.tabletop.scene import CAMERAS
+from envs.constants import CAMERAS
 
 OBSERVATION = (*CAMERAS, "qpos", "qpos_measured", "left_endpose", "right_endpose")
 

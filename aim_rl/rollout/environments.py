@@ -15,7 +15,7 @@ from torchrl.envs import GymWrapper, SerialEnv
 from aim_rl.model import Tokenize
 from aim_rl.model.presets import Preset
 from envs.backend import TABLETOP, Backend
-from envs.tabletop.env import Observation
+from envs.base import Observation
 from envs.wrappers import ChunkEnv, EpisodePrefix, FiniteObservations, SeedSchedule, extend_space
 
 

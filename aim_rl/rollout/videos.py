@@ -15,7 +15,7 @@ from aim_rl.rollout.policy import Policy
 from aim_rl.runs.folder import one_thread
 from aim_rl.runs.pictures import Image, mark, overlay, to_image
 from envs.backend import TABLETOP, Backend
-from envs.tabletop.scene import CONTROL_STEP
+from envs.constants import CONTROL_STEP
 from envs.wrappers import ChunkEnv, SeedSchedule
 from rewards import project
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from aim_rl.data.dataset import crop_and_resize
 from aim_rl.data.robotwin import DISK_CAMERA
 from aim_rl.model.presets import Preset
-from envs.tabletop.kinematics import ARMS
+from envs.constants import ARMS
 
 REPLIES = {
     "hello": "hello_ack",

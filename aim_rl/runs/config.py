@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
 import tyro
 from typeguard import TypeCheckError, check_type
@@ -19,6 +19,8 @@ from typeguard import TypeCheckError, check_type
 from envs.backend import Backend
 from envs.errors import UserError
 
+BackendOptions = Annotated[Backend, tyro.conf.arg(name="")]
+"""A field of this type gives a command the flags --backend, --robotwin-root and --robotwin-python."""
 Config = TypeVar("Config")
 Renamed = Mapping[str, str]  # old name -> new name
 PROGRAMS = ("robotwin_root", "robotwin_python")  # fields of `Backend` that name programs

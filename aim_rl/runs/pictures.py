@@ -9,7 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from aim_rl.model import AIM, CAMERAS, pack
+from aim_rl.model import AIM, pack
+from envs.constants import CAMERAS
 
 Image = NDArray[np.uint8]
 

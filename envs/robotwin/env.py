@@ -5,44 +5,28 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.actions import ACTION_SIZE, action_space
+from envs.actions import action_space, check_action
+from envs.base import Demonstration, Observation, TaskEnv
+from envs.constants import ACTION_SIZE, CAMERAS, INSTRUCTION_SPLITS
 from envs.errors import UserError
-from envs.observations import observation_spaces
+from envs.observations import finite, observation_spaces
 from envs.robotwin.checkout import SeedBook, open_checkout
 from envs.robotwin.client import TaskFailed, Worker, WorkerLost, new_log
-from envs.robotwin.worker import CONTROL_STEP
+from envs.robotwin.recording import ExpertRecording, watch
 
-CAMERAS = ("head_camera", "left_camera", "right_camera")
 SHADERS = ("default", "rt")
-INSTRUCTIONS = ("seen", "unseen")
 ATTEMPTS = 3  # processes that are tried at one request
 CANDIDATES = 20  # scenes that are tried for one seed
 STRIDE = 10_000_000  # from one candidate of a seed to the next: beyond every seed that is trained or tested on
 
-Observation = dict[str, NDArray[Any]]
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Demonstration:
-    """What `RoboTwinEnv.demonstrate` saw."""
-
-    frames: list[Observation]
-    """Observations, each with `body_poses` f32 [bodies, 7] (xyz m, wxyz, scene), `body_speed` f32 [bodies] (m/s),
-    `contact_points` f32 [n, 3] (m, scene) and `contact_bodies` i32 [n, 2], the two bodies of each point."""
-    bodies: list[str]
-    """Names; the fingers are left_finger0, left_finger1, right_finger0 and right_finger1."""
-    links: list[str]
-    """Those that are moving parts of articulated bodies: doors, drawers, lids, levers."""
-    success: bool
 
 
 def interpreter(python: str | Path) -> Path:
@@ -54,16 +38,10 @@ def interpreter(python: str | Path) -> Path:
     return Path(os.path.abspath(given) if os.sep in given else given)
 
 
-class RoboTwinEnv(gym.Env[Observation, NDArray[np.float32]]):
+class RoboTwinEnv(TaskEnv):
     """A task of a RoboTwin checkout, simulated by RoboTwin itself in a process of its own.
 
-    Observation (flat Dict): per camera `<camera>` u8 [H, W, 3] RGB, `<camera>_intrinsic` f32 [3, 3] and
-    `<camera>_extrinsic` f32 [3, 4] (world to camera, OpenCV), in px of the image as delivered; `qpos` f32 [14] drive
-    targets in RoboTwin's order (left 6 rad, left gripper 0..1, right 6 rad, right gripper) and `qpos_measured`, the
-    same measured; `left_endpose`, `right_endpose` f32 [7] xyz (m) + wxyz, world.
-
-    Reward: 1 on the step that first succeeds (RoboTwin's `eval_success`), else 0. Success terminates, RoboTwin's step
-    limit truncates.
+    `TaskEnv` describes what it observes and takes; success is RoboTwin's `eval_success`.
 
     Seeds: a seed is RoboTwin's own. A seed whose scene does not stay still or whose expert fails does not count, as in
     RoboTwin's evaluation; the seed plus 10 000 000 stands in for it, then that plus 10 000 000 and so on, so that two
@@ -82,23 +60,21 @@ class RoboTwinEnv(gym.Env[Observation, NDArray[np.float32]]):
         config: a task configuration of the checkout, such as demo_clean or demo_randomized.
         head_size, wrist_size: image sizes (height, width) in px; RoboTwin's D435 by default.
         cameras: which of head_camera, left_camera and right_camera are observed; others are not rendered.
-        action_mode: "joint" f32 [14] absolute joint targets; "ee" f32 [16] endposes (xyz, wxyz, gripper per arm,
-            world); "delta_ee" f32 [14] (xyz m, rotation vector rad in the world frame, gripper per arm) relative to
-            the commanded endpose.
+        action_mode: "joint", "ee" or "delta_ee".
         servo: False: RoboTwin's `take_action`, a motion from rest to rest that takes as long as it takes (end
             effectors through cuRobo; an arm that cannot plan stays still). True: drive targets for 15 physics steps,
             as on the tabletop (end effectors through inverse kinematics), for chunks of actions.
         evaluation: RoboTwin's evaluation: unseen textures.
-        instructions: "seen" or "unseen" wordings.
+        instructions: split that the instruction is drawn from, "seen" or "unseen".
         shader: "default", or "rt" for RoboTwin's ray tracing (a GPU's work).
         timeout: seconds that RoboTwin may take for one call; five times as much for the first of its kind.
 
     Raises:
-        ValueError: an argument that does not exist, an action of wrong shape or not finite.
+        ValueError: an argument that does not exist.
         UserError: checkout, interpreter, assets, configuration or task are not there, or RoboTwin cannot run.
     """
 
-    metadata = {"render_modes": ["rgb_array"], "render_fps": round(1 / CONTROL_STEP)}  # noqa: RUF012
+    seed_limit: ClassVar[int] = STRIDE
 
     def __init__(
         self,
@@ -119,14 +95,15 @@ class RoboTwinEnv(gym.Env[Observation, NDArray[np.float32]]):
     ) -> None:
         for name, value, known in (
             *(("action_mode", action_mode, ACTION_SIZE), ("shader", shader, SHADERS)),
-            *(("instructions", instructions, INSTRUCTIONS), *(("camera", camera, CAMERAS) for camera in cameras)),
+            *(("instructions", instructions, INSTRUCTION_SPLITS), *(("camera", camera, CAMERAS) for camera in cameras)),
         ):
             if value not in known:
                 raise ValueError(f"{name} {value!r} does not exist; choose one of {', '.join(known)}")
         self._worker: Worker | None = None
         self.checkout = open_checkout(Path(root), task)
-        self.task_name, self.setting, self.python = task, config, interpreter(python)
-        self.action_mode, self.servo, self.wording, self.render_mode = action_mode, servo, instructions, render_mode
+        self.task_name, self.config, self.python = task, config, interpreter(python)
+        self.action_mode, self.servo, self.render_mode = action_mode, servo, render_mode
+        self.instruction_split = instructions
         self._timeout = timeout
         self._sizes = {camera: head_size if camera == "head_camera" else wrist_size for camera in cameras}
         self._hello = {
@@ -137,8 +114,6 @@ class RoboTwinEnv(gym.Env[Observation, NDArray[np.float32]]):
             "shader": shader,
             "evaluation": evaluation,
         }
-        self.restarts = 0
-        self.steps = 0
         self._log_named = False
         self.instruction = task.replace("_", " ")
         self._scene: dict[str, Any] | None = None
@@ -153,18 +128,6 @@ class RoboTwinEnv(gym.Env[Observation, NDArray[np.float32]]):
         self.observation_space: Any = gym.spaces.Dict({**self.spaces})  # typed as a space of spaces
         self.action_space = action_space(action_mode)
 
-    # -- Gymnasium --------------------------------------------------------------------------------
-
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Observation, dict]:
-        super().reset(seed=seed)
-        self.restart(int(self.np_random.integers(STRIDE)) if seed is None else seed)
-        return self.observe(), self.info(False)
-
-    def step(self, action: NDArray[np.float32]) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
-        success = self.control(action)
-        truncated = not success and self.steps >= self.step_limit
-        return self.observe(), float(success), success, truncated, self.info(success)
-
     def render(self) -> NDArray[np.uint8]:
         """The first camera's picture u8 [H, W, 3]."""
         return self.observe()[next(iter(self._sizes))]
@@ -177,17 +140,19 @@ class RoboTwinEnv(gym.Env[Observation, NDArray[np.float32]]):
         if not self._log_named:
             self.log.unlink(missing_ok=True)
 
-    def info(self, success: bool) -> dict[str, Any]:
-        """What Gymnasium's info carries."""
+    def provenance(self) -> dict[str, str]:
+        """RoboTwin's commit, embodiment and task configuration."""
         return {
-            "is_success": np.bool_(success),
-            "instruction": self.instruction,
-            "seed": np.int64(self.seed),
-            "scene_seed": np.int64(self.scene_seed),
-            "restarts": np.int64(self.restarts),
+            "backend": "robotwin",
+            "commit": self.checkout.version,
+            "embodiment": self.embodiment,
+            "config": self.config,
         }
 
-    # -- the same without rendering, for wrappers that read fewer frames ---------------------------
+    def info(self, success: bool) -> dict[str, Any]:
+        """Also `scene_seed` and `restarts`, how many processes were replaced."""
+        counts = {"scene_seed": np.int64(self.scene_seed), "restarts": np.int64(self.restarts)}
+        return super().info(success) | counts
 
     def restart(self, seed: int) -> None:
         """Builds the scene of a seed; nothing is rendered.
@@ -197,11 +162,11 @@ class RoboTwinEnv(gym.Env[Observation, NDArray[np.float32]]):
             UserError: RoboTwin's expert solves none of the scenes that may stand in for it, or RoboTwin cannot run.
         """
         scene = self._enter(seed)
-        self._speak(self._persist(lambda worker: worker.ask("reset", scene)[0]))
+        self._set_instructions(self._persist(lambda worker: worker.ask("reset", scene)[0]))
 
     def control(self, action: NDArray[np.floating]) -> bool:
         """Executes one action and returns whether the task is solved."""
-        action = self.checked(action)
+        action = check_action(action, self.action_mode)
         try:
             success = bool(self._persist(lambda worker: self._act(worker, action), WorkerLost))
         except (WorkerLost, TaskFailed) as error:
@@ -221,7 +186,23 @@ class RoboTwinEnv(gym.Env[Observation, NDArray[np.float32]]):
                 raise RuntimeError(f"RoboTwin observed {key} as {found}, not {space.shape} (log: {self.log})")
         return {key: arrays[key].astype(space.dtype) for key, space in self.spaces.items()}
 
-    def demonstrate(self, seed: int, as_recorded: bool = False) -> Demonstration:
+    def demonstrate(self, seed: int) -> Demonstration | None:
+        """RoboTwin's expert, undisturbed: it plans whole motions. The actions are the drive targets of a frame later.
+
+        None also where RoboTwin raises an exception on the scene.
+        """
+        try:
+            recording = self.record_expert(seed)
+        except TaskFailed:
+            return None
+        if not recording.success:
+            return None
+        frames, recorder = recording.frames, watch(recording)
+        observations = finite({key: np.stack([each[key] for each in frames[:-1]]) for key in self.spaces})
+        action = np.stack([each["qpos"] for each in frames[1:]])
+        return Demonstration(observations, action, np.zeros(len(action), bool), recorder.events(), recorder.poses)
+
+    def record_expert(self, seed: int, as_recorded: bool = False) -> ExpertRecording:
         """RoboTwin's expert on the scene of a seed, with a frame now and after every 15 physics steps.
 
         Args:
@@ -234,34 +215,13 @@ class RoboTwinEnv(gym.Env[Observation, NDArray[np.float32]]):
         """
         scene = self._enter(seed, as_recorded)
 
-        def record(worker: Worker) -> Demonstration:
+        def record(worker: Worker) -> ExpertRecording:
             frames: list[Observation] = []
             answer, _ = worker.ask("demonstrate", {**scene, "as_recorded": as_recorded}, frames=frames)
-            self._speak(answer)
-            return Demonstration(frames, answer["bodies"], answer["links"], answer["success"])
+            self._set_instructions(answer)
+            return ExpertRecording(frames, answer["bodies"], answer["links"], answer["success"])
 
         return self._persist(record)
-
-    def checked(self, action: NDArray[np.floating]) -> NDArray[np.float64]:
-        """The action as it is sent, before anything moves: finite, grippers in [0, 1], quaternions of unit length.
-
-        Raises:
-            ValueError: its shape is wrong, it is not finite, or a quaternion is zero.
-        """
-        action = np.array(action, dtype=np.float64)
-        size = ACTION_SIZE[self.action_mode]
-        if action.shape != (size,):
-            raise ValueError(f"action has shape {action.shape}, action_mode={self.action_mode!r} takes ({size},)")
-        if not np.isfinite(action).all():
-            raise ValueError("action holds NaN or infinity; the robot was not moved")
-        for arm in np.split(action, 2):  # views of `action`
-            arm[-1] = arm[-1].clip(0.0, 1.0)
-            if self.action_mode == "ee":
-                norm = np.linalg.norm(arm[3:7])
-                if norm < 1e-6:
-                    raise ValueError("action holds a zero quaternion; give wxyz of unit length")
-                arm[3:7] /= norm
-        return action
 
     # -- seeds --------------------------------------------------------------------------------------
 
@@ -275,10 +235,10 @@ class RoboTwinEnv(gym.Env[Observation, NDArray[np.float32]]):
         self._scene, self._actions, self.steps = scene, [], 0
         return scene
 
-    def _speak(self, answer: dict[str, Any]) -> None:
-        """Takes the wordings of the scene that RoboTwin has built, and one of them."""
-        self.wordings: dict[str, list[str]] = answer["instructions"]
-        texts = self.wordings[self.wording]
+    def _set_instructions(self, answer: dict[str, Any]) -> None:
+        """Takes the instructions of the scene that RoboTwin has built, and draws one."""
+        self.instructions_by_split = answer["instructions"]
+        texts = self.instructions_by_split[self.instruction_split]
         self.instruction = texts[int(np.random.default_rng(self.seed).integers(len(texts)))]
 
     def _choose(self, seed: int) -> dict[str, Any]:
@@ -298,7 +258,7 @@ class RoboTwinEnv(gym.Env[Observation, NDArray[np.float32]]):
                 return verdict
         self._log_named = True
         raise UserError(
-            f"RoboTwin's expert solved none of {CANDIDATES} scenes of {self.task_name} ({self.setting}) tried for seed "
+            f"RoboTwin's expert solved none of {CANDIDATES} scenes of {self.task_name} ({self.config}) tried for seed "
             f"{seed}, the last one ended with {verdict['verdict']!r}; see {self.log}"
         )
 

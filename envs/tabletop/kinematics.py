@@ -16,7 +16,8 @@ import math
 import torch
 from torch import Tensor
 
-ARMS = ("left", "right")
+from envs.constants import ARMS, QPOS_ARM
+
 TOOL_OFFSET = 0.12  # m, endpose origin to tool centre
 ROOT_POSITION = (0.0, -0.65, 0.0)
 ROOT_YAW = math.pi / 2  # the robot faces world +y
@@ -32,8 +33,6 @@ JOINT_ORIGIN = (  # parent -> child: xyz (m), rpy (rad), axis in the child frame
     ((0.06775, 0.0015, -0.0855), (0.0, 0.0, -0.015928), "z"),
     ((0.03095, 0.0, 0.0855), (-3.1416, 0.0, 0.0), "x"),
 )
-QPOS_ARM = {"left": slice(0, 6), "right": slice(7, 13)}  # RoboTwin's order of the 14-vector
-QPOS_GRIPPER = {"left": 6, "right": 13}
 
 
 def other_arm(arm: str) -> str:

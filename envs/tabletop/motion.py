@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from envs.constants import OPEN_COMMAND
 from envs.tabletop import kinematics as kin
-from envs.tabletop.robot import OPEN_COMMAND, Arm, make_pose, quat_from_matrix
+from envs.tabletop.robot import Arm, make_pose, quat_from_matrix
 from envs.tabletop.rotations import angle_between, rotation_about
 from envs.tabletop.skills import Command
 

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from envs.constants import CLOSED_COMMAND, OPEN_COMMAND
+from envs.contacts import REST_SPEED
 from envs.tabletop import kinematics as kin
-from envs.tabletop.contacts import REST_SPEED
-from envs.tabletop.robot import OPEN_COMMAND, Tool
+from envs.tabletop.robot import Tool
 from envs.tabletop.scene import Articulated, Body, Tabletop
 
 Array = NDArray[np.floating]
 
 OPEN, CLOSED = 1.0, 0.0  # gripper commands
-CLOSED_COMMAND = 0.2  # RoboTwin calls a gripper closed below this command
 GRIPPING_COMMAND = 0.5  # below this command a gripper may hold something
 PINCHING_COMMAND = 0.7  # the same, for the skills' own decision between grasping and carrying
 PRESS_OPENING = 0.35  # measured opening below which the fingers are together, to press or push

@@ -11,6 +11,7 @@ import sapien
 from numpy.typing import NDArray
 from sapien.wrapper.pinocchio_model import PinocchioModel
 
+from envs.constants import ARMS, OPEN_COMMAND, QPOS_ARM, QPOS_GRIPPER
 from envs.tabletop import kinematics as kin
 
 Array = NDArray[np.floating]
@@ -26,7 +27,6 @@ JOINT_LIMIT = (  # rad; wide enough for every RoboTwin trajectory
     (-2.0, 2.0),
     (-3.14, 3.14),
 )
-OPEN_COMMAND = 0.8  # RoboTwin calls a gripper open above this command
 ELBOW_STRAIGHT = 2.9  # rad, joint3: beyond it the elbow bends the other way, where joint4's limit blocks the wrist
 OPENING_SPEED = 0.01  # m/s: slower fingers have arrived or are blocked
 WRIST_CAMERA = sapien.Pose([0.07, 0.032, 0.065], [np.cos(0.2), 0, np.sin(0.2), 0])  # on link6, pitch 0.4 rad
@@ -107,7 +107,7 @@ class Arm:
 
     def _build(self, scene: sapien.Scene, friction: sapien.physx.PhysxMaterial) -> sapien.physx.PhysxArticulation:
         builder = scene.create_articulation_builder()
-        group = 1 << kin.ARMS.index(self.name)
+        group = 1 << ARMS.index(self.name)
 
         def link(parent: Any, name: str) -> Any:  # SAPIEN has no stubs for its builders
             made = builder.create_link_builder(parent)
@@ -203,14 +203,14 @@ def joint_targets(qpos: Array, actions: Array) -> Array:
         [h, 14].
     """
     targets = np.empty((len(actions), 14))
-    for arm, part in zip(kin.ARMS, np.split(actions, 2, axis=1), strict=True):
+    for arm, part in zip(ARMS, np.split(actions, 2, axis=1), strict=True):
         position, rotation = (t.numpy() for t in kin.arm_base(arm))
-        base, joints = make_pose(position, quat_from_matrix(rotation)), qpos[kin.QPOS_ARM[arm]]
+        base, joints = make_pose(position, quat_from_matrix(rotation)), qpos[QPOS_ARM[arm]]
         for step, row in enumerate(part):
             target = base.inv() * make_pose(row[:3], _flip(row[3:7]))
             joints = _inverse(_arm_model(), len(kin.JOINT_ORIGIN), 0, target, joints)
-            targets[step, kin.QPOS_ARM[arm]] = joints
-        targets[:, kin.QPOS_GRIPPER[arm]] = part[:, 7].clip(0.0, 1.0)
+            targets[step, QPOS_ARM[arm]] = joints
+        targets[:, QPOS_GRIPPER[arm]] = part[:, 7].clip(0.0, 1.0)
     return targets
 
 

@@ -9,8 +9,9 @@ import numpy as np
 import sapien
 from numpy.typing import NDArray
 
+from envs.constants import ARMS, PHYSICS_STEP, SUBSTEPS
+from envs.contacts import Contact
 from envs.errors import UserError
-from envs.tabletop import kinematics as kin
 from envs.tabletop.robot import WRIST_CAMERA, Arm, make_pose
 from envs.tabletop.rotations import rotation_about, rotation_onto
 from envs.tabletop.textures import patterned
@@ -18,14 +19,10 @@ from envs.tabletop.textures import patterned
 Array = NDArray[np.floating]
 Colour = tuple[float, float, float]
 
-PHYSICS_STEP = 1.0 / 250.0  # s
-SUBSTEPS = 15  # physics steps per control step, as in RoboTwin's data
-CONTROL_STEP = PHYSICS_STEP * SUBSTEPS  # s
 TABLE_TOP = 0.74  # m
 TABLE_SIZE = (1.2, 0.7, 0.05)  # m
 TABLE_DROP = 0.03  # m, `randomized` lowers the table by up to this much
 FIELD_OF_VIEW = np.deg2rad(37.0)  # vertical, D435
-CAMERAS = ("head_camera", "left_camera", "right_camera")
 HEAD_POSITION, HEAD_FORWARD, HEAD_LEFT = (-0.032, -0.45, 1.35), (0.0, 0.6, -0.8), (-1.0, 0.0, 0.0)
 CLUTTER = 10  # objects, `randomized`
 CLUTTER_HEIGHT = (0.01, 0.045)  # m; lower than anything is carried, so that clutter never blocks a task
@@ -111,15 +108,6 @@ class Articulated(Body):
         return origin + turn @ (point - origin), turn @ rotation
 
 
-@dataclass(frozen=True)
-class Contact:
-    """One contact between two bodies named `a` and `b`: points [n, 3] (m, scene)."""
-
-    a: str
-    b: str
-    points: Array
-
-
 class Tabletop:
     """A SAPIEN scene, rebuilt on every reset so that a seed fixes everything.
 
@@ -143,7 +131,7 @@ class Tabletop:
         self.box_clutter = True  # whether clutter may be boxes; not where boxes are the task
         self._light()
         self._furniture()
-        self.arms = {name: Arm(self.physics, name, self.friction) for name in kin.ARMS}
+        self.arms = {name: Arm(self.physics, name, self.friction) for name in ARMS}
         self.cameras: dict[str, sapien.render.RenderCameraComponent] = {}
         self._contacts: list[Contact] | None = None
 
@@ -349,7 +337,7 @@ class Tabletop:
 
     def fingers_on(self, name: str) -> bool:
         """Whether any finger touches the body `name`."""
-        return any(self.touching(f"{arm}_finger*", name) for arm in kin.ARMS)
+        return any(self.touching(f"{arm}_finger*", name) for arm in ARMS)
 
 
 def _new_scene() -> sapien.Scene:

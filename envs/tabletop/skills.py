@@ -11,9 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from envs.constants import OPEN_COMMAND
 from envs.tabletop import kinematics as kin
 from envs.tabletop.predicates import CLOSED, OPEN, PRESS_OPENING, Grasp, Predicates
-from envs.tabletop.robot import OPEN_COMMAND, Tool
+from envs.tabletop.robot import Tool
 from envs.tabletop.rotations import DOWN, angle_between, directed, wrapped, yaw_of, yawed
 from envs.tabletop.scene import Articulated, Body, Tabletop
 

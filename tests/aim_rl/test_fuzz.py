@@ -10,8 +10,7 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import h5py
 import msgpack
@@ -31,9 +30,9 @@ from aim_rl.rollout.xpolicylab import REPLIES
 from aim_rl.runs.config import load_config, parse
 from aim_rl.runs.folder import new_run
 from aim_rl.supervised.config import PretrainConfig
+from envs.actions import check_action
 from envs.backend import Backend
 from envs.errors import UserError, exit_cleanly
-from envs.robotwin.env import RoboTwinEnv
 from envs.tabletop.env import TabletopEnv
 
 from .data.conftest import episode_of
@@ -414,13 +413,12 @@ def test_actions_move_the_robot_or_say_why_not(scenes: dict[str, TabletopEnv], m
 
 def check_robotwin(mode: str, cases: int) -> None:
     """RoboTwin's process gets finite actions alone."""
-    robotwin = cast(RoboTwinEnv, SimpleNamespace(action_mode=mode))
     size = 16 if mode == "ee" else 14
 
     @fuzz(cases, action=actions(size))
     def check(action: Any) -> None:
         try:
-            sent = RoboTwinEnv.checked(robotwin, action)
+            sent = check_action(action, mode)
         except ValueError as error:
             one_sentence(error)
         else:

@@ -33,11 +33,11 @@ def joints(checkout: FakeCheckout) -> np.ndarray:
     """What RoboTwin's recorder saw of the expert: drive targets [frames, 14]."""
     env = RoboTwinEnv("stack_blocks_two", checkout.root, sys.executable, cameras=())
     env.restart(0)
-    demonstration = env.demonstrate(0, as_recorded=True)
+    recording = env.record_expert(0, as_recorded=True)
     env.close()
     # Three motions of 40 physics steps: at the start, after steps 1, 16 and 31, and at the end.
-    assert len(demonstration.frames) == 3 * 5 == checkout.events().count("picture")  # of the run that found it solved
-    return np.array([frame["qpos"] for frame in demonstration.frames])
+    assert len(recording.frames) == 3 * 5 == checkout.events().count("picture")  # of the run that found it solved
+    return np.array([frame["qpos"] for frame in recording.frames])
 
 
 def run(root: Path, checkout: FakeCheckout) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from envs.constants import PICK, PLACE, PRESS
+from envs.contacts import ContactRecorder
 from envs.tabletop import kinematics as kin
-from envs.tabletop.contacts import PICK, PLACE, PRESS, ContactRecorder
 from envs.tabletop.env import TabletopEnv
 from envs.tabletop.objects.__main__ import object_functions
 from envs.tabletop.objects.articulated import cabinet, laptop, microwave

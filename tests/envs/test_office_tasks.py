@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import sapien
 
-from envs.tabletop.contacts import PICK, PLACE, PRESS, ContactRecorder
+from envs.constants import PICK, PLACE, PRESS
+from envs.contacts import ContactRecorder
 from envs.tabletop.env import TabletopEnv
 from envs.tabletop.rotations import rotation_about
 from envs.tabletop.scene import Body

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import sapien
 
-from envs.tabletop import kinematics as kin
+from envs.constants import QPOS_ARM, QPOS_GRIPPER, SETTINGS
 from envs.tabletop.blocks import on_top
-from envs.tabletop.env import SETTINGS, TabletopEnv
+from envs.tabletop.env import TabletopEnv
 from envs.tabletop.motion import next_joints
 from envs.tabletop.rotations import DOWN
 from envs.tabletop.scene import Body
@@ -48,8 +48,8 @@ def drive(env: TabletopEnv, arm: str, position: np.ndarray, gripper: float, step
     solved = False
     for _ in range(steps):
         action = idle(env).astype(np.float64)
-        action[kin.QPOS_ARM[arm]] = next_joints(env.scene.arms[arm], Command(position, DOWN, gripper))
-        action[kin.QPOS_GRIPPER[arm]] = gripper
+        action[QPOS_ARM[arm]] = next_joints(env.scene.arms[arm], Command(position, DOWN, gripper))
+        action[QPOS_GRIPPER[arm]] = gripper
         solved = env.control(action) or solved
     return solved
 
@@ -97,17 +97,17 @@ def test_in_twenty_episodes_neither_succeeds_either(task: str, policy: str, step
 
 
 @pytest.mark.parametrize("task", task_names())
-def test_a_seed_picks_a_wording_and_unseen_ones_are_kept_apart(task: str) -> None:
+def test_a_seed_picks_an_instruction_and_unseen_ones_are_kept_apart(task: str) -> None:
     drawn: dict[str, set[str]] = {}
-    for kind, least in (("seen", 10), ("unseen", 5)):
-        env = TabletopEnv(task, instructions=kind, **SMALL)
-        drawn[kind] = set()
+    for split, least in (("seen", 10), ("unseen", 5)):
+        env = TabletopEnv(task, instructions=split, **SMALL)
+        drawn[split] = set()
         for seed in range(8):
             env.restart(seed)
-            assert len(set(env.wordings[kind])) >= least
-            assert env.instruction in env.wordings[kind] and "{" not in env.instruction
-            drawn[kind].add(env.instruction)
-        assert len(drawn[kind]) >= 2
+            assert len(set(env.instructions_by_split[split])) >= least
+            assert env.instruction in env.instructions_by_split[split] and "{" not in env.instruction
+            drawn[split].add(env.instruction)
+        assert len(drawn[split]) >= 2
     assert not drawn["seen"] & drawn["unseen"]
 
 
@@ -186,7 +186,7 @@ def test_a_bottle_is_shaken_by_three_swings_to_and_fro_in_the_air_only(task: str
         solved = False
         for _ in range(steps):
             action, command = idle(env).astype(np.float64), env.task.shake(direction)
-            action[kin.QPOS_ARM[arm]] = next_joints(env.scene.arms[arm], command)
+            action[QPOS_ARM[arm]] = next_joints(env.scene.arms[arm], command)
             solved = env.control(action) or solved
         return solved
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import sapien
 
-from envs.tabletop.contacts import REST_SPEED
+from envs.contacts import REST_SPEED
 from envs.tabletop.objects.containers import mug_rack
 from envs.tabletop.objects.tableware import mug
 from envs.tabletop.rotations import directed, yawed

@@ -15,7 +15,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from envs.tabletop.contacts import REST_SPEED
+from envs.contacts import REST_SPEED
 from envs.tabletop.objects.food import bread, burger, fries
 from envs.tabletop.objects.office import stapler, tea_box, toy_car
 from envs.tabletop.objects.tools import bell

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from envs.contacts import REST_SPEED
 from envs.tabletop.bimanual import PickPlace, place_in_turn
-from envs.tabletop.contacts import REST_SPEED
 from envs.tabletop.objects.containers import bread_basket
 from envs.tabletop.objects.food import bread
 from envs.tabletop.scene import Body

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from envs.contacts import REST_SPEED
 from envs.tabletop.bimanual import PickPlace, place_in_turn
-from envs.tabletop.contacts import REST_SPEED
 from envs.tabletop.objects.food import burger, fries, tray
 from envs.tabletop.rotations import directed
 from envs.tabletop.scene import Body

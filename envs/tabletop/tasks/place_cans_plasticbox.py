@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from envs.contacts import REST_SPEED
 from envs.tabletop import kinematics as kin
 from envs.tabletop.bimanual import PickPlace, place_in_turn
-from envs.tabletop.contacts import REST_SPEED
 from envs.tabletop.objects.containers import plastic_box
 from envs.tabletop.objects.tableware import can
 from envs.tabletop.scene import Body

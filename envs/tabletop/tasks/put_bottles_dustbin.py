@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from envs.contacts import REST_SPEED
 from envs.tabletop import kinematics as kin
-from envs.tabletop.contacts import REST_SPEED
 from envs.tabletop.dustbin import in_dustbin, load_dustbin
 from envs.tabletop.objects.tableware import bottle
 from envs.tabletop.scene import Body

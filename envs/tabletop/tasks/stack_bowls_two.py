@@ -16,8 +16,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from envs.contacts import REST_SPEED
 from envs.tabletop.bimanual import PickPlace, place_in_turn
-from envs.tabletop.contacts import REST_SPEED
 from envs.tabletop.objects.tableware import bowl
 from envs.tabletop.scene import Body
 from envs.tabletop.skills import UP

@@ -7,7 +7,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from aim_rl.data.episode import CAMERAS, LEFT, PICK, PLACE, RIGHT, Contacts, Episode
+from aim_rl.data.episode import LEFT, RIGHT, Contacts, Episode
+from envs.constants import CAMERAS, PICK, PLACE
 
 
 def look_at(eye: np.ndarray, forward: np.ndarray, left: np.ndarray) -> np.ndarray:

@@ -13,8 +13,9 @@ import h5py
 import numpy as np
 import pytest
 
-from aim_rl.data.episode import CAMERAS, Episode
+from aim_rl.data.episode import Episode
 from aim_rl.data.files import episode_path, episode_paths, read_episode, write_episode
+from envs.constants import CAMERAS
 from envs.errors import UserError
 
 Make = Callable[..., Episode]

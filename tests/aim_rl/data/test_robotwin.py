@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from aim_rl.data.dataset import DemonstrationSet
-from aim_rl.data.episode import LEFT, PICK, PLACE, RIGHT, Episode
+from aim_rl.data.episode import LEFT, RIGHT, Episode
 from aim_rl.data.files import episode_path, episode_paths, read_episode, read_header, write_episode
 from aim_rl.data.robotwin import gripper_contacts
 from aim_rl.data.value_map import canvas_maps
@@ -28,6 +28,7 @@ from aim_rl.model.text import tokenize
 from aim_rl.model.waypoints import matrix_to_quaternion
 from aim_rl.supervised.config import PretrainConfig
 from aim_rl.supervised.trainer import fit_normalisers, pretrain
+from envs.constants import PICK, PLACE
 from envs.errors import UserError
 from envs.tabletop import kinematics as kin
 

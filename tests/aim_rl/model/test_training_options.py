@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from aim_rl.model import CAMERAS, Preset
+from aim_rl.model import Preset
+from envs.constants import CAMERAS
 
 from .conftest import WANS, randomised, training_batch
 

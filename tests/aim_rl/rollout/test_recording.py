@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from aim_rl.collect import CollectConfig, collect
-from aim_rl.data import demonstrate
 from aim_rl.data.files import episode_path, episode_paths, read_episode
 from aim_rl.rollout import seeds
 from aim_rl.rollout.recording import record_demonstrations
@@ -107,33 +104,6 @@ def test_a_dataset_is_continued_as_it_was_started(tmp_path: Path) -> None:
         record(tmp_path, Recorders(), episodes=5, full_size=True)
     with pytest.raises(UserError, match="holds episodes of --backend tabletop, not robotwin"):
         record(tmp_path, Recorders(), episodes=5, simulator=Backend("robotwin"))
-
-
-@pytest.mark.parametrize("frame", [0, 5])
-def test_a_simulation_gone_wrong_is_no_demonstration(frame: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither a recorded nor a dropped one: the process fails, and another one tries."""
-    env = TabletopEnv("click_bell", head_size=(16, 16), wrist_size=(16, 16))
-    observe, count = env.observe, itertools.count()
-
-    def wrong() -> Any:
-        observation = observe()
-        return observation | {"qpos": np.full(14, np.nan, np.float32)} if next(count) == frame else observation
-
-    monkeypatch.setattr(env, "observe", wrong)
-    with pytest.raises(FloatingPointError, match="the simulator observed qpos as NaN"):
-        demonstrate.demonstrate(env, 0, "clean")
-    env.close()
-
-
-def test_a_long_task_gives_its_expert_half_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`EXPERT_LIMIT`, or half of the task's limit if that is more: an expert that stands still is watched so long."""
-    monkeypatch.setattr(demonstrate, "EXPERT_LIMIT", 6)
-    env = TabletopEnv("click_bell", head_size=(16, 16), wrist_size=(16, 16))
-    monkeypatch.setattr(env, "expert_action", lambda: env.observe()["qpos"].copy())
-    for limit, waited in ((8, 6), (20, 10)):
-        env.step_limit = limit
-        assert demonstrate.demonstrate(env, 0, "clean") is None and env.steps == waited
-    env.close()
 
 
 @pytest.mark.filterwarnings("ignore:a recording process")

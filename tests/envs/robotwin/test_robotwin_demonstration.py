@@ -7,9 +7,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from envs.robotwin.contacts import watch
+from envs.constants import PICK, PLACE, PRESS
 from envs.robotwin.env import RoboTwinEnv
-from envs.tabletop.contacts import PICK, PLACE, PRESS
+from envs.robotwin.recording import watch
 
 from .conftest import FakeCheckout
 
@@ -20,32 +20,32 @@ def test_a_frame_every_fifteen_physics_steps(make: Make, checkout: FakeCheckout)
     env = make()
     env.restart(0)
     checkout.events()
-    demonstration = env.demonstrate(0)
-    assert demonstration.success
+    recording = env.record_expert(0)
+    assert recording.success
     events = checkout.events()
-    assert len(demonstration.frames) == 1 + events.count("physics") // 15
-    assert events.count("render head_camera 24x32") == len(demonstration.frames)
+    assert len(recording.frames) == 1 + events.count("physics") // 15
+    assert events.count("render head_camera 24x32") == len(recording.frames)
     assert [line for line in events if line.startswith("setup")] == ["setup 0 eval False"]
-    assert set(env.observation_space) <= set(demonstration.frames[0])
+    assert set(env.observation_space) <= set(recording.frames[0])
 
 
 def test_pick_and_place_are_read_off_the_simulators_contacts(make: Make) -> None:
     env = make()
-    demonstration = env.demonstrate(0)
-    assert demonstration.bodies[:3] == ["table", "box", "box#2"]  # two bodies of one name are kept apart
-    pick, place = watch(demonstration).events()
+    recording = env.record_expert(0)
+    assert recording.bodies[:3] == ["table", "box", "box#2"]  # two bodies of one name are kept apart
+    pick, place = watch(recording).events()
     assert (pick.kind, pick.body, pick.arm) == (PICK, "box", 0) and (place.kind, place.body) == (PLACE, "table")
     np.testing.assert_allclose(pick.points, [[0, 0, 0.02]] * 2, atol=1e-6)  # in the block's frame, none without impulse
     np.testing.assert_allclose(place.points, [[0.1, 0.1, 0.725]], atol=1e-3)
-    assert pick.frame < place.frame < len(demonstration.frames)
+    assert pick.frame < place.frame < len(recording.frames)
 
 
 @pytest.mark.parametrize("held", ["door", "handle"])
 def test_moving_a_door_is_a_press_as_on_the_tabletop(make: Make, checkout: FakeCheckout, held: str) -> None:
     checkout.misbehave(held=held)
-    demonstration = make().demonstrate(0)
-    assert demonstration.links == ["door", "handle"]
-    (press,) = watch(demonstration).events()
+    recording = make().record_expert(0)
+    assert recording.links == ["door", "handle"]
+    (press,) = watch(recording).events()
     assert (press.kind, press.body, press.arm) == (PRESS, held, 0)
 
 

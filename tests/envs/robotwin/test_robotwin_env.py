@@ -207,11 +207,11 @@ def test_grippers_are_clipped_and_quaternions_normalised(make: Make, checkout: F
     assert checkout.events()[0] == "ee " + " ".join(["0.000 0.000 1.000 1.000 0.000 0.000 0.000 1.000"] * 2)
 
 
-def test_instructions_are_of_the_wording_asked_for(make: Make) -> None:
-    for wording in ("seen", "unseen"):
-        env = make(instructions=wording)
+def test_instructions_are_of_the_split_asked_for(make: Make) -> None:
+    for split in ("seen", "unseen"):
+        env = make(instructions=split)
         env.restart(0)
-        assert env.instruction.startswith(f"{wording} ") and env.instruction.endswith("the red block")
+        assert env.instruction.startswith(f"{split} ") and env.instruction.endswith("the red block")
 
 
 @pytest.mark.parametrize(

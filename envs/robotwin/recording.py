@@ -1,4 +1,4 @@
-"""A demonstration of RoboTwin's expert as the scene that `envs.tabletop.contacts` watches."""
+"""What RoboTwin's expert did, frame by frame, as a scene that `envs.contacts.ContactRecorder` watches."""
 
 from __future__ import annotations
 
@@ -7,9 +7,22 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.robotwin.env import Demonstration, Observation
-from envs.tabletop.contacts import ContactRecorder
-from envs.tabletop.scene import Contact
+from envs.base import Observation
+from envs.contacts import Contact, ContactRecorder
+
+
+@dataclass(frozen=True)
+class ExpertRecording:
+    """What `RoboTwinEnv.record_expert` saw."""
+
+    frames: list[Observation]
+    """Observations, each with `body_poses` f32 [bodies, 7] (xyz m, wxyz, world), `body_speed` f32 [bodies] (m/s),
+    `contact_points` f32 [n, 3] (m, world) and `contact_bodies` i32 [n, 2], the two bodies of each point."""
+    bodies: list[str]
+    """Names; the fingers are left_finger0, left_finger1, right_finger0 and right_finger1."""
+    links: list[str]
+    """Those that are moving parts of articulated bodies: doors, drawers, lids, levers."""
+    success: bool
 
 
 @dataclass(frozen=True)
@@ -47,11 +60,11 @@ class _Frame:
         return self._contacts
 
 
-def watch(demonstration: Demonstration) -> ContactRecorder:
-    """A recorder that has seen every frame of a demonstration."""
-    scene = _Frame(demonstration.bodies, demonstration.links)
+def watch(recording: ExpertRecording) -> ContactRecorder:
+    """A contact recorder that has seen every frame of a recording."""
+    scene = _Frame(recording.bodies, recording.links)
     recorder = ContactRecorder(scene)
-    for frame in demonstration.frames:
+    for frame in recording.frames:
         scene.show(frame)
         recorder.record()
     return recorder

@@ -15,18 +15,25 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.tabletop import kinematics as kin
-from envs.tabletop.scene import Contact
+from envs.constants import ARMS, PICK, PLACE, PRESS
 
 Array = NDArray[np.floating]
 
-PICK, PLACE, PRESS = 0, 1, 2
 MOVED = 0.01  # m: a grasp counts when it moved the object
 BEGUN = 0.002  # m: a link has begun to move
 GAP = 3  # frames without contact that do not end a grasp
 REST_SPEED = 0.03  # m/s
 REST_WAIT = 25  # frames after a release in which the object should come to rest
 FURNITURE = ("table", "wall")
+
+
+@dataclass(frozen=True)
+class Contact:
+    """One contact between two bodies named `a` and `b`: points [n, 3] (m, world)."""
+
+    a: str
+    b: str
+    points: Array
 
 
 @dataclass(frozen=True)
@@ -98,7 +105,7 @@ class ContactRecorder:
     def events(self) -> list[Event]:
         """All events of the recorded frames, ordered by frame."""
         found: list[Event] = []
-        for arm in kin.ARMS:
+        for arm in ARMS:
             for body in self._bodies:
                 if body in FURNITURE:
                     continue
@@ -129,7 +136,7 @@ class ContactRecorder:
 
     def _takes_over(self, arm: str, body: str, start: int, end: int) -> bool:
         """Whether the other arm held the body when a grasp began, and let go during it."""
-        other = kin.ARMS[1 - kin.ARMS.index(arm)]
+        other = ARMS[1 - ARMS.index(arm)]
         return any(first < start <= last < end for first, last in self._grasps(other, body))
 
     def _moved(self, body: str, start: int, end: int) -> bool:
@@ -138,7 +145,7 @@ class ContactRecorder:
 
     def _grasp(self, arm: str, body: str, start: int, end: int) -> list[Event]:
         """The pick that begins a grasp, and the place, pour or tool press that it leads to."""
-        index = kin.ARMS.index(arm)
+        index = ARMS.index(arm)
         points = self._frames[start].fingers[arm, body][1]
         events = [Event(PICK, start, index, body, self._local(body, start, points))]
         places = [place for place in (self._place(arm, body, end), self._pour(arm, body, start, end)) if place]
@@ -161,14 +168,14 @@ class ContactRecorder:
         last = end + REST_WAIT - 1
         for frame in range(end, min(last + 1, len(self._frames))):
             state = self._frames[frame]
-            if any((other, body) in state.fingers for other in kin.ARMS if other != arm):
+            if any((other, body) in state.fingers for other in ARMS if other != arm):
                 return None  # handed over
             if (arm, body) in state.fingers or (state.speed[body] > REST_SPEED and frame < last):
                 continue
             for support in self._bodies:
                 if support != "wall" and (body, support) in state.touches:
                     points = self._local(support, frame, state.touches[body, support])
-                    return Event(PLACE, min(end + 1, frame), kin.ARMS.index(arm), support, points)
+                    return Event(PLACE, min(end + 1, frame), ARMS.index(arm), support, points)
         return None
 
     def _pour(self, arm: str, body: str, start: int, end: int) -> Event | None:
@@ -190,7 +197,7 @@ class ContactRecorder:
             return None
         frame, left, piece, support = min(landings)
         points = self._local(support, frame, self._frames[frame].touches[piece, support])
-        return Event(PLACE, left, kin.ARMS.index(arm), support, points)
+        return Event(PLACE, left, ARMS.index(arm), support, points)
 
     def _cargo(self, body: str, frame: int) -> list[str]:
         """What touches a body at a frame, or touches what does: all that lies in a container, whatever is on top."""
@@ -213,7 +220,7 @@ class ContactRecorder:
             Event(
                 PRESS,
                 i,
-                kin.ARMS.index(arm),
+                ARMS.index(arm),
                 body,
                 self._local(body, i, self._frames[i].fingers[arm, body][1]),
             )
@@ -232,7 +239,7 @@ class ContactRecorder:
                 begin = start + int(np.argmax(way > BEGUN))
                 frame = max(i for i in range(start, begin + 1) if (arm, body) in self._frames[i].fingers)
                 points = self._local(body, frame, self._frames[frame].fingers[arm, body][1])
-                events.append(Event(PRESS, frame, kin.ARMS.index(arm), body, points))
+                events.append(Event(PRESS, frame, ARMS.index(arm), body, points))
         return events
 
     def _local(self, body: str, frame: int, points: Array) -> Array:
