@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from envs.constants import SETTINGS
+from envs.constants import PLACE, SETTINGS
 from envs.contacts import ContactRecorder, Event, to_world
 from envs.errors import UserError
 from envs.experts import RESULT_KEYS, check_output, run_expert
 from envs.files import atomic_file, write_json
 from envs.tabletop.env import TabletopEnv
-from envs.value_map import draw_point
+from envs.value_map import draw_region, fill_region
 
 Image = NDArray[np.uint8]
 
@@ -138,8 +138,11 @@ def _overlay(env: TabletopEnv, events: Sequence[Event], recorder: ContactRecorde
     for event in events:
         if event.frame == due:
             pose = recorder.poses[event.body][frame]
-            camera = (seen["head_camera_intrinsic"][None], seen["head_camera_extrinsic"][None])
-            maps = [draw_point(to_world(pose, point)[None], *camera, PICTURE, PICTURE)[0] for point in event.points]
+            camera = (seen["head_camera_intrinsic"][None], seen["head_camera_extrinsic"][None], PICTURE, PICTURE)
+            each = [(point[None], np.ones(1)) for point in event.points]
+            regions = [fill_region(np.asarray(event.points))] if event.kind == PLACE else each
+            world = [(np.stack([to_world(pose, sample) for sample in samples]), weight) for samples, weight in regions]
+            maps = [draw_region(samples[None], weight, *camera)[0] for samples, weight in world]
             alpha = 0.85 * np.max(maps, axis=0)[..., None]
             picture = picture * (1 - alpha) + alpha * np.array(ARM_COLOURS[event.arm])
     return picture.astype(np.uint8)

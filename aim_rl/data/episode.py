@@ -38,11 +38,11 @@ class Contacts:
 
         The two index arrays broadcast: `world(np.arange(n), t)` is [n, 3], `world(i, times)` is [F, 3].
         """
-        pose = self.body_poses[self.body[points], time]
-        point, axis, w = self.point[points], pose[..., 4:7], pose[..., 3:4]
-        # Rodrigues' rotation by a unit quaternion.
-        twice = 2.0 * np.cross(axis, point)
-        return pose[..., :3] + point + w * twice + np.cross(axis, twice)
+        return _placed(self.point[points], self.body_poses[self.body[points], time])
+
+    def to_world(self, points: np.ndarray, body: int, times: np.ndarray) -> np.ndarray:
+        """World positions [F, M, 3] (m) at the frames `times` of points [M, 3] in the frame of a body."""
+        return _placed(points, self.body_poses[body, times][:, None])
 
     @classmethod
     def empty(cls, frames: int) -> Contacts:
@@ -50,6 +50,13 @@ class Contacts:
         integer, byte = np.zeros(0, np.int32), np.zeros(0, np.uint8)
         poses = np.zeros((0, frames, 7), np.float32)
         return cls(np.zeros((0, 3), np.float32), integer, byte, byte, integer, integer, poses)
+
+
+def _placed(point: np.ndarray, pose: np.ndarray) -> np.ndarray:
+    """Points [..., 3] of bodies with poses [..., 7] (xyz, wxyz): Rodrigues' rotation by a unit quaternion."""
+    axis, w = pose[..., 4:7], pose[..., 3:4]
+    twice = 2.0 * np.cross(axis, point)
+    return pose[..., :3] + point + w * twice + np.cross(axis, twice)
 
 
 @dataclass

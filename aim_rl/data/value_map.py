@@ -7,8 +7,8 @@ import torch
 
 from aim_rl.data.episode import Contacts, Episode
 from aim_rl.model.tokenizer import paste
-from envs.constants import CAMERAS
-from envs.value_map import draw_point
+from envs.constants import CAMERAS, PLACE
+from envs.value_map import draw_region, fill_region
 
 
 def render_value_maps(
@@ -22,14 +22,14 @@ def render_value_maps(
     """The value maps of one camera at F frames.
 
     A frame at time tau carries the next event of the episode, whichever arm it is (t_prev < tau <= t_event),
-    drawn where its points are at tau; after the last event the map is empty. A value is the max over events
-    and points of a Gaussian whose width follows intrinsics and depth. Points behind the camera are skipped;
-    occlusion is not modelled.
+    drawn where its points are at tau; after the last event the map is empty. Picks and presses are the points
+    themselves; a placement is the region that its points span, because the tool belongs in its middle
+    (`envs.value_map`). A value is the max over them. What is behind the camera is skipped; occlusion is not modelled.
 
     Args:
         contacts: the interaction points.
         times: [F], frame numbers.
-        intrinsic: [3, 3] or [F, 3, 3], in px of an image of `image_size`, as in `draw_point`.
+        intrinsic: [3, 3] or [F, 3, 3], in px of an image of `image_size`, as in `draw_region`.
         extrinsic: [3, 4] or [F, 3, 4], world to camera, OpenCV axes, m.
         image_size: (H, W) that the intrinsics refer to.
         map_size: (H, W) of the result.
@@ -43,11 +43,19 @@ def render_value_maps(
     extrinsic = np.broadcast_to(extrinsic, (frames, 3, 4))
     maps = np.zeros((frames, 3, *map_size), np.float32)
     due = next_event_times(contacts, times)
-    for point, event_time in enumerate(contacts.time):
-        now = np.flatnonzero(due == event_time)
-        drawn = draw_point(contacts.world(point, times[now]), intrinsic[now], extrinsic[now], image_size, map_size)
-        channel = maps[:, contacts.arm[point]]
-        channel[now] = np.maximum(channel[now], drawn)
+    for event in np.unique(contacts.event):
+        points = np.flatnonzero(contacts.event == event)
+        first = points[0]  # time, kind and arm are the event's
+        now = np.flatnonzero(due == contacts.time[first])
+        camera = (intrinsic[now], extrinsic[now], image_size, map_size)
+        if contacts.kind[first] == PLACE:
+            samples, weight = fill_region(contacts.point[points])
+            regions = [(contacts.to_world(samples, contacts.body[first], times[now]), weight)]
+        else:
+            regions = [(contacts.world(point, times[now])[:, None], np.ones(1)) for point in points]
+        channel = maps[:, contacts.arm[first]]
+        for world, weight in regions:
+            channel[now] = np.maximum(channel[now], draw_region(world, weight, *camera))
     np.maximum(maps[:, 0], maps[:, 1], out=maps[:, 2])
     return maps
 

@@ -9,6 +9,7 @@ import pytest
 
 from aim_rl.data.episode import Contacts, Episode
 from aim_rl.data.value_map import canvas_maps, render_value_maps
+from envs.constants import PLACE
 
 MakeContacts = Callable[[int], Contacts]
 
@@ -118,3 +119,47 @@ def test_canvas_puts_left_and_right_wrist_below_the_head(make_episode: Callable[
     maps = canvas_maps(episode, np.array([0]))[0, 0]
     assert np.abs(peak(maps) - [16, 64]).max() <= 0.5
     assert maps[:48].max() == 0 and maps[48:, 32:].max() == 0
+
+
+def placement(points: np.ndarray) -> Contacts:
+    """One placement of the left arm at `points` [n, 3] (m) on a support that stays at the origin, at frame 8 of 24."""
+    n, poses = len(points), np.zeros((1, 24, 7), np.float32)
+    poses[..., 3] = 1
+    zeros = np.zeros(n, np.int32)
+    kind, arm = np.full(n, PLACE, np.uint8), np.zeros(n, np.uint8)
+    return Contacts(points.astype(np.float32), np.full(n, 8, np.int32), kind, arm, zeros, zeros, poses)
+
+
+def test_a_placement_is_brightest_in_the_middle_of_its_region() -> None:
+    """Four corners of a block: the tool belongs between them, where separate dots would leave a hollow."""
+    middle, half = np.array([0.0, -0.13, 0.79]), 0.025
+    corners = middle + np.array([[half, half, 0], [-half, half, 0], [half, -half, 0], [-half, -half, 0]])
+    image = render_value_maps(placement(corners), np.array([0]), K, HEAD, (96, 128), (480, 640))[0, 0]
+    assert np.abs(peak(image) - project(middle, 5)).max() <= 1
+    assert image.max() == pytest.approx(1, abs=1e-3)
+    for corner in corners:
+        column, row = project(corner, 5).astype(int)
+        assert 0.3 < image[row, column] < 0.8
+
+
+def test_points_inside_the_hull_do_not_move_a_placement() -> None:
+    corners = np.array([[x, y, 0.74] for x in (-0.05, 0.05) for y in (-0.15, -0.1)])
+    inside = np.array([[0.045, -0.14, 0.74], [0.04, -0.145, 0.74]])
+    alone, both = (
+        render_value_maps(placement(points), np.array([0]), K, HEAD, (96, 128), (96, 128))
+        for points in (corners, np.concatenate([corners, inside]))
+    )
+    np.testing.assert_allclose(both, alone, atol=1e-5)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_a_placement_on_a_point_or_a_line_has_its_peak_in_the_middle(count: int) -> None:
+    points = np.array([[0.0, -0.1, 0.74], [0.04, -0.1, 0.74], [0.08, -0.1, 0.74]])[:count]
+    image = render_value_maps(placement(points), np.array([0]), K, HEAD, (96, 128), (480, 640))[0, 0]
+    assert np.abs(peak(image) - project(points.mean(0), 5)).max() <= 1
+
+
+def test_a_region_beside_the_picture_leaves_only_its_edge_in_it() -> None:
+    """Not stretched to 1 because its middle is out of sight."""
+    corners = np.array([[x, -0.1, z] for x in (-0.9, -0.8) for z in (0.74, 0.8)])
+    assert render_value_maps(placement(corners), np.array([0]), K, HEAD, (96, 128), (96, 128)).max() < 0.01
