@@ -34,3 +34,8 @@ GRASP_COMMAND = 0.5
 
 PICK, PLACE, PRESS = 0, 1, 2
 """Kinds of interaction event (docs/method.md, "Value-map labels")."""
+
+
+def other_arm(arm: str) -> str:
+    """The arm that is not `arm`."""
+    return ARMS[1 - ARMS.index(arm)]

@@ -1,9 +1,13 @@
 """Interaction events of an episode, from the simulator's contacts: where grasps, placements and presses were.
 
-Rules (PAPER.md, "Value-map labels"): a pick is where the fingers touch the object when a grasp begins that then
-moves it, or takes it over from the other arm; a place is the contact region between the object and its support once
-it rests there, and where the first of what a held container pours out lands; a press is where closed fingers, or a
-held tool, touch a fixed body, and where fingers touch a lid, door, drawer or lever when they begin to move it.
+Rules (docs/method.md, "Value-map labels"):
+
+- pick: the contact points of the fingers at the first frame of a grasp that moves the object, or that takes it over
+  from the other arm.
+- place: the contact points between object and support once the object rests there; and those of the first piece that
+  a held container pours out, where it lands.
+- press: the contact points of closed fingers, or of a held tool, on a fixed body; and those of fingers on a lid, door,
+  drawer or lever at the frame in which it begins to move.
 """
 
 from __future__ import annotations
@@ -15,13 +19,13 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.constants import ARMS, PICK, PLACE, PRESS
+from envs.constants import ARMS, PICK, PLACE, PRESS, other_arm
 
 Array = NDArray[np.floating]
 
-MOVED = 0.01  # m: a grasp counts when it moved the object
-BEGUN = 0.002  # m: a link has begun to move
-GAP = 3  # frames without contact that do not end a grasp
+MIN_MOTION = 0.01  # m: a grasp counts when it moved the object, a touch when it moved the link
+MIN_LINK_MOTION = 0.002  # m: a link has begun to move
+MAX_GAP = 3  # frames without contact that do not end a grasp
 REST_SPEED = 0.03  # m/s
 REST_WAIT = 25  # frames after a release in which the object should come to rest
 FURNITURE = ("table", "wall")
@@ -49,19 +53,19 @@ class Event:
 
 @dataclass
 class _Frame:
+    """What was read at one control step."""
+
     fingers: dict[tuple[str, str], tuple[int, Array]]  # (arm, body) -> fingers that touch it, contact points
     touches: dict[tuple[str, str], Array]  # (body, other body), both orders -> contact points
     speed: dict[str, float]
 
 
 class Watched(Protocol):
-    """What is read of a scene: the tabletop, or a frame of a demonstration by RoboTwin."""
+    """What the recorder reads of a scene: of the tabletop, or of a frame of a RoboTwin demonstration."""
 
     @property
     def bodies(self) -> Mapping[str, Any]:
-        """Bodies by name, each with `pose` (p, q), `speed` (m/s) and `is_link`, whether it is the moving part of an
-        articulated body.
-        """
+        """Bodies by name, each with `pose` (p, q), `speed` (m/s) and `is_link` (part of an articulated body)."""
         ...
 
     def contacts(self) -> list[Contact]:
@@ -80,7 +84,7 @@ class ContactRecorder:
         self.poses: dict[str, list[Array]] = {name: [] for name in self._bodies}
 
     def record(self) -> None:
-        """Reads the contacts and body poses of the current frame; call once per frame, the first included."""
+        """Reads contacts and poses of the current frame; call it once per frame, from the initial state on."""
         fingers: dict[tuple[str, str], tuple[int, Array]] = {}
         touches: dict[tuple[str, str], Array] = {}
         seen: dict[tuple[str, str], set[str]] = {}
@@ -93,7 +97,7 @@ class ContactRecorder:
                     seen.setdefault(key, set()).add(a)
                     before = fingers[key][1] if key in fingers else np.zeros((0, 3))
                     fingers[key] = (len(seen[key]), np.concatenate([before, contact.points]))
-                elif a in self.poses:  # there is a contact for each pair of their shapes
+                elif a in self.poses:  # two bodies have one contact per pair of their shapes
                     before = [touches[a, b]] if (a, b) in touches else []
                     touches[a, b] = np.concatenate([*before, contact.points])
         for name, poses in self.poses.items():
@@ -120,11 +124,11 @@ class ContactRecorder:
         return sorted(found, key=lambda event: event.frame)
 
     def _spans(self, holds: Callable[[_Frame], bool]) -> list[tuple[int, int]]:
-        """Frame ranges (first, last) in which a condition holds, gaps of up to GAP frames bridged."""
+        """Frame ranges (first, last) in which a condition holds, gaps of up to MAX_GAP frames bridged."""
         frames = [i for i, frame in enumerate(self._frames) if holds(frame)]
         spans: list[tuple[int, int]] = []
         for i in frames:
-            if spans and i - spans[-1][1] <= GAP + 1:
+            if spans and i - spans[-1][1] <= MAX_GAP + 1:
                 spans[-1] = (spans[-1][0], i)
             else:
                 spans.append((i, i))
@@ -135,13 +139,14 @@ class ContactRecorder:
         return self._spans(lambda f: f.fingers.get((arm, body), (0,))[0] >= 2)
 
     def _takes_over(self, arm: str, body: str, start: int, end: int) -> bool:
-        """Whether the other arm held the body when a grasp began, and let go during it."""
-        other = ARMS[1 - ARMS.index(arm)]
-        return any(first < start <= last < end for first, last in self._grasps(other, body))
+        """Whether the other arm held the body when a grasp began, and released it during the grasp."""
+        grasps = self._grasps(other_arm(arm), body)
+        return any(first < start <= last < end for first, last in grasps)
 
     def _moved(self, body: str, start: int, end: int) -> bool:
+        """Whether a body got more than MIN_MOTION away from where it was at frame `start`, by frame `end`."""
         path = np.array(self.poses[body][start : end + 1])[:, :3]
-        return bool(np.linalg.norm(path - path[0], axis=1).max() > MOVED)
+        return bool(np.linalg.norm(path - path[0], axis=1).max() > MIN_MOTION)
 
     def _grasp(self, arm: str, body: str, start: int, end: int) -> list[Event]:
         """The pick that begins a grasp, and the place, pour or tool press that it leads to."""
@@ -161,14 +166,14 @@ class ContactRecorder:
         return events
 
     def _place(self, arm: str, body: str, end: int) -> Event | None:
-        """The placement after a grasp that ended at frame `end`, if the body came to rest on something.
+        """The placement after a grasp that ended at frame `end`, if the body came to rest on a support.
 
-        What still swings or rolls when the wait is over is placed where it is then.
+        A body that still swings or rolls after REST_WAIT frames is placed where it is then.
         """
         last = end + REST_WAIT - 1
         for frame in range(end, min(last + 1, len(self._frames))):
             state = self._frames[frame]
-            if any((other, body) in state.fingers for other in ARMS if other != arm):
+            if (other_arm(arm), body) in state.fingers:
                 return None  # handed over
             if (arm, body) in state.fingers or (state.speed[body] > REST_SPEED and frame < last):
                 continue
@@ -179,7 +184,7 @@ class ContactRecorder:
         return None
 
     def _pour(self, arm: str, body: str, start: int, end: int) -> Event | None:
-        """Where the first thing that lay in a held container lands, at the frame in which it leaves the container."""
+        """Where the first piece from a held container lands, as an event of the frame in which it left the container."""
         cargo = self._cargo(body, start)
         landings: list[tuple[int, int, str, str]] = []
         for piece in cargo:
@@ -200,14 +205,14 @@ class ContactRecorder:
         return Event(PLACE, left, ARMS.index(arm), support, points)
 
     def _cargo(self, body: str, frame: int) -> list[str]:
-        """What touches a body at a frame, or touches what does: all that lies in a container, whatever is on top."""
+        """All that lies in a container: what touches it at a frame, and what touches that, and so on."""
         touches, found = self._frames[frame].touches, [body]
-        for carrier in found:  # grows meanwhile
+        for carrier in found:  # the loop also visits what it appends
             found += [a for a, b in touches if b == carrier and a not in (*found, *FURNITURE)]
         return found[1:]
 
     def _presses(self, arm: str, body: str) -> list[Event]:
-        """Touches of a body that never moves: each onset is a press, save by an arm that just put something down."""
+        """Presses on a body that never moves: each new touch, unless the arm holds a body or has just placed it."""
         spans = self._spans(lambda f, key=(arm, body): key in f.fingers)
         held = [
             span
@@ -217,33 +222,27 @@ class ContactRecorder:
             if self._moved(other, *span)
         ]
         return [
-            Event(
-                PRESS,
-                i,
-                ARMS.index(arm),
-                body,
-                self._local(body, i, self._frames[i].fingers[arm, body][1]),
-            )
+            Event(PRESS, i, ARMS.index(arm), body, self._local(body, i, self._frames[i].fingers[arm, body][1]))
             for i, _ in spans
             if not any(start <= i <= end + REST_WAIT for start, end in held)
         ]
 
     def _moves_link(self, arm: str, body: str) -> list[Event]:
-        """Touches that move a link of an articulated body, each at the frame in which the link begins to move."""
+        """Presses on the moving part of an articulated body, each at the frame in which the part begins to move."""
         events = []
         for start, end in self._spans(lambda f, key=(arm, body): key in f.fingers):
             point = self._local(body, start, self._frames[start].fingers[arm, body][1]).mean(0)
             path = np.array([to_world(self.poses[body][frame], point) for frame in range(start, end + 1)])
-            way = np.linalg.norm(path - path[0], axis=1)
-            if way.max() > MOVED:
-                begin = start + int(np.argmax(way > BEGUN))
+            distance = np.linalg.norm(path - path[0], axis=1)
+            if distance.max() > MIN_MOTION:
+                begin = start + int(np.argmax(distance > MIN_LINK_MOTION))
                 frame = max(i for i in range(start, begin + 1) if (arm, body) in self._frames[i].fingers)
                 points = self._local(body, frame, self._frames[frame].fingers[arm, body][1])
                 events.append(Event(PRESS, frame, ARMS.index(arm), body, points))
         return events
 
     def _local(self, body: str, frame: int, points: Array) -> Array:
-        """World points [n, 3] in the frame of a body as it stood at `frame`."""
+        """World points [n, 3] in the frame of a body, at its pose of `frame`."""
         pose = self.poses[body][frame]
         w, v = pose[3], pose[4:7]
         shifted = points - pose[:3]
@@ -253,7 +252,7 @@ class ContactRecorder:
 
 
 def to_world(pose: Array, point: Array) -> Array:
-    """A point [3] (m) of a body's frame in the scene, for a body at `pose` [7] (xyz, wxyz)."""
+    """World position of a point [3] (m) in the frame of a body at `pose` [7] (xyz, wxyz)."""
     w, v = pose[3], pose[4:7]
     cross = np.cross(v, point)
     return pose[:3] + point + 2 * w * cross + 2 * np.cross(v, cross)

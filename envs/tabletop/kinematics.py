@@ -35,11 +35,6 @@ JOINT_ORIGIN = (  # parent -> child: xyz (m), rpy (rad), axis in the child frame
 )
 
 
-def other_arm(arm: str) -> str:
-    """The arm that is not `arm`."""
-    return ARMS[1 - ARMS.index(arm)]
-
-
 def rpy_matrix(roll: float, pitch: float, yaw: float) -> Tensor:
     """Rotation matrix [3, 3] of URDF roll, pitch, yaw (rad): Rz(yaw) Ry(pitch) Rx(roll)."""
     angles = torch.tensor([roll, pitch, yaw], dtype=torch.float64)
