@@ -184,7 +184,7 @@ class ContactRecorder:
         return None
 
     def _pour(self, arm: str, body: str, start: int, end: int) -> Event | None:
-        """Where the first piece from a held container lands, as an event of the frame in which it left the container."""
+        """Where the first piece from a held container lands; the event has the frame in which it left the container."""
         cargo = self._cargo(body, start)
         landings: list[tuple[int, int, str, str]] = []
         for piece in cargo:

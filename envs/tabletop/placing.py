@@ -10,7 +10,7 @@ import numpy as np
 from envs.tabletop.objects.office import pad
 from envs.tabletop.rotations import wrapped, yaw_of
 from envs.tabletop.scene import Body
-from envs.tabletop.skills import lengthwise
+from envs.tabletop.skills import Commands, Grasp, lengthwise
 from envs.tabletop.task import Area, Task
 
 
@@ -62,9 +62,15 @@ class PlaceTask(Task):
         for place, clearance in zip((spot, goal), clearances, strict=True):
             self.scene.keep_clear(place, clearance)
 
-    def offset(self, point: str = "top") -> np.ndarray:
-        """Absolute offset [3] (m) of the object's origin from a point of the target."""
-        return np.abs(self.object.position - self.target.point(point))
+    def place_on_top(self, grasp: Grasp, pitch: float) -> Commands:
+        """The arm picks the object by a grasp and places it on the target's "top", its tool `pitch` (rad) down."""
+        goal = self.target.point("top")
+        rotation = self.skills.reach_rotation(self.arm, goal, pitch)
+        return {self.arm: self.skills.pick_and_place(self.arm, self.object, grasp, goal, rotation)}
+
+    def offset(self) -> np.ndarray:
+        """Absolute offset [3] (m) of the object's origin from the target's point "top"."""
+        return np.abs(self.object.position - self.target.point("top"))
 
     def misalignment(self, yaw: float) -> float:
         """Angle (rad) between the object's yaw and `yaw` or its opposite, whichever is nearer."""

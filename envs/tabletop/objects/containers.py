@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import sapien
 
-from envs.tabletop.objects.parts import DARK, PALETTE, STEEL, WOOD, Parts, draw, points, shade
+from envs.tabletop.objects.parts import DARK, PALETTE, STEEL, WOOD, Parts, draw, shade
 from envs.tabletop.scene import Body, Tabletop
 
 EAR = 0.016  # m, thickness of a pot's ears
@@ -30,10 +30,16 @@ def pot(scene: Tabletop, pose: sapien.Pose, name: str = "pot") -> Body:
     ear, z = radius + 0.02, height - 0.018
     for sign in (-1, 1):
         parts.box((0.022, 0.011, EAR / 2), [sign * ear, 0, z], DARK)
-    made = parts.build(name, pose)
-    made.points = points(left=[-ear - 0.003, 0, z], right=[ear + 0.003, 0, z], inside=[0, 0, 0.006], lid=[0, 0, height])
-    made.width, made.colour = EAR, colour
-    return made
+    return parts.build(
+        name,
+        pose,
+        colour=colour,
+        width=EAR,
+        left=[-ear - 0.003, 0, z],
+        right=[ear + 0.003, 0, z],
+        inside=[0, 0, 0.006],
+        lid=[0, 0, height],
+    )
 
 
 def skillet(scene: Tabletop, pose: sapien.Pose, name: str = "skillet") -> Body:
@@ -46,10 +52,9 @@ def skillet(scene: Tabletop, pose: sapien.Pose, name: str = "skillet") -> Body:
     parts.wall((0.85 * radius, 0.0), (radius, 0.032), 0.005, look, sides=20)
     middle = radius + length / 2 - 0.006
     parts.box((length / 2, 0.01, 0.008), [middle, 0, 0.026], draw(scene, (DARK, WOOD, PALETTE["brown"])))
-    made = parts.build(name, pose)
-    made.points = points(grip=[radius + 0.55 * length, 0, 0.026], inside=[0, 0, 0.006])
-    made.width, made.colour = 0.02, colour
-    return made
+    return parts.build(
+        name, pose, colour=colour, width=0.02, grip=[radius + 0.55 * length, 0, 0.026], inside=[0, 0, 0.006]
+    )
 
 
 def bread_basket(scene: Tabletop, pose: sapien.Pose, name: str = "bread_basket") -> Body:
@@ -57,9 +62,7 @@ def bread_basket(scene: Tabletop, pose: sapien.Pose, name: str = "bread_basket")
     parts = Parts(scene)
     half, height = (draw(scene, (0.1, 0.115)), draw(scene, (0.075, 0.085))), draw(scene, (0.045, 0.055))
     _wicker(parts, half, height)
-    made = parts.build(name, pose)
-    made.points, made.colour = points(inside=[0, 0, 0.006], edge=[0, 0, height]), "brown"
-    return made
+    return parts.build(name, pose, colour="brown", inside=[0, 0, 0.006], edge=[0, 0, height])
 
 
 def basket(scene: Tabletop, pose: sapien.Pose, name: str = "basket") -> Body:
@@ -73,10 +76,7 @@ def basket(scene: Tabletop, pose: sapien.Pose, name: str = "basket") -> Body:
     angles = np.linspace(np.pi, 0, 9)
     arch = [[(x - 0.004) * np.cos(a), 0.035, height - 0.01 + (top - height) * np.sin(a)] for a in angles]
     parts.rod(arch, 0.007, shade(look, 0.8))
-    made = parts.build(name, pose)
-    made.points = points(grip=[0, 0.035, top - 0.01], inside=[0, -0.024, 0.006])
-    made.width, made.colour = 0.014, "brown"
-    return made
+    return parts.build(name, pose, colour="brown", width=0.014, grip=[0, 0.035, top - 0.01], inside=[0, -0.024, 0.006])
 
 
 def _wicker(parts: Parts, half: tuple[float, float], height: float) -> tuple[float, float, float]:
@@ -106,10 +106,9 @@ def bin(scene: Tabletop, pose: sapien.Pose, name: str = "bin") -> Body:
     parts.disc(0.75 * radius, 0.006, 0.0, shade(look, 0.5))
     parts.wall((0.78 * radius, 0.0), (radius, height), WALL, look)
     parts.wall((radius + 0.003, height - 0.01), (radius + 0.003, height), WALL, shade(look, 0.7))
-    made = parts.build(name, pose)
-    made.points = points(rim=[radius - WALL / 2, 0, height - 0.014], inside=[0, 0, 0.006])
-    made.width, made.colour = WALL + 0.003, colour
-    return made
+    return parts.build(
+        name, pose, colour=colour, width=WALL + 0.003, rim=[radius - WALL / 2, 0, height - 0.014], inside=[0, 0, 0.006]
+    )
 
 
 def plastic_box(scene: Tabletop, pose: sapien.Pose, name: str = "plastic_box", static: bool = False) -> Body:
@@ -122,10 +121,10 @@ def plastic_box(scene: Tabletop, pose: sapien.Pose, name: str = "plastic_box", s
     for sign in (-1, 1):  # a rim that juts out
         parts.box((half[0] + 0.006, 0.005, 0.004), [0, sign * (half[1] + 0.002), height - 0.004], shade(look, 0.75))
         parts.box((0.005, half[1] + 0.006, 0.004), [sign * (half[0] + 0.002), 0, height - 0.004], shade(look, 0.75))
-    made = parts.build(name, pose, static)
     x = half[0] / 2
-    made.points, made.colour = points(inside=[0, 0, 0.005], left=[-x, 0, 0.005], right=[x, 0, 0.005]), colour
-    return made
+    return parts.build(
+        name, pose, static, colour=colour, inside=[0, 0, 0.005], left=[-x, 0, 0.005], right=[x, 0, 0.005]
+    )
 
 
 def dustbin(scene: Tabletop, pose: sapien.Pose, name: str = "dustbin", static: bool = True) -> Body:
@@ -142,9 +141,9 @@ def dustbin(scene: Tabletop, pose: sapien.Pose, name: str = "dustbin", static: b
     for sign in (-1, 1):
         parts.box((0.006, half[1] + 0.006, 0.012), [sign * half[0], 0, height - 0.012], shade(look, 0.7))
         parts.box((half[0] + 0.006, 0.006, 0.012), [0, sign * half[1], height - 0.012], shade(look, 0.7))
-    made = parts.build(name, pose, static)
-    made.points, made.colour = points(inside=[0, 0, 0.12], mouth=[0, 0, height], corner=[*half, height]), colour
-    return made
+    return parts.build(
+        name, pose, static, colour=colour, inside=[0, 0, 0.12], mouth=[0, 0, height], corner=[*half, height]
+    )
 
 
 def mug_rack(scene: Tabletop, pose: sapien.Pose, name: str = "mug_rack", static: bool = True) -> Body:
@@ -162,6 +161,4 @@ def mug_rack(scene: Tabletop, pose: sapien.Pose, name: str = "mug_rack", static:
     root = np.array([0, 0, low])
     parts.rod([root, root + length * way], PEG, look)
     parts.rod([root - [0, 0, 0.04], root - [0, 0.035, 0.02]], PEG, look)
-    made = parts.build(name, pose, static)
-    made.points, made.colour = points(root=root, peg=root + 0.056 * way, tip=root + length * way), colour
-    return made
+    return parts.build(name, pose, static, colour=colour, root=root, peg=root + 0.056 * way, tip=root + length * way)

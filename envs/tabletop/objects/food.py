@@ -1,11 +1,11 @@
-"""Bread, hamburgers, French fries, and the toy car, which is drawn like them from boxes and cylinders."""
+"""Bread, hamburger, French fries and tray."""
 
 from __future__ import annotations
 
 import numpy as np
 import sapien
 
-from envs.tabletop.objects.parts import PALETTE, Parts, draw, points, shade
+from envs.tabletop.objects.parts import PALETTE, Parts, draw, shade
 from envs.tabletop.scene import Body, Colour, Tabletop
 
 LIGHT = 120.0  # kg/m3
@@ -33,10 +33,7 @@ def bread(scene: Tabletop, pose: sapien.Pose, name: str = "bread") -> Body:
             at = [(cut - (cuts - 1) / 2) * 1.5 * x / cuts, 0, height]
             turn = sapien.Pose(q=[np.cos(0.25), 0, 0, np.sin(0.25)])
             parts.box((0.003, 0.5 * y, 0.0012), at, (0.96, 0.85, 0.6), turn, solid=False)
-    made = parts.build(name, pose)
-    made.points = points(grip=[0, 0, 0.021], top=[0, 0, height])
-    made.width, made.colour = width, colour
-    return made
+    return parts.build(name, pose, colour=colour, width=width, grip=[0, 0, 0.021], top=[0, 0, height])
 
 
 def burger(scene: Tabletop, pose: sapien.Pose, name: str = "burger") -> Body:
@@ -57,10 +54,7 @@ def burger(scene: Tabletop, pose: sapien.Pose, name: str = "burger") -> Body:
     for seed in range(7):
         place = [0.42 * radius * np.cos(0.9 * seed), 0.42 * radius * np.sin(0.9 * seed), at]
         parts.box((0.0025, 0.0015, 0.001), place, (0.97, 0.92, 0.75), solid=False)
-    made = parts.build(name, pose)
-    made.points = points(grip=[0, 0, 0.024], top=[0, 0, at])
-    made.width, made.colour = 2 * radius, colour
-    return made
+    return parts.build(name, pose, colour=colour, width=2 * radius, grip=[0, 0, 0.024], top=[0, 0, at])
 
 
 GREEN: Colour = (0.35, 0.65, 0.2)
@@ -80,10 +74,7 @@ def fries(scene: Tabletop, pose: sapien.Pose, name: str = "fries") -> Body:
             tall = 0.013 + 0.009 * ((3 * i + row + 1) % 4) / 3
             at = [(i - 2) * 0.38 * x, row * 0.42 * y, height + tall / 2]
             parts.box((0.0035, 0.0035, tall / 2), at, shade(fry, 1 - 0.06 * (i % 2)))
-    made = parts.build(name, pose)
-    made.points = points(grip=[0, 0, 0.85 * height], top=[0, 0, height + 0.02])
-    made.width, made.colour = 2 * y, colour
-    return made
+    return parts.build(name, pose, colour=colour, width=2 * y, grip=[0, 0, 0.85 * height], top=[0, 0, height + 0.02])
 
 
 def tray(scene: Tabletop, pose: sapien.Pose, name: str = "tray", static: bool = True) -> Body:
@@ -93,7 +84,12 @@ def tray(scene: Tabletop, pose: sapien.Pose, name: str = "tray", static: bool = 
     parts = Parts(scene)
     parts.tub(half, 0.016, 0.006, PALETTE[colour])
     parts.box((0.86 * half[0], 0.82 * half[1], 0.0004), [0, 0, 0.006], shade(PALETTE[colour], 1.35), solid=False)
-    made = parts.build(name, pose, static)
-    made.points = points(left=[-half[0] / 2, 0, 0.006], right=[half[0] / 2, 0, 0.006], inside=[0, 0, 0.006])
-    made.colour = colour
-    return made
+    return parts.build(
+        name,
+        pose,
+        static,
+        colour=colour,
+        left=[-half[0] / 2, 0, 0.006],
+        right=[half[0] / 2, 0, 0.006],
+        inside=[0, 0, 0.006],
+    )

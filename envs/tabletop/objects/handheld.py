@@ -1,4 +1,4 @@
-"""Things that one takes in the hand: roller, microphone, shoe and its box, pill bottle, pads, scanner, bottles."""
+"""Handheld objects: roller, microphone, shoe and its box, pill bottle, pads, scanner, carton, bottles."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import sapien
 
-from envs.tabletop.objects.parts import DARK, PALETTE, STEEL, WOOD, Parts, draw, points, shade
+from envs.tabletop.objects.parts import DARK, PALETTE, STEEL, WOOD, Parts, draw, shade
 from envs.tabletop.objects.tableware import bottle
 from envs.tabletop.scene import Body, Colour, Tabletop
 
@@ -28,11 +28,8 @@ def roller(scene: Tabletop, pose: sapien.Pose, name: str = "roller") -> Body:
         parts.cylinder(0.8 * radius, 0.0006, [end, 0, radius], shade(look, 0.7), axis=(sign, 0, 0), solid=False)
         parts.cylinder(0.011, reach, [end, 0, radius], PALETTE[grip], axis=(sign, 0, 0))
         parts.sphere(0.012, [end + sign * reach, 0, radius], PALETTE[grip])
-    made = parts.build(name, pose)
     middle = half + 0.033
-    made.points = points(left=[-middle, 0, radius], right=[middle, 0, radius])
-    made.width, made.colour = 0.022, colour
-    return made
+    return parts.build(name, pose, colour=colour, width=0.022, left=[-middle, 0, radius], right=[middle, 0, radius])
 
 
 def microphone(scene: Tabletop, pose: sapien.Pose, name: str = "microphone") -> Body:
@@ -47,15 +44,20 @@ def microphone(scene: Tabletop, pose: sapien.Pose, name: str = "microphone") -> 
     parts.cylinder(0.017, 0.01, [front - 0.008, 0, head], shade(look, 0.7), axis=(1, 0, 0))
     parts.cylinder(head + 0.0008, 0.006, [front + 0.012, 0, head], DARK, axis=(1, 0, 0), solid=False)
     parts.sphere(head, [front + 0.016, 0, head], STEEL)
-    made = parts.build(name, pose)
-    made.points = points(tail=[-back + 0.028, 0, head], neck=[0.03, 0, head], head=[front + 0.016, 0, head])
-    made.width, made.colour = 0.025, colour
-    return made
+    return parts.build(
+        name,
+        pose,
+        colour=colour,
+        width=0.025,
+        tail=[-back + 0.028, 0, head],
+        neck=[0.03, 0, head],
+        head=[front + 0.016, 0, head],
+    )
 
 
 @dataclass(frozen=True)
 class ShoeLook:
-    """What the two shoes of a pair have in common."""
+    """What both shoes of a pair share."""
 
     length: float  # m
     width: float  # m
@@ -90,10 +92,7 @@ def shoe(scene: Tabletop, pose: sapien.Pose, name: str = "shoe", like: ShoeLook 
         parts.box((0.0018, 0.8 * shaft, 0.001), at, sole if sole != PALETTE["white"] else DARK, tilt, solid=False)
     for sign in (-1, 1):
         parts.box((0.018, 0.001, 0.004), [-x + 0.045, sign * shaft, 0.045], PALETTE["white"], tilt, solid=False)
-    made = parts.build(name, pose)
-    made.points = points(grip=[-x + 0.052, 0, 0.068], toe=[x, 0, thick])
-    made.width, made.colour = 2 * shaft, colour
-    return made
+    return parts.build(name, pose, colour=colour, width=2 * shaft, grip=[-x + 0.052, 0, 0.068], toe=[x, 0, thick])
 
 
 def shoe_box(scene: Tabletop, pose: sapien.Pose, name: str = "shoe_box", static: bool = False) -> Body:
@@ -107,10 +106,9 @@ def shoe_box(scene: Tabletop, pose: sapien.Pose, name: str = "shoe_box", static:
     parts.box((0.2 * x, 0.0008, 0.08 * height), [-0.5 * x, -y, 0.5 * height], DARK, solid=False)
     for side in (-1, 1):  # tissue paper
         parts.box((0.004, y - 0.008, 0.001), [side * (x - 0.012), 0, 0.006], PALETTE["white"], solid=False)
-    made = parts.build(name, pose, static)
-    made.points = points(inside=[0, 0, 0.005], front=[0, -0.044, 0.005], back=[0, 0.044, 0.005])
-    made.colour = colour
-    return made
+    return parts.build(
+        name, pose, static, colour=colour, inside=[0, 0, 0.005], front=[0, -0.044, 0.005], back=[0, 0.044, 0.005]
+    )
 
 
 def pill_bottle(scene: Tabletop, pose: sapien.Pose, name: str = "pill_bottle") -> Body:
@@ -125,10 +123,7 @@ def pill_bottle(scene: Tabletop, pose: sapien.Pose, name: str = "pill_bottle") -
     parts.cylinder(radius + 0.0009, 0.06 * body, [0, 0, 0.5 * body], DARK, solid=False)
     parts.cylinder(0.8 * radius, 0.004, [0, 0, body], look)
     parts.cylinder(radius, 0.017, [0, 0, body + 0.004], cap)
-    made = parts.build(name, pose)
-    made.points = points(grip=[0, 0, 0.65 * body], top=[0, 0, body + 0.021])
-    made.width, made.colour = 2 * radius, colour
-    return made
+    return parts.build(name, pose, colour=colour, width=2 * radius, grip=[0, 0, 0.65 * body], top=[0, 0, body + 0.021])
 
 
 PAD_COLOURS = ("blue", "green", "black", "purple", "red")
@@ -148,9 +143,7 @@ def _sheet(half: tuple[float, ...], scene: Tabletop, pose: sapien.Pose, name: st
     (x, y), colour, parts = half, draw(scene, PAD_COLOURS), Parts(scene)
     parts.box((x, y, 0.0005), [0, 0, 0.0005], PALETTE[colour])
     parts.box((x - 0.006, y - 0.006, 0.0002), [0, 0, 0.001], shade(PALETTE[colour], 1.3), solid=False)
-    made = parts.build(name, pose, static=True)
-    made.points, made.colour = points(top=[0, 0, 0.001]), colour
-    return made
+    return parts.build(name, pose, static=True, colour=colour, top=[0, 0, 0.001])
 
 
 def scanner(scene: Tabletop, pose: sapien.Pose, name: str = "scanner") -> Body:
@@ -167,10 +160,9 @@ def scanner(scene: Tabletop, pose: sapien.Pose, name: str = "scanner") -> Body:
     parts.box((0.01, 0.007, 0.001), [-0.008, 0, 0.026], PALETTE["orange"], solid=False)
     parts.box((0.012, 0.35 * wide, 0.0006), [0.036, 0, 0.038], (0.3, 0.9, 0.4), solid=False)
     parts.rod([[-back, 0, 0.008], [-back - 0.03, 0.012, 0.005]], 0.004, DARK, solid=False)
-    made = parts.build(name, pose)
-    made.points = points(grip=[-0.45 * back - 0.008, 0, 0.015], window=[0.06, 0, 0.019])
-    made.width, made.colour = 0.025, colour
-    return made
+    return parts.build(
+        name, pose, colour=colour, width=0.025, grip=[-0.45 * back - 0.008, 0, 0.015], window=[0.06, 0, 0.019]
+    )
 
 
 def carton(scene: Tabletop, pose: sapien.Pose, name: str = "carton") -> Body:
@@ -189,10 +181,7 @@ def carton(scene: Tabletop, pose: sapien.Pose, name: str = "carton") -> Body:
         for bar in range(6):
             wide = (0.0012, 0.0007, 0.0016)[bar % 3]
             parts.box((0.0006, wide, 0.5 * z), [sign * x, (bar - 2.5) * 0.24 * y, z], DARK, solid=False)
-    made = parts.build(name, pose)
-    made.points = points(grip=[0, 0, z], left=[-x, 0, z], right=[x, 0, z])
-    made.width, made.colour = 2 * y, colour
-    return made
+    return parts.build(name, pose, colour=colour, width=2 * y, grip=[0, 0, z], left=[-x, 0, z], right=[x, 0, z])
 
 
 def flask(scene: Tabletop, pose: sapien.Pose, name: str = "flask") -> Body:
@@ -207,10 +196,9 @@ def flask(scene: Tabletop, pose: sapien.Pose, name: str = "flask") -> Body:
     parts.cylinder(0.85 * radius, 0.012, [0, 0, body], shade(look, 0.8))
     parts.cylinder(0.75 * radius, 0.024, [0, 0, body + 0.012], lid)
     parts.sphere(0.35 * radius, [0, 0, body + 0.036], lid)
-    made = parts.build(name, pose)
-    made.points = points(grip=[0, 0, 0.45 * body], top=[0, 0, body + 0.036 + 0.35 * radius])
-    made.width, made.colour = 2 * radius, colour
-    return made
+    return parts.build(
+        name, pose, colour=colour, width=2 * radius, grip=[0, 0, 0.45 * body], top=[0, 0, body + 0.036 + 0.35 * radius]
+    )
 
 
 def sauce_bottle(scene: Tabletop, pose: sapien.Pose, name: str = "sauce_bottle") -> Body:
@@ -225,10 +213,7 @@ def sauce_bottle(scene: Tabletop, pose: sapien.Pose, name: str = "sauce_bottle")
     parts.cylinder(0.8 * radius, 0.012, [0, 0, body], nozzle)
     for step in range(4):
         parts.cylinder(0.011 - 0.0025 * step, 0.01, [0, 0, body + 0.012 + 0.01 * step], nozzle)
-    made = parts.build(name, pose)
-    made.points = points(grip=[0, 0, 0.5 * body], top=[0, 0, body + 0.052])
-    made.width, made.colour = 2 * radius, colour
-    return made
+    return parts.build(name, pose, colour=colour, width=2 * radius, grip=[0, 0, 0.5 * body], top=[0, 0, body + 0.052])
 
 
 BOTTLES: dict[str, Callable[..., Body]] = {"bottle": bottle, "flask": flask, "sauce bottle": sauce_bottle}

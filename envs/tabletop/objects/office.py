@@ -1,11 +1,11 @@
-"""Things of a desk and a shelf: stationery, clock, fan, phone, scale, stands, signs, and small things to place."""
+"""Objects of a desk and a shelf: stationery, clock, fan, phone, scale, stands, signs, and small objects to place."""
 
 from __future__ import annotations
 
 import numpy as np
 import sapien
 
-from envs.tabletop.objects.parts import DARK, PALETTE, STEEL, WOOD, Parts, draw, points, shade
+from envs.tabletop.objects.parts import DARK, PALETTE, STEEL, WOOD, Parts, draw, shade
 from envs.tabletop.scene import Body, Tabletop
 
 
@@ -26,10 +26,15 @@ def stapler(scene: Tabletop, pose: sapien.Pose, name: str = "stapler", static: b
     parts.box((half, width / 2, 0.008), [0, 0, 0.039], look, gape)
     parts.cylinder(width / 2, 0.016, [0.98 * half, 0, 0.032 + tilt * half], look)
     parts.box((0.4 * half, 0.3 * width, 0.001), [0, 0, 0.048], shade(look, 1.6), gape, solid=False)
-    made = parts.build(name, pose, static)
-    made.points = points(top=[0.7 * half, 0, 0.048 + 0.7 * tilt * half], grip=[-0.1 * half, 0, 0.034])
-    made.width, made.colour = width, colour
-    return made
+    return parts.build(
+        name,
+        pose,
+        static,
+        colour=colour,
+        width=width,
+        top=[0.7 * half, 0, 0.048 + 0.7 * tilt * half],
+        grip=[-0.1 * half, 0, 0.034],
+    )
 
 
 def tea_box(scene: Tabletop, pose: sapien.Pose, name: str = "tea_box") -> Body:
@@ -41,10 +46,7 @@ def tea_box(scene: Tabletop, pose: sapien.Pose, name: str = "tea_box") -> Body:
     parts.box(half, [0, 0, half[2]], look)
     parts.box((0.6 * half[0], 0.6 * half[1], 0.0005), [0, 0, 2 * half[2]], PALETTE["white"], solid=False)
     parts.box((0.6 * half[0], half[1] + 0.0005, 0.4 * half[2]), [0, 0, half[2]], shade(look, 0.5), solid=False)
-    made = parts.build(name, pose)
-    made.points = points(grip=[0, 0, half[2]], top=[0, 0, 2 * half[2]])
-    made.width, made.colour = 2 * half[1], colour
-    return made
+    return parts.build(name, pose, colour=colour, width=2 * half[1], grip=[0, 0, half[2]], top=[0, 0, 2 * half[2]])
 
 
 def playing_cards(scene: Tabletop, pose: sapien.Pose, name: str = "playing_cards") -> Body:
@@ -63,10 +65,7 @@ def playing_cards(scene: Tabletop, pose: sapien.Pose, name: str = "playing_cards
         parts.box((0.36 * z, 0.0012, 0.36 * z), [0, face, z], PALETTE["white"], lozenge, solid=False)
         parts.box((0.2 * z, 0.0016, 0.2 * z), [0, face, z], look, lozenge, solid=False)
     parts.box((0.9 * x, 0.7 * y, 0.0004), [0, 0, 2 * z], shade(look, 1.5), solid=False)
-    made = parts.build(name, pose)
-    made.points = points(grip=[0, 0, 2 * z - 0.018], top=[0, 0, 2 * z])
-    made.width, made.colour = 2 * y, colour
-    return made
+    return parts.build(name, pose, colour=colour, width=2 * y, grip=[0, 0, 2 * z - 0.018], top=[0, 0, 2 * z])
 
 
 def alarm_clock(scene: Tabletop, pose: sapien.Pose, name: str = "alarm_clock", static: bool = True) -> Body:
@@ -103,9 +102,7 @@ def alarm_clock(scene: Tabletop, pose: sapien.Pose, name: str = "alarm_clock", s
         parts.box(
             (0.0016, 0.0006, length / 2 * radius), np.add([0, front - 0.0016, middle], shift), DARK, hand, solid=False
         )
-    made = parts.build(name, pose, static)
-    made.points, made.colour = points(top=[0, 0, top + 0.016]), colour
-    return made
+    return parts.build(name, pose, static, colour=colour, top=[0, 0, top + 0.016])
 
 
 def mouse(scene: Tabletop, pose: sapien.Pose, name: str = "mouse") -> Body:
@@ -121,9 +118,7 @@ def mouse(scene: Tabletop, pose: sapien.Pose, name: str = "mouse") -> Body:
     parts.box((0.82 * half, 0.38 * width, 0.005), [-0.002, 0, 0.0275], shade(look, 1.25), tilt)
     parts.box((0.34 * half, 0.001, 0.0052), [0.46 * half, 0, 0.0275 - 0.0046 * half / 0.1], DARK, tilt, solid=False)
     parts.cylinder(0.007, 0.006, [0.5 * half, 0.003, 0.0285], (0.4, 0.4, 0.42), axis=(0, -1, 0), solid=False)
-    made = parts.build(name, pose)
-    made.points, made.width, made.colour = points(grip=[0, 0, 0.024], top=[0, 0, 0.033]), width, colour
-    return made
+    return parts.build(name, pose, colour=colour, width=width, grip=[0, 0, 0.024], top=[0, 0, 0.033])
 
 
 def pad(
@@ -133,9 +128,7 @@ def pad(
     colour = draw(scene, [name for name in PALETTE if name != "white"])  # the table is white
     parts = Parts(scene)
     parts.box((*half, 0.001), [0, 0, 0], PALETTE[colour], solid=solid)
-    made = parts.build(name, pose, static=True)
-    made.points, made.colour = points(top=[0, 0, 0.001]), colour
-    return made
+    return parts.build(name, pose, static=True, colour=colour, top=[0, 0, 0.001])
 
 
 def fan(scene: Tabletop, pose: sapien.Pose, name: str = "fan") -> Body:
@@ -165,10 +158,9 @@ def fan(scene: Tabletop, pose: sapien.Pose, name: str = "fan") -> Body:
     parts.cylinder(0.2 * radius, 0.003, [0, front, middle], STEEL, axis=(0, -1, 0), solid=False)
     parts.cylinder(0.85 * radius, 0.001, [0, -front, middle], (0.3, 0.3, 0.32), axis=(0, 1, 0), solid=False)
     parts.cylinder(0.45 * radius, 0.012, [0, -front, middle], shade(look, 0.7), axis=(0, 1, 0), solid=False)  # motor
-    made = parts.build(name, pose)
-    made.points = points(grip=[0, 0, middle + radius - 0.014], top=[0, 0, middle + radius])
-    made.width, made.colour = depth, colour
-    return made
+    return parts.build(
+        name, pose, colour=colour, width=depth, grip=[0, 0, middle + radius - 0.014], top=[0, 0, middle + radius]
+    )
 
 
 def electronic_scale(scene: Tabletop, pose: sapien.Pose, name: str = "electronic_scale") -> Body:
@@ -182,9 +174,7 @@ def electronic_scale(scene: Tabletop, pose: sapien.Pose, name: str = "electronic
     parts.box((0.42 * x, 0.12 * y, 0.0006), [0, -0.8 * y, 0.02], (0.25, 0.75, 0.5), solid=False)
     for sign in (-1, 1):
         parts.cylinder(0.005, 0.001, [0.7 * x * sign, -0.8 * y, 0.02], PALETTE["orange"], solid=False)
-    made = parts.build(name, pose)
-    made.points, made.colour = points(top=[0, 0.22 * y, 0.026]), colour
-    return made
+    return parts.build(name, pose, colour=colour, top=[0, 0.22 * y, 0.026])
 
 
 def display_stand(scene: Tabletop, pose: sapien.Pose, name: str = "display_stand") -> Body:
@@ -203,9 +193,7 @@ def display_stand(scene: Tabletop, pose: sapien.Pose, name: str = "display_stand
         parts.box((0.5 * half, 0.5 * half, height / 2 - 0.008), [0, 0, height / 2], shade(look, 0.6))
         parts.box((half, half, 0.005), [0, 0, height - 0.005], look)
         parts.box((0.86 * half, 0.86 * half, 0.0004), [0, 0, height], shade(look, 1.25), solid=False)
-    made = parts.build(name, pose)
-    made.points, made.colour = points(top=[0, 0, height]), colour
-    return made
+    return parts.build(name, pose, colour=colour, top=[0, 0, height])
 
 
 def phone(scene: Tabletop, pose: sapien.Pose, name: str = "phone") -> Body:
@@ -226,10 +214,7 @@ def phone(scene: Tabletop, pose: sapien.Pose, name: str = "phone") -> Body:
             parts.box((0.006, 0.006, 0.0004), at, PALETTE[look_of], solid=False)
     parts.box((0.002, 0.01, 0.0004), [0.88 * half, 0, 0.0124], (0.4, 0.4, 0.42), solid=False)
     parts.box((0.002, 0.014, 0.0004), [-0.86 * half, 0, 0.0124], PALETTE["white"], solid=False)
-    made = parts.build(name, pose)
-    made.points = points(grip=[0.3 * half, 0, 0.022], foot=[-half, 0, 0])
-    made.width, made.colour = width, colour
-    return made
+    return parts.build(name, pose, colour=colour, width=width, grip=[0.3 * half, 0, 0.022], foot=[-half, 0, 0])
 
 
 def phone_stand(scene: Tabletop, pose: sapien.Pose, name: str = "phone_stand") -> Body:
@@ -250,9 +235,7 @@ def phone_stand(scene: Tabletop, pose: sapien.Pose, name: str = "phone_stand") -
     parts.box((half, 0.003, 0.006), [0, -0.035, 0.019], look)
     front = np.cross([1, 0, 0], up)  # of the back rest: towards the robot and up
     parts.box((half, 0.003, length / 2), seat + length / 2 * up - 0.003 * front, look, tilt)
-    made = parts.build(name, pose, static=True)
-    made.points, made.colour = points(seat=seat, lean=seat + length * up), colour
-    return made
+    return parts.build(name, pose, static=True, colour=colour, seat=seat, lean=seat + length * up)
 
 
 def payment_sign(scene: Tabletop, pose: sapien.Pose, name: str = "payment_sign") -> Body:
@@ -282,10 +265,7 @@ def payment_sign(scene: Tabletop, pose: sapien.Pose, name: str = "payment_sign")
     parts.box(
         (0.1 * half, 0.0011, 0.08 * half), np.add(back, [-0.4 * half, 0, -0.12 * half]), PALETTE["yellow"], solid=False
     )
-    made = parts.build(name, pose)
-    made.points = points(grip=[0, 0, height - 0.016], top=[0, 0, height])
-    made.width, made.colour = 2 * thick, colour
-    return made
+    return parts.build(name, pose, colour=colour, width=2 * thick, grip=[0, 0, height - 0.016], top=[0, 0, height])
 
 
 def seal(scene: Tabletop, pose: sapien.Pose, name: str = "seal") -> Body:
@@ -303,10 +283,7 @@ def seal(scene: Tabletop, pose: sapien.Pose, name: str = "seal") -> Body:
     parts.density = 150
     parts.cylinder(handle, height - 0.024 - handle, [0, 0, 0.024], look)
     parts.sphere(handle, [0, 0, height - handle], look)
-    made = parts.build(name, pose)
-    made.points = points(grip=[0, 0, height - 0.03], top=[0, 0, height])
-    made.width, made.colour = 2 * handle, colour
-    return made
+    return parts.build(name, pose, colour=colour, width=2 * handle, grip=[0, 0, height - 0.03], top=[0, 0, height])
 
 
 def cube(scene: Tabletop, pose: sapien.Pose, name: str = "cube") -> Body:
@@ -321,10 +298,7 @@ def cube(scene: Tabletop, pose: sapien.Pose, name: str = "cube") -> Body:
             for v in (-1, 1):
                 at = np.insert(0.49 * half * np.array([u, v]), axis, sign * half) + half * np.array([0, 0, 1])
                 parts.box(np.insert(np.full(2, 0.43 * half), axis, 0.0006), at, draw(scene, looks), solid=False)
-    made = parts.build(name, pose)
-    made.points = points(grip=[0, 0, half + 0.002], top=[0, 0, 2 * half])
-    made.width, made.colour = 2 * half, body
-    return made
+    return parts.build(name, pose, colour=body, width=2 * half, grip=[0, 0, half + 0.002], top=[0, 0, 2 * half])
 
 
 def toy_car(scene: Tabletop, pose: sapien.Pose, name: str = "toy_car") -> Body:
@@ -342,10 +316,7 @@ def toy_car(scene: Tabletop, pose: sapien.Pose, name: str = "toy_car") -> Body:
         for place in (-0.58 * x, 0.58 * x):
             parts.cylinder(wheel, 0.006, [place, sign * (y - 0.003) - 0.003, wheel], DARK, axis=(0, 1, 0))
             parts.cylinder(0.4 * wheel, 0.008, [place, sign * (y - 0.003) - 0.004, wheel], STEEL, (0, 1, 0), False)
-    made = parts.build(name, pose)
-    made.points = points(grip=[0, 0, 0.021], top=[0, 0, 0.04])
-    made.width, made.colour = width, colour
-    return made
+    return parts.build(name, pose, colour=colour, width=width, grip=[0, 0, 0.021], top=[0, 0, 0.04])
 
 
 def remote_control(scene: Tabletop, pose: sapien.Pose, name: str = "remote_control") -> Body:
@@ -359,9 +330,7 @@ def remote_control(scene: Tabletop, pose: sapien.Pose, name: str = "remote_contr
         for column in (-1, 0, 1):
             at = [(0.55 - 0.27 * row) * half, 0.27 * width * column, 0.02]
             parts.box((0.004, 0.0035, 0.0012), at, (0.6, 0.6, 0.62) if colour == "black" else DARK, solid=False)
-    made = parts.build(name, pose)
-    made.points, made.width, made.colour = points(grip=[0, 0, 0.023], top=[0, 0, 0.02]), width, colour
-    return made
+    return parts.build(name, pose, colour=colour, width=width, grip=[0, 0, 0.023], top=[0, 0, 0.02])
 
 
 def hand_bell(scene: Tabletop, pose: sapien.Pose, name: str = "hand_bell") -> Body:
@@ -377,6 +346,4 @@ def hand_bell(scene: Tabletop, pose: sapien.Pose, name: str = "hand_bell") -> Bo
     parts.cylinder(1.4 * handle, 0.003, [0, 0, 0.036], shade(look, 0.6), solid=False)
     parts.density = 150
     parts.cylinder(handle, 0.044, [0, 0, 0.036], DARK)
-    made = parts.build(name, pose)
-    made.points, made.width, made.colour = points(grip=[0, 0, 0.064], top=[0, 0, 0.08]), 2 * handle, colour
-    return made
+    return parts.build(name, pose, colour=colour, width=2 * handle, grip=[0, 0, 0.064], top=[0, 0, 0.08])

@@ -1,11 +1,12 @@
 """Composing objects from primitives.
 
 Conventions, for every object function `name(scene, pose, name="name") -> Body`:
-- `pose` is that of the origin, which lies on the underside, in the middle (`scene.on_table(spot, yaw)`).
-- The front is the -y side, so that an object with yaw 0 faces the robot; a long object lies along x.
+- `pose` is the pose of the origin, which is the middle of the underside (`scene.on_table(spot, yaw)`).
+- The front is the -y side, so an object with yaw 0 faces the robot; a long object lies along x.
 - Sizes, proportions and colours are drawn from `scene.rng` with `draw`; `body.colour` names the main colour.
-- "grip" is where two fingers hold it, closing along the body's y axis, and `body.width` (m) is what they span.
-- Points are in the body's frame (m). Walls that fingers straddle are at least 8 mm thick (`Skills.holds` needs it).
+- "grip" is RoboTwin's contact point: two fingers hold the body there, closing along its y axis; `body.width` (m) is
+  what they span.
+- Points are in the body's frame (m). Walls that fingers straddle are at least 8 mm thick, as `Predicates.pinches` needs.
 """
 
 from __future__ import annotations
@@ -58,9 +59,9 @@ def shade(colour: Colour, factor: float) -> Colour:
 
 
 class Parts:
-    """Adds primitives of one colour each, seen and touched alike, to an actor builder or a link builder.
+    """Adds primitives of one colour each, visual and collision shape, to an actor builder or a link builder.
 
-    `solid=False` makes a part that is only seen: keys, labels, screens.
+    `solid=False` adds the visual shape only: keys, labels, screens.
     """
 
     def __init__(self, scene: Tabletop, builder: Any = None, density: float = DENSITY) -> None:
@@ -141,9 +142,20 @@ class Parts:
             self.box((t / 2, y, height / 2), np.add(at, [sign * (x - t / 2), 0, height / 2]), colour)
             self.box((x - t, t / 2, height / 2), np.add(at, [0, sign * (y - t / 2), height / 2]), colour)
 
-    def build(self, name: str, pose: sapien.Pose, static: bool = False) -> Body:
-        """Builds the actor as the body `name` of the scene."""
-        return self.scene.add(name, self.builder, pose, static)
+    def build(
+        self,
+        name: str,
+        pose: sapien.Pose,
+        static: bool = False,
+        *,
+        colour: str = "",
+        width: float = 0.0,
+        **named_points: Vector,
+    ) -> Body:
+        """Builds the actor as the body `name` of the scene; named points [3] are in its frame (m)."""
+        made = self.scene.add(name, self.builder, pose, static)
+        made.points, made.width, made.colour = points(**named_points), width, colour
+        return made
 
 
 def _triple(vector: Vector) -> tuple[float, float, float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import sapien
 
-from envs.tabletop.objects.parts import DARK, PALETTE, Parts, draw, points, shade
+from envs.tabletop.objects.parts import DARK, PALETTE, Parts, draw, shade
 from envs.tabletop.scene import Body, Colour, Tabletop, add_cylinder, material
 
 CUP_COLOURS: tuple[Colour, ...] = (
@@ -32,10 +32,14 @@ def cup(scene: Tabletop, pose: sapien.Pose, name: str = "cup") -> Body:
     parts = Parts(scene, density=400)
     parts.wall((radius, 0.0), (radius, height), CUP_WALL, colour, CUP_SIDES)
     add_cylinder(parts.builder, radius - CUP_WALL, 0.003, material((0.35, 0.33, 0.3)), scene.friction, height=0.003)
-    made = parts.build(name, pose)
-    made.points = points(grip=[0, 0, height - 0.025], wall=[radius, 0, height - 0.025])
-    made.width, made.colour = 2 * radius, CUP_COLOUR_NAMES[CUP_COLOURS.index(colour)]
-    return made
+    return parts.build(
+        name,
+        pose,
+        colour=CUP_COLOUR_NAMES[CUP_COLOURS.index(colour)],
+        width=2 * radius,
+        grip=[0, 0, height - 0.025],
+        wall=[radius, 0, height - 0.025],
+    )
 
 
 def coaster(scene: Tabletop, pose: sapien.Pose, name: str = "coaster") -> Body:
@@ -67,17 +71,23 @@ def mug(scene: Tabletop, pose: sapien.Pose, name: str = "mug") -> Body:
     loop = [[radius - 0.003, 0, high], [reach - 0.01, 0, high], [reach, 0, high - 0.012]]
     loop += [[reach, 0, low + 0.012], [reach - 0.01, 0, low], [radius - 0.003, 0, low]]
     parts.rod(loop, 0.005, shade(look, 0.85))
-    made = parts.build(name, pose)
     middle = (low + high) / 2
-    made.points = points(grip=[0, 0, height - 0.025], handle=[reach, 0, middle], hole=[radius + 0.016, 0, middle])
-    made.width, made.colour = 2 * radius, colour
-    return made
+    return parts.build(
+        name,
+        pose,
+        colour=colour,
+        width=2 * radius,
+        grip=[0, 0, height - 0.025],
+        handle=[reach, 0, middle],
+        hole=[radius + 0.016, 0, middle],
+    )
 
 
 def bowl(scene: Tabletop, pose: sapien.Pose, name: str = "bowl", like: Body | None = None) -> Body:
     """A round bowl. Points: "rim", on its wall towards +x (`Skills.rim_grasp`); "inside", on its floor.
 
-    `like` is a bowl whose size it takes; "nested" is where the origin of such a bowl rests that stands in this one.
+    `like` is a bowl of the same size. "nested" is where the origin of an equal bowl rests that is put into this one;
+    "size" is (radius, 0, height).
     """
     radius, height = draw(scene, BOWL_RADII), draw(scene, BOWL_HEIGHTS)
     if like is not None:
@@ -89,11 +99,16 @@ def bowl(scene: Tabletop, pose: sapien.Pose, name: str = "bowl", like: Body | No
     parts.disc(foot, 0.008, 0.0, shade(look, 0.6))
     parts.wall((foot + 0.004, 0.004), (0.95 * radius, 0.42 * height), RIM, shade(look, 0.8))
     parts.wall((0.95 * radius, 0.38 * height), (radius, height), RIM, look)
-    made = parts.build(name, pose)
-    made.points = points(rim=[radius - RIM / 2 - 0.001, 0, height - 0.006], inside=[0, 0, 0.008])
-    made.points |= points(size=[radius, 0, height], nested=[0, 0, 0.7 * height])
-    made.width, made.colour = RIM + 0.005, colour  # the wall leans
-    return made
+    return parts.build(
+        name,
+        pose,
+        colour=colour,
+        width=RIM + 0.005,  # the wall leans
+        rim=[radius - RIM / 2 - 0.001, 0, height - 0.006],
+        inside=[0, 0, 0.008],
+        size=[radius, 0, height],
+        nested=[0, 0, 0.7 * height],
+    )
 
 
 def plate(scene: Tabletop, pose: sapien.Pose, name: str = "plate", static: bool = False) -> Body:
@@ -105,10 +120,9 @@ def plate(scene: Tabletop, pose: sapien.Pose, name: str = "plate", static: bool 
     parts.disc(0.68 * radius, 0.006, 0.0, shade(look, 0.85))
     parts.wall((0.66 * radius, 0.003), (radius, 0.018), RIM / 2, look, sides=24)
     parts.cylinder(0.5 * radius, 0.0006, [0, 0, 0.006], shade(look, 0.95), solid=False)
-    made = parts.build(name, pose, static)
-    made.points = points(top=[0, 0, 0.006], rim=[radius - 0.01, 0, 0.014])
-    made.width, made.colour = RIM / 2, colour
-    return made
+    return parts.build(
+        name, pose, static, colour=colour, width=RIM / 2, top=[0, 0, 0.006], rim=[radius - 0.01, 0, 0.014]
+    )
 
 
 def bottle(scene: Tabletop, pose: sapien.Pose, name: str = "bottle") -> Body:
@@ -126,10 +140,15 @@ def bottle(scene: Tabletop, pose: sapien.Pose, name: str = "bottle") -> Body:
         parts.cylinder(radius * (0.86 - 0.2 * step), (neck - body) / 3, [0, 0, body + step * (neck - body) / 3], look)
     parts.cylinder(0.011, height - neck - 0.02, [0, 0, neck], shade(look, 0.9))
     parts.cylinder(0.014, 0.022, [0, 0, height - 0.022], draw(scene, (PALETTE["white"], PALETTE["red"], DARK)))
-    made = parts.build(name, pose)
-    made.points = points(grip=[0, 0, 0.5 * body], neck=[0, 0, neck + 0.01], top=[0, 0, height])
-    made.width, made.colour = 2 * radius, colour
-    return made
+    return parts.build(
+        name,
+        pose,
+        colour=colour,
+        width=2 * radius,
+        grip=[0, 0, 0.5 * body],
+        neck=[0, 0, neck + 0.01],
+        top=[0, 0, height],
+    )
 
 
 def can(scene: Tabletop, pose: sapien.Pose, name: str = "can") -> Body:
@@ -143,7 +162,4 @@ def can(scene: Tabletop, pose: sapien.Pose, name: str = "can") -> Body:
     parts.cylinder(radius + 0.0006, 0.2 * height, [0, 0, 0.42 * height], PALETTE["white"], solid=False)
     parts.cylinder(radius * 0.88, 0.008, [0, 0, height - 0.008], metal)
     parts.box((0.01, 0.005, 0.001), [0.006, 0, height + 0.0008], (0.4, 0.4, 0.42), solid=False)
-    made = parts.build(name, pose)
-    made.points = points(grip=[0, 0, 0.6 * height], top=[0, 0, height])
-    made.width, made.colour = 2 * radius, colour
-    return made
+    return parts.build(name, pose, colour=colour, width=2 * radius, grip=[0, 0, 0.6 * height], top=[0, 0, height])

@@ -1,4 +1,4 @@
-"""Tools and other things that are pressed or wielded: bell, hammer."""
+"""Bell and hammer."""
 
 from __future__ import annotations
 

@@ -62,6 +62,4 @@ class MovePillbottlePad(PlaceTask):
         return bool(np.all(self.offset() < ON_PAD) and self.object.rotation[2, 2] > UPRIGHT)
 
     def expert(self) -> Commands:
-        goal, grasp = self.target.point("top"), self.skills.round_grasp(self.arm, self.object, PITCH)
-        rotation = self.skills.reach_rotation(self.arm, goal, PITCH)
-        return {self.arm: self.skills.pick_and_place(self.arm, self.object, grasp, goal, rotation)}
+        return self.place_on_top(self.skills.round_grasp(self.arm, self.object, PITCH), PITCH)

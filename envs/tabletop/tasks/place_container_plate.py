@@ -64,6 +64,4 @@ class PlaceContainerPlate(PlaceTask):
     def expert(self) -> Commands:
         """A bowl by its rim, a cup across."""
         grasp_of = {"bowl": self.skills.rim_grasp, "cup": self.skills.round_grasp}[self.kind]
-        goal, grasp = self.target.point("top"), grasp_of(self.arm, self.object, PITCH)
-        rotation = self.skills.reach_rotation(self.arm, goal, PITCH)
-        return {self.arm: self.skills.pick_and_place(self.arm, self.object, grasp, goal, rotation)}
+        return self.place_on_top(grasp_of(self.arm, self.object, PITCH), PITCH)

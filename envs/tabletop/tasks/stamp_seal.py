@@ -64,6 +64,4 @@ class StampSeal(PlaceTask):
     def expert(self) -> Commands:
         if self.placed():
             return {}
-        goal, grasp = self.target.point("top"), self.skills.round_grasp(self.arm, self.object, PITCH)
-        rotation = self.skills.reach_rotation(self.arm, goal, PITCH)
-        return {self.arm: self.skills.pick_and_place(self.arm, self.object, grasp, goal, rotation)}
+        return self.place_on_top(self.skills.round_grasp(self.arm, self.object, PITCH), PITCH)
