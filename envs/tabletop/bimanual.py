@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.tabletop import kinematics as kin
+from envs.constants import ARMS, other_arm
 from envs.tabletop.predicates import CLOSED, OPEN, Grasp
 from envs.tabletop.scene import Body
 from envs.tabletop.skills import RAISE, SIGN, UP, Command, Commands, Skills
@@ -52,11 +52,11 @@ def place_in_turn(skills: Skills, jobs: Sequence[PickPlace]) -> Commands:
     for job in jobs:
         if job not in todo and np.linalg.norm(skills.tool(job.arm).position - job.grasp.point) < RELEASED:
             commands[job.arm] = skills.move_by_displacement(job.arm, RAISE * UP, OPEN)
-    for arm in kin.ARMS:
+    for arm in ARMS:
         job = next((job for job in todo if job.arm == arm and held[job]), None)
         if job is None:
             continue
-        if job is todo[0] and skills.out_of_the_way(kin.other_arm(arm)):
+        if job is todo[0] and skills.out_of_the_way(other_arm(arm)):
             commands[arm] = skills.place_actor(arm, job.body, job.goal, job.rotation, twist=job.twist, hover=job.hover)
         else:
             commands[arm] = wait_aside(skills, arm)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.tabletop import kinematics as kin
+from envs.constants import ARMS, other_arm
 from envs.tabletop.scene import Body, Colour, Tabletop
 from envs.tabletop.skills import UP, Commands, Skills, crosswise
 
@@ -161,11 +161,11 @@ def _place_in_order(
         offset = block.position - goal
         done = np.linalg.norm(offset[:2]) < CENTRE_TOLERANCE and abs(offset[2]) < HEIGHT_TOLERANCE
         grasp_point = block.position + GRASP_HEIGHT * UP
-        held_by = next((arm for arm in kin.ARMS if skills.pinches(arm, grasp_point, side)), None)
+        held_by = next((arm for arm in ARMS if skills.pinches(arm, grasp_point, side)), None)
         if done and not held_by:
             continue
         arm = held_by or skills.near_arm(block)
-        waits = held_by and not skills.out_of_the_way(kin.other_arm(arm))
+        waits = held_by and not skills.out_of_the_way(other_arm(arm))
         if waits and np.linalg.norm(offset[:2]) < HANDOFF_DISTANCE:
             return {arm: skills.hold_still(arm)}
         if held_by and crossways:

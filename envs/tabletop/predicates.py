@@ -7,17 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.constants import CLOSED_COMMAND, OPEN_COMMAND
+from envs.constants import ARMS, CLOSED_COMMAND, GRASP_COMMAND, OPEN_COMMAND
 from envs.contacts import REST_SPEED
-from envs.tabletop import kinematics as kin
 from envs.tabletop.robot import Tool
 from envs.tabletop.scene import Articulated, Body, Tabletop
 
 Array = NDArray[np.floating]
 
 OPEN, CLOSED = 1.0, 0.0  # gripper commands
-GRIPPING_COMMAND = 0.5  # below this command a gripper may hold something
-PINCHING_COMMAND = 0.7  # the same, for the skills' own decision between grasping and carrying
+PINCHING_COMMAND = 0.7  # below this command a gripper may be closing on something
 PRESS_OPENING = 0.35  # measured opening below which the fingers are together, to press or push
 AT_HANDLE = 0.05  # m: the tool is at the point by which it opens a lid or door
 
@@ -51,7 +49,7 @@ class Predicates:
 
     def all_open(self) -> bool:
         """Whether both grippers are open."""
-        return all(self.is_open(arm) for arm in kin.ARMS)
+        return all(self.is_open(arm) for arm in ARMS)
 
     def is_closed(self, arm: str) -> bool:
         """RoboTwin's is_*_gripper_close: the command is below 0.2."""
@@ -59,7 +57,7 @@ class Predicates:
 
     def is_gripping(self, arm: str) -> bool:
         """Whether an arm's gripper is closed at least half way, as around an object."""
-        return self.scene.arms[arm].gripper < GRIPPING_COMMAND
+        return self.scene.arms[arm].gripper < GRASP_COMMAND
 
     def near_arm(self, body: Body) -> str:
         """The arm on the body's side of the table."""

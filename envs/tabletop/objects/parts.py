@@ -6,7 +6,7 @@ Conventions, for every object function `name(scene, pose, name="name") -> Body`:
 - Sizes, proportions and colours are drawn from `scene.rng` with `draw`; `body.colour` names the main colour.
 - "grip" is RoboTwin's contact point: two fingers hold the body there, closing along its y axis; `body.width` (m) is
   what they span.
-- Points are in the body's frame (m). Walls that fingers straddle are at least 8 mm thick, as `Predicates.pinches` needs.
+- Points are in the body's frame (m). Walls that fingers straddle are at least 8 mm thick (`Predicates.pinches`).
 """
 
 from __future__ import annotations

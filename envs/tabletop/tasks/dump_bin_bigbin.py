@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from envs.tabletop import kinematics as kin
+from envs.constants import ARMS
 from envs.tabletop.dustbin import in_dustbin, load_dustbin
 from envs.tabletop.objects.containers import bin
 from envs.tabletop.objects.parts import Parts, draw
@@ -84,7 +84,7 @@ class DumpBinBigbin(Task):
 
     def expert(self) -> Commands:
         skills = self.skills
-        held = {arm: self._holds(arm) for arm in kin.ARMS}
+        held = {arm: self._holds(arm) for arm in ARMS}
         if held["right"] and not held["left"]:
             goal = np.array([*MIDDLE, self.scene.table_top + 0.003])
             rotation = skills.reach_rotation("right", goal, DOWN)

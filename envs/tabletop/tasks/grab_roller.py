@@ -9,7 +9,7 @@ Source: RoboTwin 2.0, envs/grab_roller.py. That it must be level and touched by 
 
 from __future__ import annotations
 
-from envs.tabletop import kinematics as kin
+from envs.constants import ARMS
 from envs.tabletop.objects.handheld import roller
 from envs.tabletop.task import Commands, Task
 
@@ -52,10 +52,10 @@ class GrabRoller(Task):
         return {"colour": self.roller.colour}
 
     def check_success(self) -> bool:
-        held = all(self.skills.is_gripping(arm) and self.skills.touches(arm, self.roller) for arm in kin.ARMS)
-        lifted = min(self.roller.point(arm)[2] for arm in kin.ARMS) > self.scene.table_top + LIFTED
+        held = all(self.skills.is_gripping(arm) and self.skills.touches(arm, self.roller) for arm in ARMS)
+        lifted = min(self.roller.point(arm)[2] for arm in ARMS) > self.scene.table_top + LIFTED
         return bool(held and lifted and abs(self.roller.rotation[2, 0]) < LEVEL)
 
     def expert(self) -> Commands:
-        grasps = {arm: self.skills.long_grasp(arm, self.roller, PITCH, point=arm) for arm in kin.ARMS}
+        grasps = {arm: self.skills.long_grasp(arm, self.roller, PITCH, point=arm) for arm in ARMS}
         return self.skills.lift_together(grasps, STEP)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from envs.tabletop import kinematics as kin
+from envs.constants import other_arm
 from envs.tabletop.objects.handheld import microphone
 from envs.tabletop.rotations import yawed
 from envs.tabletop.skills import ARM_AT, OPEN, UP, Command
@@ -58,7 +58,7 @@ class HandoverMic(Task):
         self.yaw = np.pi if side > 0 else 0.0
         self.mic = microphone(self.scene, self.scene.on_table(spot, self.yaw + self.random_yaw(MAX_TURN)))
         self.giver = ARM_AT[side]
-        self.taker = kin.other_arm(self.giver)
+        self.taker = other_arm(self.giver)
         self.direction = -side  # from giver to taker, along x
         self.scene.keep_clear(spot, MIC_CLEARANCE)
         self.scene.keep_clear(np.array(MIDDLE_XY), MIDDLE_CLEARANCE)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from envs.tabletop import kinematics as kin
+from envs.constants import ARMS
 from envs.tabletop.objects.containers import pot
 from envs.tabletop.rotations import rolled
 from envs.tabletop.skills import Grasp
@@ -60,12 +60,12 @@ class LiftPot(Task):
         at_ears = all(
             np.linalg.norm(self.skills.tool(arm).position - self.pot.point(arm)) < AT_EAR
             and self.skills.touches(arm, self.pot)
-            for arm in kin.ARMS
+            for arm in ARMS
         )
         return bool(lifted and at_ears and self.pot.rotation[2, 2] > UPRIGHT)
 
     def expert(self) -> Commands:
-        return self.skills.lift_together({arm: self._grasp(arm) for arm in kin.ARMS}, STEP)
+        return self.skills.lift_together({arm: self._grasp(arm) for arm in ARMS}, STEP)
 
     def _grasp(self, arm: str) -> Grasp:
         """One finger above the ear, the other below it."""

@@ -9,7 +9,7 @@ Source: RoboTwin 2.0, envs/open_microwave.py, which asks for the open door only 
 
 from __future__ import annotations
 
-from envs.tabletop import kinematics as kin
+from envs.constants import ARMS
 from envs.tabletop.objects.articulated import microwave
 from envs.tabletop.skills import Grasp
 from envs.tabletop.task import Commands, Task
@@ -54,7 +54,7 @@ class OpenMicrowave(Task):
         return {"arm": self.arm, "colour": self.microwave.colour}
 
     def check_success(self) -> bool:
-        return any(self.skills.has_opened(arm, self.microwave, OPEN_SHARE, "grip") for arm in kin.ARMS)
+        return any(self.skills.has_opened(arm, self.microwave, OPEN_SHARE, "grip") for arm in ARMS)
 
     def expert(self) -> Commands:
         door = self.microwave.link

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from envs.tabletop import kinematics as kin
+from envs.constants import ARMS
 from envs.tabletop.objects.tableware import bottle
 from envs.tabletop.scene import Body
 from envs.tabletop.skills import SIGN, Command
@@ -51,11 +51,11 @@ class PickDualBottles(Task):
     def load_actors(self) -> None:
         self.bottles: dict[str, Body] = {}
         self.descriptions: dict[str, str] = {}
-        for arm in kin.ARMS:
+        for arm in ARMS:
             spot = self.random_xy(BOTTLE_AREA, SIGN[arm])
             self.scene.keep_clear(spot, CLEARANCE)
             self.bottles[arm], self.descriptions[arm] = self.load_bottle(f"{arm}_bottle", spot)
-        for arm in kin.ARMS:
+        for arm in ARMS:
             self.scene.keep_clear(GOAL_SQUARE * [SIGN[arm], 1], CLEARANCE)
 
     def load_bottle(self, name: str, spot: np.ndarray) -> tuple[Body, str]:

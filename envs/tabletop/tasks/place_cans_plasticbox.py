@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from envs.constants import ARMS
 from envs.contacts import REST_SPEED
-from envs.tabletop import kinematics as kin
 from envs.tabletop.bimanual import PickPlace, place_in_turn
 from envs.tabletop.objects.containers import plastic_box
 from envs.tabletop.objects.tableware import can
@@ -56,7 +56,7 @@ class PlaceCansPlasticbox(Task):
         self.box = plastic_box(self.scene, self.scene.on_table(spot))
         self.scene.keep_clear(spot, BOX_CLEARANCE)
         self.cans: dict[str, Body] = {}
-        for arm in kin.ARMS:
+        for arm in ARMS:
             spot = self.random_xy(CAN_AREA, SIGN[arm])
             self.cans[arm] = can(self.scene, self.scene.on_table(spot, self.random_yaw()), name=f"can_{arm}")
             self.scene.keep_clear(spot, CAN_CLEARANCE)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from envs.tabletop import kinematics as kin
+from envs.constants import ARMS
 from envs.tabletop.objects.handheld import shoe, shoe_box, shoe_look
 from envs.tabletop.rotations import angle_between, yawed
 from envs.tabletop.scene import Body
@@ -55,7 +55,7 @@ class PlaceDualShoes(Task):
         self.box = shoe_box(self.scene, self.scene.on_table(BOX_XY), static=True)
         look = shoe_look(self.scene)
         self.shoes: dict[str, Body] = {}
-        for arm in kin.ARMS:
+        for arm in ARMS:
             while True:
                 spot, yaw = self.random_xy(SHOE_AREA, SIGN[arm]), self.random_yaw()
                 if not self._near_box(spot, yaw, look.length):
@@ -87,10 +87,10 @@ class PlaceDualShoes(Task):
         )
 
     def check_success(self) -> bool:
-        return self.skills.all_open() and all(self.placed(arm) for arm in kin.ARMS)
+        return self.skills.all_open() and all(self.placed(arm) for arm in ARMS)
 
     def expert(self) -> Commands:
-        commands = {arm: self._place(arm) for arm in kin.ARMS if not self.placed(arm)}
+        commands = {arm: self._place(arm) for arm in ARMS if not self.placed(arm)}
         left_done = self.placed("left") and self.skills.out_of_the_way("left")
         body = self.shoes["right"]
         grip = body.point("grip")

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from envs.constants import ARMS, other_arm
 from envs.contacts import REST_SPEED
-from envs.tabletop import kinematics as kin
 from envs.tabletop.dustbin import in_dustbin, load_dustbin
 from envs.tabletop.objects.tableware import bottle
 from envs.tabletop.scene import Body
@@ -79,10 +79,10 @@ class PutBottlesDustbin(Task):
         todo = [body for body in self.bottles if not in_dustbin(self.dustbin, body)]
         if not todo:
             return {}
-        held = [(arm, body) for body in todo for arm in kin.ARMS if skills.holds(arm, self._grasp(arm, body))]
+        held = [(arm, body) for body in todo for arm in ARMS if skills.holds(arm, self._grasp(arm, body))]
         choices = [(skills.near_arm(body), body) for body in todo]
         arm, body = held[0] if held else min(choices, key=lambda choice: self._rank(*choice))
-        other = kin.other_arm(arm)
+        other = other_arm(arm)
         near = min(todo, key=lambda b: float(np.linalg.norm((b.position - skills.tool(other).position)[:2])))
         commands = {other: skills.retreat(other, near)}
         if held:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from envs.tabletop import kinematics as kin
+from envs.constants import other_arm
 from envs.tabletop.objects.articulated import cabinet
 from envs.tabletop.objects.office import stapler, tea_box
 from envs.tabletop.rotations import directed, rolled
@@ -63,7 +63,7 @@ class PutObjectCabinet(Task):
         self.object = KINDS[self.kind](self.scene, self.scene.on_table(spot, yaw))
         self.start_height = self.object.position[2]
         self.arm = self.skills.near_arm(self.object)
-        self.other = kin.other_arm(self.arm)
+        self.other = other_arm(self.arm)
         self.scene.keep_clear(spot, OBJECT_CLEARANCE)
         for middle, half in CLEAR_SQUARES:
             self.scene.keep_clear(np.array(middle), half)
