@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+from envs.cache import read_cached, remember
 from envs.errors import UserError
 
 # Runs in a process of its own, because a broken driver may end it with a segmentation fault.
@@ -88,7 +89,7 @@ def probe_rendering() -> Rendering:
         return Rendering(problem="rendering one picture took more than two minutes")
     device = [line[8:] for line in result.stdout.splitlines() if line.startswith("device: ")]
     if device:
-        _remember_success()
+        remember(_cache_name(), _fingerprint())
         return Rendering(device=device[-1])
     # SAPIEN may crash on its way out after it has said what is wrong, so its words go before the signal.
     errors = re.findall(r"^\w*Error: .*", result.stderr, flags=re.MULTILINE)
@@ -100,7 +101,7 @@ def require_rendering() -> None:
 
     A success is remembered until the machine's Vulkan set-up changes, so this costs no picture each time.
     """
-    if _success_is_remembered():
+    if read_cached(_cache_name()) == _fingerprint():
         return
     rendering = probe_rendering()
     if rendering.problem:
@@ -195,9 +196,8 @@ def _loads(library: str) -> bool:
     return True
 
 
-def _marker() -> Path:
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "aim_rl" / f"rendering-{platform.node()}.json"
+def _cache_name() -> str:
+    return f"rendering-{platform.node()}.json"  # a home may be shared by machines
 
 
 def _fingerprint() -> str:
@@ -205,20 +205,8 @@ def _fingerprint() -> str:
     files = [file for directory in _ICD_DIRECTORIES for file in sorted(directory.glob("*.json"))]
     seen = {
         "sapien": version("sapien"),
-        "drivers": [[str(file), file.stat().st_mtime] for file in files],
+        "drivers": [[str(file), os.path.getmtime(file)] for file in files if os.path.exists(file)],
         "nvidia": _nvidia_driver(),
         "environment": {name: os.environ.get(name, "") for name in (*_ICD_VARIABLES, "LD_LIBRARY_PATH")},
     }
     return json.dumps(seen)
-
-
-def _success_is_remembered() -> bool:
-    return _marker().exists() and _marker().read_text() == _fingerprint()
-
-
-def _remember_success() -> None:
-    try:
-        _marker().parent.mkdir(parents=True, exist_ok=True)
-        _marker().write_text(_fingerprint())
-    except OSError:
-        pass  # a home that cannot be written only costs the next command a picture

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import hashlib
 import json
-import os
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from envs.cache import read_cached, remember
 from envs.errors import UserError
 
 LAYOUTS = (  # branch, a folder that only it has, its folder of configurations
@@ -81,52 +82,34 @@ def _git(root: Path, *words: str) -> str | None:
     return done.stdout.strip()
 
 
-def cache_folder() -> Path:
-    """Where what was learned about checkouts is kept: `$XDG_CACHE_HOME/aim_rl/robotwin`."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "aim_rl" / "robotwin"
-
-
 class SeedBook:
-    """The expert's verdict on every seed tried: a file of JSON lines that processes share.
+    """The expert's verdict on every seed tried: a cached file of JSON lines that processes share.
 
     A line is written in one piece, so that processes may append at the same time; of two lines on one seed the first
-    counts, so that a seed never changes its mind.
+    counts, so that a seed never changes its mind. Where the cache cannot be used (`envs.cache`), the verdicts last as
+    long as this object.
 
     Args:
         name: what the verdicts hold for: task, configuration, embodiment, version of the checkout, evaluation or not.
     """
 
     def __init__(self, *name: str) -> None:
-        self.path = cache_folder() / ("-".join(name).replace("/", "_") + ".jsonl")
+        self._name = "robotwin/" + "-".join(name).replace("/", "_") + ".jsonl"
         self._known: dict[int, dict[str, Any]] = {}
 
     def get(self, seed: int) -> dict[str, Any] | None:
         """`{"seed", "verdict", "scene"}` of a seed; None if the expert has not tried it."""
-        if seed not in self._known and self.path.exists():
-            for line in self.path.read_text().splitlines():
-                try:
+        if seed not in self._known:
+            for line in read_cached(self._name).splitlines():
+                with contextlib.suppress(ValueError, TypeError, KeyError):  # half a line of a process that was killed
                     entry = json.loads(line)
-                except ValueError:
-                    continue  # half a line of a process that was killed
-                self._known.setdefault(entry["seed"], entry)
+                    known = {"seed": entry["seed"], "verdict": entry["verdict"], "scene": entry["scene"]}
+                    self._known.setdefault(entry["seed"], known)
         return self._known.get(seed)
 
     def add(self, seed: int, verdict: str, scene: dict[str, str]) -> dict[str, Any]:
-        """Notes a verdict and returns the one that counts.
-
-        Raises:
-            UserError: the cache cannot be written.
-        """
-        line = json.dumps({"seed": seed, "verdict": verdict, "scene": scene}) + "\n"
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            # A line break first: what a killed process left of its line must not swallow this one.
-            with self.path.open("ab", buffering=0) as file:
-                file.write(("\n" + line).encode())
-        except OSError as error:
-            raise UserError(
-                f"cannot write {self.path}: {error.strerror}; set XDG_CACHE_HOME to a writable folder"
-            ) from error
-        found = self.get(seed)
-        assert found is not None  # it was just written
-        return found
+        """Notes a verdict and returns the one that counts."""
+        entry = {"seed": seed, "verdict": verdict, "scene": scene}
+        # A line break first: what a killed process left of its line must not swallow this one.
+        remember(self._name, f"\n{json.dumps(entry)}\n", append=True)
+        return self.get(seed) or self._known.setdefault(seed, entry)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,13 +10,13 @@ from numpy.typing import NDArray
 
 from envs.constants import ARMS, PHYSICS_STEP, SUBSTEPS
 from envs.contacts import Contact
-from envs.errors import UserError
-from envs.tabletop.robot import WRIST_CAMERA, Arm, make_pose
-from envs.tabletop.rotations import rotation_about, rotation_onto
+from envs.tabletop.bodies import Articulated, Body, Colour, add_cylinder, material, upright
+from envs.tabletop.renderer import new_scene, take_pictures
+from envs.tabletop.robot import WRIST_CAMERA, Arm
+from envs.tabletop.rotations import rotation_onto
 from envs.tabletop.textures import patterned
 
 Array = NDArray[np.floating]
-Colour = tuple[float, float, float]
 
 TABLE_TOP = 0.74  # m
 TABLE_SIZE = (1.2, 0.7, 0.05)  # m
@@ -29,83 +28,6 @@ CLUTTER_HEIGHT = (0.01, 0.045)  # m; lower than anything is carried, so that clu
 ASLEEP_GAP = 1e-4  # m, between sleeping bodies that touch
 JOINT_DAMPING = {"revolute": 0.05, "prismatic": 5.0}  # N m s/rad, N s/m: stops soon, moves at a finger's push
 Rectangle = tuple[float, float, float, float]  # x0, y0, x1, y1 (m)
-
-# SAPIEN drops its compiled shaders with the last scene that was rendered; without a GPU they take 6 s to compile.
-_last_rendered: list[sapien.Scene] = []
-
-
-@dataclass
-class Body:
-    """A rigid body of the scene.
-
-    `points` are named points in its own frame (m): RoboTwin's contact and functional points. `width` (m) is what
-    two fingers span that hold it at its point "grip"; they close along the body's y axis there, where it has one.
-    `colour` names its main colour for instructions. `is_link` marks the moving part of an articulated body.
-    """
-
-    name: str
-    entity: sapien.Entity
-    points: dict[str, Array] = field(default_factory=dict)
-    width: float = 0.0
-    colour: str = ""
-    is_link: bool = False
-
-    @property
-    def pose(self) -> sapien.Pose:
-        return self.entity.pose
-
-    @property
-    def position(self) -> Array:
-        """World position [3] (m)."""
-        return np.asarray(self.entity.pose.p, dtype=np.float64)
-
-    def point(self, name: str) -> Array:
-        """World position [3] (m) of a named point."""
-        return self.position + self.rotation @ self.points[name]
-
-    @property
-    def rotation(self) -> Array:
-        """World rotation [3, 3]."""
-        return self.entity.pose.to_transformation_matrix()[:3, :3]
-
-    @property
-    def speed(self) -> float:
-        """Linear speed (m/s); 0 for a static body."""
-        kind = sapien.physx.PhysxArticulationLinkComponent if self.is_link else sapien.physx.PhysxRigidDynamicComponent
-        dynamic: Any = self.entity.find_component_by_type(kind)
-        return float(np.linalg.norm(dynamic.linear_velocity)) if dynamic else 0.0
-
-
-@dataclass
-class Articulated(Body):
-    """A body fixed in the scene with one moving part: a lid, door, lever (hinge) or drawer (slide).
-
-    The body itself is the base; `link` is the moving part, a body of the scene called `<name>_<part>`. A joint
-    position is in rad (hinge) or m (slide), 0 when shut; `travel` is its largest value.
-    """
-
-    link: Body = field(kw_only=True)
-    joint: Any = field(kw_only=True)
-    travel: float = field(kw_only=True)
-
-    @property
-    def joint_position(self) -> float:
-        """How far the part has moved (rad or m)."""
-        return float(self.joint.child_link.articulation.get_qpos()[0])
-
-    @property
-    def fraction(self) -> float:
-        """The same as a share of the travel in [0, 1], in which RoboTwin's predicates are stated."""
-        return self.joint_position / self.travel
-
-    def moved(self, point: Array, rotation: Array, by: float) -> tuple[Array, Array]:
-        """Where a world point [3] (m) and rotation [3, 3] end up that move along with the part `by` rad or m."""
-        frame = self.joint.get_global_pose().to_transformation_matrix()
-        axis, origin = frame[:3, 0], frame[:3, 3]
-        if self.joint.type == "prismatic":
-            return point + by * axis, rotation
-        turn = rotation_about(axis, by)
-        return origin + turn @ (point - origin), turn @ rotation
 
 
 class Tabletop:
@@ -122,7 +44,7 @@ class Tabletop:
     def __init__(self, rng: np.random.Generator, randomized: bool) -> None:
         self.rng = rng
         self.randomized = randomized
-        self.physics = _new_scene()
+        self.physics = new_scene()
         self.physics.set_timestep(PHYSICS_STEP)
         self.friction = self.physics.create_physical_material(0.5, 0.5, 0.0)
         self.table_top = TABLE_TOP - (rng.uniform(0, TABLE_DROP) if randomized else 0.0)
@@ -291,11 +213,7 @@ class Tabletop:
 
     def render(self) -> dict[str, NDArray[np.uint8]]:
         """One RGB image [H, W, 3] u8 per camera."""
-        self.physics.update_render()
-        for camera in self.cameras.values():
-            camera.take_picture()
-        _last_rendered[:] = [self.physics]
-        return {name: to_rgb(camera.get_picture("Color")) for name, camera in self.cameras.items()}
+        return take_pictures(self.physics, self.cameras)
 
     def contacts(self) -> list[Contact]:
         """Contacts that carry an impulse; fingers are called left_finger7, left_finger8, right_finger7, ...
@@ -340,54 +258,8 @@ class Tabletop:
         return any(self.touching(f"{arm}_finger*", name) for arm in ARMS)
 
 
-def _new_scene() -> sapien.Scene:
-    try:
-        return sapien.Scene()
-    except RuntimeError as error:
-        if "rendering device" not in str(error):
-            raise
-        raise UserError(
-            "SAPIEN finds no Vulkan device to render with; `python -m aim_rl.doctor` says how to fix it"
-        ) from error
-
-
-def material(colour: Colour, roughness: float = 0.5) -> sapien.render.RenderMaterial:
-    """A plain render material of an RGB colour in [0, 1]."""
-    made = sapien.render.RenderMaterial()
-    made.base_color = [*colour, 1.0]
-    made.roughness = roughness
-    made.metallic = 0.0
-    return made
-
-
-def add_cylinder(
-    builder: sapien.ActorBuilder,
-    radius: float,
-    half_height: float,
-    look: sapien.render.RenderMaterial,
-    friction: sapien.physx.PhysxMaterial | None,
-    height: float = 0.0,
-) -> None:
-    """Adds an upright cylinder (m) whose centre lies `height` above the actor's origin; no friction: visual only."""
-    half = np.sqrt(0.5)
-    pose = sapien.Pose([0, 0, height], [half, 0, half, 0])  # cylinders lie along x in SAPIEN
-    builder.add_cylinder_visual(pose, radius, half_height, look)
-    if friction is not None:
-        builder.add_cylinder_collision(pose, radius, half_height, friction)
-
-
-def upright(position: Array | list[float], yaw: float = 0.0) -> sapien.Pose:
-    """Pose of an object that stands on the table: position (m), yaw about z (rad)."""
-    return make_pose(position, [np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)])
-
-
 def _asleep(component: Any) -> bool:
     """Whether PhysX no longer moves a body: static, or a rigid one that sleeps."""
     return isinstance(component, sapien.physx.PhysxRigidStaticComponent) or (
         isinstance(component, sapien.physx.PhysxRigidDynamicComponent) and component.is_sleeping
     )
-
-
-def to_rgb(picture: Array) -> NDArray[np.uint8]:
-    """SAPIEN's float RGBA picture [H, W, 4] as u8 RGB [H, W, 3]."""
-    return (np.clip(picture[..., :3], 0, 1) * 255).astype(np.uint8)

@@ -78,7 +78,7 @@ def test_variables_that_name_no_file_are_to_be_unset(monkeypatch: pytest.MonkeyP
 
 def test_a_success_is_remembered_until_the_driver_changes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    rendering._remember_success()
+    rendering.remember(rendering._cache_name(), rendering._fingerprint())
     monkeypatch.setattr(rendering, "probe_rendering", lambda: Rendering(problem=NO_DEVICE))
     start = time.perf_counter()
     require_rendering()

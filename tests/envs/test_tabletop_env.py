@@ -182,3 +182,26 @@ def test_no_vulkan_device_is_one_sentence_that_names_the_doctor(monkeypatch: pyt
     monkeypatch.setattr(sapien, "Scene", broken)
     with pytest.raises(UserError, match=r"python -m aim_rl\.doctor"):
         make().restart(0)
+
+
+FORKED = """
+import os
+from envs.errors import UserError
+from envs.tabletop.env import TabletopEnv
+
+env = TabletopEnv("click_bell", head_size=(8, 8), wrist_size=(8, 8))
+env.restart(0)
+child = os.fork()
+if child:
+    os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+try:
+    TabletopEnv("click_bell").restart(0)
+except UserError as error:
+    os._exit(7 if "spawn" in str(error) else 1)
+os._exit(1)
+"""
+
+
+def test_a_forked_process_says_spawn_instead_of_waiting_for_ever() -> None:
+    """Gymnasium's AsyncVectorEnv forks by default on Linux; SAPIEN's renderer does not survive it."""
+    assert subprocess.run([sys.executable, "-c", FORKED], timeout=300).returncode == 7
