@@ -28,8 +28,10 @@ class Algorithm(Protocol):
     """
 
     rate: float
-    observed: tuple[str, ...]
     counters: Counters
+
+    @property
+    def observed(self) -> tuple[str, ...]: ...
 
     def observe(self, rollouts: TensorDictBase) -> Metrics:
         """Takes in rollouts: advantages, critics, replay. Does not change the policy."""

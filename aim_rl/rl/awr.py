@@ -133,7 +133,7 @@ class Awr:
         weight = decision_weights(returns - value, mask, self.config.temperature)
         metrics["critic/loss"] = self.critic.fit(rollouts, returns)
         rows = mask.nonzero()
-        stored = rollouts.select(*STORED[:-1])[rows[:, 0], rows[:, 1]]
+        stored = cast(TensorDictBase, rollouts.select(*STORED[:-1])[rows[:, 0], rows[:, 1]])
         stored["context_kv"] = stored["context_kv"].half()
         stored["weight"] = weight[mask]
         self.replay.extend(stored)

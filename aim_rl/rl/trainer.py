@@ -45,6 +45,8 @@ class Rollouts(Protocol):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
 
+    def shutdown(self) -> None: ...
+
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
