@@ -1,9 +1,10 @@
-"""Running the scripted experts: results, videos and the files they go to."""
+"""Runs the scripted experts: results and videos."""
 
 from __future__ import annotations
 
 import os
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +13,23 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from envs.constants import CAMERAS, CONTROL_STEP
 from envs.errors import UserError
+from envs.files import atomic_file
 from envs.tabletop.env import TabletopEnv
 
-FRAMES_PER_SECOND = 17  # control steps per second
+FRAMES_PER_SECOND = round(1 / CONTROL_STEP)
 RESULT_KEYS = {
     *("task", "setting", "seed", "episodes", "successes", "success_rate", "seconds_per_episode", "mean_steps")
 }
 
 
 def check_output(path: Path) -> None:
-    """Raise `UserError` unless a file can be written at `path`; nothing is left there."""
+    """Checks that a file can be written at `path`; leaves nothing there.
+
+    Raises:
+        UserError: it cannot.
+    """
     if path.is_dir():
         raise UserError(f"{path} is a folder; give the name of a file")
     probe = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -48,8 +55,11 @@ def run_expert(
         console: where the progress line goes.
 
     Returns:
-        task, setting, seed (of the first episode), episodes, successes, success_rate, seconds_per_episode (of the
-        processor, whatever else it does meanwhile) and mean_steps (control steps).
+        task, setting, seed (of the first episode), episodes, successes, success_rate, seconds_per_episode (processor
+        time) and mean_steps (control steps).
+
+    Raises:
+        UserError: the video cannot be written.
     """
     env = TabletopEnv(task, setting=setting)
     columns = (
@@ -61,24 +71,18 @@ def run_expert(
     )
     successes, steps, writer = 0, 0, None
     start = time.process_time()
-    partial = video.with_name(f".{video.stem}.{os.getpid()}{video.suffix}") if video else None
-    try:
-        if partial is not None:
+    with ExitStack() as files, Progress(*columns, console=console) as progress:
+        if video is not None:
             import imageio
 
-            writer = imageio.get_writer(partial, fps=FRAMES_PER_SECOND)
-        with Progress(*columns, console=console) as progress:
-            line = progress.add_task(f"{task} ({setting})", total=len(seeds), successes=0)
-            for seed in seeds:
-                successes += run_episode(env, seed, writer)
-                steps += env.steps
-                progress.update(line, advance=1, successes=successes)
-        if writer is not None and partial is not None and video is not None:
-            writer.close()
-            partial.replace(video)
-    finally:
-        if partial is not None:
-            partial.unlink(missing_ok=True)
+            writer = files.enter_context(
+                imageio.get_writer(files.enter_context(atomic_file(video)), fps=FRAMES_PER_SECOND)
+            )
+        line = progress.add_task(f"{task} ({setting})", total=len(seeds), successes=0)
+        for seed in seeds:
+            successes += run_episode(env, seed, writer)
+            steps += env.steps
+            progress.update(line, advance=1, successes=successes)
     return {
         "task": task,
         "setting": setting,
@@ -107,4 +111,4 @@ def run_episode(env: TabletopEnv, seed: int, writer: Any) -> bool:
 def frame(env: TabletopEnv) -> NDArray[np.uint8]:
     """Head and wrist pictures side by side: u8 [240, 960, 3]."""
     pictures = env.scene.render()
-    return np.concatenate([pictures[camera] for camera in ("head_camera", "left_camera", "right_camera")], axis=1)
+    return np.concatenate([pictures[camera] for camera in CAMERAS], axis=1)

@@ -35,7 +35,7 @@ from aim_rl.runs.statistics import SuccessRate, success_rate
 from envs.backend import TABLETOP
 from envs.files import write_json
 from envs.tabletop.kinematics import tool_centre
-from envs.tabletop.robot import matrix_from_quat
+from envs.tabletop.poses import matrix_from_quat
 from envs.wrappers import ChunkEnv, EpisodePrefix, SeedSchedule
 from rewards import RewardConfig, Shaping
 from rewards.gym_wrapper import ValueMapReward

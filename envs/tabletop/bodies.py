@@ -9,7 +9,6 @@ import numpy as np
 import sapien
 from numpy.typing import NDArray
 
-from envs.tabletop.robot import make_pose
 from envs.tabletop.rotations import rotation_about
 
 Array = NDArray[np.floating]
@@ -113,8 +112,3 @@ def add_cylinder(
     builder.add_cylinder_visual(pose, radius, half_height, look)
     if friction is not None:
         builder.add_cylinder_collision(pose, radius, half_height, friction)
-
-
-def upright(position: Array | list[float], yaw: float = 0.0) -> sapien.Pose:
-    """Pose of an object that stands on the table: position (m), yaw about z (rad)."""
-    return make_pose(position, [np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)])

@@ -6,7 +6,6 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-import sapien
 from numpy.typing import NDArray
 
 from envs.actions import action_space, check_action
@@ -16,7 +15,7 @@ from envs.contacts import ContactRecorder
 from envs.observations import finite, observation_spaces
 from envs.tabletop.motion import next_joints
 from envs.tabletop.perturbation import ActionPerturbation
-from envs.tabletop.robot import make_pose, matrix_from_quat, quat_from_matrix
+from envs.tabletop.poses import make_pose, moved
 from envs.tabletop.scene import Tabletop
 from envs.tabletop.task import Task, task_class
 
@@ -114,7 +113,7 @@ class TabletopEnv(TaskEnv):
             if self.action_mode == "ee":
                 pose = make_pose(part[:3], part[3:7])
             else:
-                pose = _moved(arm.commanded_endpose(), part[:3], part[3:6])
+                pose = moved(arm.commanded_endpose(), part[:3], part[3:6])
             targets[QPOS_ARM[name]] = arm.inverse(pose)
             targets[QPOS_GRIPPER[name]] = part[-1]
         return targets
@@ -173,12 +172,3 @@ class TabletopEnv(TaskEnv):
             return None
         stacked = {key: np.stack([each[key] for each in observations]) for key in observations[0]}
         return Demonstration(stacked, np.stack(actions), np.array(perturbed), recorder.events(), recorder.poses)
-
-
-def _moved(pose: sapien.Pose, shift: NDArray[np.float64], rotvec: NDArray[np.float64]) -> sapien.Pose:
-    """A pose shifted by `shift` (m, world) and turned by the world-frame rotation vector `rotvec` (rad)."""
-    angle = float(np.linalg.norm(rotvec))
-    axis = rotvec / angle if angle > 1e-9 else np.array([1.0, 0.0, 0.0])
-    turn = make_pose([0, 0, 0], np.append(np.cos(angle / 2), np.sin(angle / 2) * axis))
-    rotation = matrix_from_quat(turn.q) @ matrix_from_quat(pose.q)
-    return make_pose(pose.p + shift, quat_from_matrix(rotation))

@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from envs.constants import OPEN_COMMAND
 from envs.tabletop import kinematics as kin
-from envs.tabletop.robot import Arm, make_pose, quat_from_matrix
+from envs.tabletop.poses import make_pose, quat_from_matrix
+from envs.tabletop.robot import Arm
 from envs.tabletop.rotations import angle_between, rotation_about
 from envs.tabletop.skills import Command
 

@@ -13,6 +13,8 @@ from sapien.wrapper.pinocchio_model import PinocchioModel
 
 from envs.constants import ARMS, OPEN_COMMAND, QPOS_ARM, QPOS_GRIPPER
 from envs.tabletop import kinematics as kin
+from envs.tabletop.poses import half_turn_about_x, make_pose, matrix_from_quat, quat_from_matrix
+from envs.tabletop.rotations import rotation_onto
 
 Array = NDArray[np.floating]
 
@@ -32,23 +34,6 @@ OPENING_SPEED = 0.01  # m/s: slower fingers have arrived or are blocked
 WRIST_CAMERA = sapien.Pose([0.07, 0.032, 0.065], [np.cos(0.2), 0, np.sin(0.2), 0])  # on link6, pitch 0.4 rad
 
 _DARK, _GREY, _FINGER = (0.16, 0.16, 0.18), (0.55, 0.56, 0.6), (0.12, 0.12, 0.13)
-
-
-def make_pose(position: Any, quaternion: Any = (1.0, 0.0, 0.0, 0.0)) -> sapien.Pose:
-    """A pose from arrays of any float type (SAPIEN's stubs admit float32 only): position (m), quaternion wxyz."""
-    return sapien.Pose(position, quaternion)
-
-
-def quat_from_matrix(rotation: Array) -> Array:
-    """Unit quaternion wxyz [4] of a rotation matrix [3, 3]."""
-    homogeneous = np.eye(4)
-    homogeneous[:3, :3] = rotation
-    return np.asarray(sapien.Pose(homogeneous).q)
-
-
-def matrix_from_quat(quaternion: Any) -> Array:
-    """Rotation matrix [3, 3] of a quaternion wxyz [4]."""
-    return make_pose([0, 0, 0], quaternion).to_transformation_matrix()[:3, :3]
 
 
 @dataclass
@@ -168,7 +153,7 @@ class Arm:
     def endpose(self) -> sapien.Pose:
         """Measured endpose, world."""
         pose = self.wrist.entity_pose
-        return make_pose(pose.p, _flip(pose.q))
+        return make_pose(pose.p, half_turn_about_x(pose.q))
 
     def tool(self) -> Tool:
         """Measured tool centre."""
@@ -180,7 +165,7 @@ class Arm:
         """Endpose of the drive targets, world."""
         self._model.compute_forward_kinematics(np.append(self.joints, [0.0, 0.0]))
         pose = self.base * self._model.get_link_pose(self._wrist_index)
-        return make_pose(pose.p, _flip(pose.q))
+        return make_pose(pose.p, half_turn_about_x(pose.q))
 
     def inverse(self, pose: sapien.Pose) -> Array:
         """Joint angles [6] whose endpose is nearest to `pose` (scene), starting from the commanded joints.
@@ -188,7 +173,7 @@ class Arm:
         An unreachable pose gives the closest configuration that the damped iteration found, inside the
         joint limits, so that a command always moves the arm as far as it can.
         """
-        target = self.base.inv() * make_pose(pose.p, _flip(pose.q))
+        target = self.base.inv() * make_pose(pose.p, half_turn_about_x(pose.q))
         return _inverse(self._model, self._wrist_index, 2, target, self.joints)
 
 
@@ -207,7 +192,7 @@ def joint_targets(qpos: Array, actions: Array) -> Array:
         position, rotation = (t.numpy() for t in kin.arm_base(arm))
         base, joints = make_pose(position, quat_from_matrix(rotation)), qpos[QPOS_ARM[arm]]
         for step, row in enumerate(part):
-            target = base.inv() * make_pose(row[:3], _flip(row[3:7]))
+            target = base.inv() * make_pose(row[:3], half_turn_about_x(row[3:7]))
             joints = _inverse(_arm_model(), len(kin.JOINT_ORIGIN), 0, target, joints)
             targets[step, QPOS_ARM[arm]] = joints
         targets[:, QPOS_GRIPPER[arm]] = part[:, 7].clip(0.0, 1.0)
@@ -260,22 +245,13 @@ def _arm_model() -> PinocchioModel:
     return model
 
 
-def _flip(quaternion: Any) -> Array:
-    """Quaternion wxyz of R(q) diag(1, -1, -1): a half turn about the local x axis."""
-    w, x, y, z = quaternion
-    return np.array([-x, w, z, -y])
-
-
 def _rod(link: Any, end: Array, radius: float, collide: bool) -> None:
     """A rounded bar from the link's origin to `end` (m, link frame), as the arm's visible body."""
     length = float(np.linalg.norm(end))
     link.add_sphere_visual(sapien.Pose(), radius * 1.15, _material(_GREY))
     if length < 0.02:
         return
-    x = end / length
-    y = np.cross([0.0, 0.0, 1.0], x) if abs(x[2]) < 0.9 else np.cross([1.0, 0.0, 0.0], x)
-    y /= np.linalg.norm(y)
-    pose = make_pose(end / 2, quat_from_matrix(np.stack([x, y, np.cross(x, y)], 1)))
+    pose = make_pose(end / 2, quat_from_matrix(rotation_onto(end)))
     link.add_capsule_visual(pose, radius, length / 2, _material(_DARK))
     if collide:
         link.add_capsule_collision(pose, radius, length / 2)

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from envs.constants import ARMS, PHYSICS_STEP, SUBSTEPS
 from envs.contacts import Contact
-from envs.tabletop.bodies import Articulated, Body, Colour, add_cylinder, material, upright
+from envs.tabletop.bodies import Articulated, Body, Colour, add_cylinder, material
+from envs.tabletop.poses import upright
 from envs.tabletop.renderer import new_scene, take_pictures
 from envs.tabletop.robot import WRIST_CAMERA, Arm
 from envs.tabletop.rotations import rotation_onto

@@ -11,7 +11,7 @@ from envs.tabletop import kinematics as kin
 from envs.tabletop.env import TabletopEnv
 from envs.tabletop.objects.__main__ import object_functions
 from envs.tabletop.objects.articulated import cabinet, laptop, microwave
-from envs.tabletop.robot import matrix_from_quat
+from envs.tabletop.poses import matrix_from_quat
 from envs.tabletop.scene import Articulated, Tabletop
 
 

@@ -18,7 +18,7 @@ import envs
 from envs.errors import UserError
 from envs.tabletop import kinematics as kin
 from envs.tabletop.env import TabletopEnv
-from envs.tabletop.robot import matrix_from_quat
+from envs.tabletop.poses import matrix_from_quat
 
 TASKS = (
     "beat_block_hammer",

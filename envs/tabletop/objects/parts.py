@@ -18,7 +18,7 @@ import numpy as np
 import sapien
 from numpy.typing import NDArray
 
-from envs.tabletop.robot import make_pose, quat_from_matrix
+from envs.tabletop.poses import make_pose, quat_from_matrix
 from envs.tabletop.rotations import rotation_onto
 from envs.tabletop.scene import Body, Colour, Tabletop, add_cylinder, material, upright
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from envs.tabletop.objects.handheld import BOTTLES
-from envs.tabletop.robot import make_pose, quat_from_matrix
+from envs.tabletop.poses import make_pose, quat_from_matrix
 from envs.tabletop.rotations import directed
 from envs.tabletop.skills import ARM_AT, SIGN, Grasp
 from envs.tabletop.task import Commands, Task
