@@ -1,4 +1,4 @@
-"""The one exception whose message is meant for the person at the keyboard, and how a command ends with it."""
+"""The exception whose message is meant for the user, and how a command ends with it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
-"""What an operating system says of a disk that is full or not for this user."""
+"""Error numbers of a disk that is full or closed to this user."""
 
 
 class UserError(Exception):
@@ -16,7 +16,7 @@ class UserError(Exception):
 
 
 def exit_cleanly(main: Callable[[], None]) -> None:
-    """Run `main`; a `UserError` or a disk's refusal becomes one line on stderr and exit code 2, Ctrl-C exit 130."""
+    """Runs `main`. A `UserError` or a refusal of the disk ends in one line on stderr and exit code 2, Ctrl-C in 130."""
     threading.excepthook = _disk_is_for_the_main_thread
     try:
         main()
@@ -35,6 +35,6 @@ def exit_cleanly(main: Callable[[], None]) -> None:
 
 
 def _disk_is_for_the_main_thread(failed: threading.ExceptHookArgs) -> None:
-    """TensorBoard's thread ends when it cannot write; the main thread gets the same error with its next number."""
+    """Silences TensorBoard's thread when it cannot write: the main thread gets the same error at its next number."""
     if not (isinstance(failed.exc_value, OSError) and failed.exc_value.errno in DISK):
         threading.__excepthook__(failed)

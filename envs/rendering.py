@@ -1,8 +1,8 @@
 """Can SAPIEN render on this machine, and if not, which line fixes it?
 
-"failed to find a rendering device" is SAPIEN's most reported installation failure. Its causes are few: no
-Vulkan driver, one that is too old (Debian 12's own Mesa), a missing system library, or an NVIDIA driver whose
-graphics half is not visible (containers). Each has a line that fixes it, and this module knows them.
+"failed to find a rendering device" is SAPIEN's most reported installation failure. Its causes: no Vulkan driver, one
+that is too old (Debian 12's own Mesa), a missing system library, or an NVIDIA driver whose graphics part is not visible
+(containers). This module finds the cause and names the line that fixes it.
 """
 
 from __future__ import annotations
@@ -51,12 +51,12 @@ _BACKPORTS = "deb http://deb.debian.org/debian bookworm-backports main"
 
 @dataclass(frozen=True)
 class Machine:
-    """What decides which line fixes rendering."""
+    """What `find_fix` looks at."""
 
     distribution: str  # os-release's ID, e.g. "debian"
     release: str  # os-release's VERSION_ID, e.g. "12"
     has_apt: bool
-    nvidia_driver: str  # its version, "unknown" if it does not tell, "" without an NVIDIA GPU
+    nvidia_driver: str  # its version, "unknown" if it cannot be read, "" without an NVIDIA GPU
     nvidia_graphics: bool  # the driver's Vulkan library can be loaded
     in_container: bool
     is_root: bool
@@ -65,7 +65,7 @@ class Machine:
 
 @dataclass(frozen=True)
 class Fix:
-    """What fixes rendering: a shell line, or a sentence where no line can."""
+    """What fixes rendering: a shell line, or a sentence where there is no such line."""
 
     line: str
     installs_packages: bool = False  # the line only installs Debian packages, so that set-up may run it
@@ -73,14 +73,14 @@ class Fix:
 
 @dataclass(frozen=True)
 class Rendering:
-    """What came of rendering one picture: the device's name, or the problem in SAPIEN's words."""
+    """Result of rendering one picture: the device's name, or the problem in SAPIEN's words."""
 
     device: str = ""
     problem: str = ""
 
 
 def probe_rendering() -> Rendering:
-    """Render one small picture in a subprocess (about 4 s) and remember a success."""
+    """Renders one small picture in a subprocess (about 4 s) and remembers a success."""
     try:
         result = subprocess.run(
             [sys.executable, "-c", _PROBE], capture_output=True, text=True, timeout=120, check=False
@@ -97,9 +97,10 @@ def probe_rendering() -> Rendering:
 
 
 def require_rendering() -> None:
-    """Raise `UserError` with the line that fixes it unless SAPIEN can render here.
+    """Checks that SAPIEN can render here. A success is remembered until the machine's Vulkan set-up changes.
 
-    A success is remembered until the machine's Vulkan set-up changes, so this costs no picture each time.
+    Raises:
+        UserError: it cannot; the sentence names the line that fixes it.
     """
     if read_cached(_cache_name()) == _fingerprint():
         return
@@ -110,7 +111,7 @@ def require_rendering() -> None:
 
 
 def this_machine() -> Machine:
-    """Read what `find_fix` needs to know from this machine."""
+    """This machine, as `find_fix` looks at it."""
     try:
         release = platform.freedesktop_os_release()
     except OSError:
@@ -153,7 +154,7 @@ def _fix_mesa(machine: Machine) -> Fix:
 
 
 def _fix_nvidia(machine: Machine) -> Fix:
-    """With an NVIDIA GPU: the usual cause is a driver whose graphics half is not installed or not visible."""
+    """With an NVIDIA GPU: the usual cause is a driver whose graphics part is not installed or not visible."""
     if not machine.nvidia_graphics:
         if machine.in_container:
             return Fix("start the container with: docker run --gpus all -e NVIDIA_DRIVER_CAPABILITIES=all ...")
@@ -201,7 +202,7 @@ def _cache_name() -> str:
 
 
 def _fingerprint() -> str:
-    """Everything whose change may break or fix rendering: SAPIEN, the drivers, the variables naming them."""
+    """Everything that decides whether rendering works: SAPIEN, the drivers, the variables that name them."""
     files = [file for directory in _ICD_DIRECTORIES for file in sorted(directory.glob("*.json"))]
     seen = {
         "sapien": version("sapien"),

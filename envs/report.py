@@ -24,7 +24,7 @@ from envs.value_map import draw_region, fill_region
 
 Image = NDArray[np.uint8]
 
-GOALS = {"clean": 0.95, "randomized": 0.9}  # success that every expert should reach
+GOALS = {"clean": 0.95, "randomized": 0.9}  # success rate that every expert should reach
 PICTURE, THUMBNAIL = (180, 240), (90, 120)  # px, rendered and shown: shrinking smooths the edges
 ARM_COLOURS = ((255, 115, 0), (0, 140, 255))  # left orange, right blue, as in aim_rl.runs.pictures
 TITLE, GAP, ACROSS = 16, 8, 2  # px; tasks side by side
@@ -33,10 +33,10 @@ TITLE, GAP, ACROSS = 16, 8, 2  # px; tasks side by side
 def write_report(folder: Path, tasks: Sequence[str], seeds: range, console: Console) -> None:
     """Writes `tasks.md` and `tasks.png`, and per task the results and pictures they are made of.
 
-    Those that are there, of the same seeds, are not made again, so a report that was stopped goes on.
+    Results and pictures of the same seeds that exist already are kept, so a report that was stopped goes on.
 
     Raises:
-        UserError: the folder cannot be written, or holds a result that is none.
+        UserError: the folder cannot be written, or a result in it cannot be read.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -75,7 +75,11 @@ def _pictures(folder: Path, task: str, seed: int, console: Console) -> Image:
 
 
 def table(results: Sequence[Sequence[dict[str, Any]]]) -> str:
-    """Markdown of the results per task, [clean, randomized] each: one row per task, and which fall short."""
+    """Markdown with one row per task, and which tasks fall short of `GOALS`.
+
+    Args:
+        results: of `run_expert`, per task [clean, randomized].
+    """
     first = results[0][0]
     lines = [
         f"`python -m envs --report DIR --episodes {first['episodes']} --seed {first['seed']}`",
@@ -105,7 +109,7 @@ def table(results: Sequence[Sequence[dict[str, Any]]]) -> str:
 def episode_pictures(task: str, seed: int) -> Image:
     """An expert's episode, clean: u8 [90, 488, 3], its start, middle and end, and the value map at its middle.
 
-    The middle is moved to the last event where that comes earlier, so that there is a next event to show.
+    If the last event comes before the middle, it is shown instead: a value map needs a next event.
     """
     env = TabletopEnv(task, head_size=PICTURE, wrist_size=(8, 8))
     env.restart(seed)

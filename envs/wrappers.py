@@ -14,7 +14,7 @@ from envs.observations import finite
 
 
 def extend_space(space: gym.Space[Any], more: Mapping[str, gym.Space[Any]]) -> Any:
-    """A Dict space with more keys; Gymnasium types it as a space of spaces, which no wrapper can be given."""
+    """A Dict space with more keys. (Gymnasium's type, a space of spaces, fits no wrapper.)"""
     assert isinstance(space, gym.spaces.Dict)
     return gym.spaces.Dict({**space.spaces, **more})
 
@@ -74,10 +74,7 @@ class ChunkEnv(gym.Wrapper[Observation, NDArray[np.float32], Observation, NDArra
 
 
 class FiniteObservations(gym.ObservationWrapper[Observation, NDArray[np.float32], Observation]):
-    """Lets no NaN and no infinity out of a simulation that has gone wrong.
-
-    Raises FloatingPointError instead: the simulation cannot go on, and what was learned from it would spread.
-    """
+    """Raises FloatingPointError where the simulation observes NaN or infinity, before a policy learns from it."""
 
     def observation(self, observation: Observation) -> Observation:
         return finite(observation)

@@ -1,4 +1,4 @@
-"""What a RoboTwin checkout is: its layout, the version of its code, and which seeds of it are known to be good."""
+"""A RoboTwin checkout: its layout, the version of its code, and the expert's verdicts on its seeds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 from envs.cache import read_cached, remember
 from envs.errors import UserError
 
-LAYOUTS = (  # branch, a folder that only it has, its folder of configurations
+LAYOUTS = (  # branch of github.com/RoboTwin-Platform/RoboTwin, a folder that only it has, its configurations
     ("main", "env_cfg/task_config", "env_cfg/task_config"),
     ("RLinf_support", "robotwin/envs", "task_config"),
     ("stable_2.0", "task_config", "task_config"),
@@ -31,14 +31,14 @@ class Checkout:
     configs: str
     """Folder of the task configurations, relative to `root`."""
     version: str
-    """The commit; a digest of the code with it where the code was changed, or alone where there is no git."""
+    """The commit; with a digest of the code if the code was changed, the digest alone without git."""
 
 
 def open_checkout(root: Path, task: str) -> Checkout:
     """Looks at a RoboTwin checkout.
 
     Raises:
-        UserError: `root` is none, has a layout that is not known, or lacks the task.
+        UserError: `root` is not a checkout, has an unknown layout, or lacks the task or the assets.
     """
     root = Path(root).expanduser().resolve()
     if not (root / "envs" / "_base_task.py").is_file():

@@ -1,4 +1,4 @@
-"""The other end of `worker.py`: starts RoboTwin's process, asks it, and leaves nothing of it behind."""
+"""Starts RoboTwin's process (`worker.py`), sends it requests, and ends it with all that it has started."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from envs.errors import UserError
 from envs.robotwin import worker
 from envs.robotwin.worker import Arrays
 
-FIRST_TIME = 5  # the first call of each kind in a process may take so much longer: imports, shaders, planners
-SLOW = ("expert", "demonstrate")  # whole episodes
+FIRST_TIME = 5  # times the timeout, for the first call of each kind in a process: imports, shaders, planners
+SLOW = ("expert", "demonstrate")  # whole episodes, FIRST_TIME each time
 TAIL = 2000  # bytes of the log in which an error looks for its last line
 
 
 class WorkerLost(UserError):
-    """RoboTwin's process died, hung or talked nonsense; it has been ended. The message names the log."""
+    """RoboTwin's process died, hung or sent an invalid message; it has been ended. The message names the log."""
 
 
 class TaskFailed(UserError):
-    """RoboTwin raised an exception; the process lives on.
+    """RoboTwin raised an exception; its process goes on.
 
     Args:
         kind: name of the exception's class, such as UnStableError.
@@ -86,7 +86,7 @@ class Worker:
         arrays: Arrays | None = None,
         frames: list[Arrays] | None = None,
     ) -> tuple[dict[str, Any], Arrays]:
-        """One request and its answer; what is sent on the way ("demonstrate") is appended to `frames`.
+        """One request and its answer; the frames that "demonstrate" sends before it are appended to `frames`.
 
         Raises:
             UserError: RoboTwin's set-up lacks something.
@@ -134,7 +134,7 @@ class Worker:
         return f"ended with exit code {code}"
 
     def close(self) -> None:
-        """Ends the process, and whatever it has started, and waits for it; a second call does nothing."""
+        """Ends the process and all that it has started, and waits for it; a second call does nothing."""
         self._channel.close()
         if self._process.poll() is None:
             with contextlib.suppress(subprocess.TimeoutExpired):

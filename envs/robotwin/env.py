@@ -22,17 +22,17 @@ from envs.robotwin.client import TaskFailed, Worker, WorkerLost, new_log
 from envs.robotwin.recording import ExpertRecording, watch
 
 SHADERS = ("default", "rt")
-ATTEMPTS = 3  # processes that are tried at one request
-CANDIDATES = 20  # scenes that are tried for one seed
-STRIDE = 10_000_000  # from one candidate of a seed to the next: beyond every seed that is trained or tested on
+ATTEMPTS = 3  # processes per request
+CANDIDATES = 20  # scenes per seed
+STRIDE = 10_000_000  # between a seed's candidates: more than any seed for training or evaluation
 
 T = TypeVar("T")
 
 
 def interpreter(python: str | Path) -> Path:
-    """The path of an interpreter as its process, which starts in the checkout, finds it; a bare name is left to PATH.
+    """An interpreter's absolute path, since its process starts in the checkout; a bare name is looked up in PATH.
 
-    Links stay: a virtual environment's interpreter is one, and says by its place what it belongs to.
+    Symbolic links are kept: a virtual environment's interpreter is one, and its place names the environment.
     """
     given = os.path.expanduser(python)
     return Path(os.path.abspath(given) if os.sep in given else given)
@@ -43,15 +43,15 @@ class RoboTwinEnv(TaskEnv):
 
     `TaskEnv` describes what it observes and takes; success is RoboTwin's `eval_success`.
 
-    Seeds: a seed is RoboTwin's own. A seed whose scene does not stay still or whose expert fails does not count, as in
-    RoboTwin's evaluation; the seed plus 10 000 000 stands in for it, then that plus 10 000 000 and so on, so that two
-    seeds never show the same scene. `info["scene_seed"]` is the one that is simulated. Verdicts are kept in
-    `$XDG_CACHE_HOME/aim_rl/robotwin`, so that the expert runs once per seed.
+    Seeds: a seed is RoboTwin's own. A seed whose scene is unstable or whose expert fails does not count, as in
+    RoboTwin's evaluation (script/eval_policy.py); it is replaced by the seed plus 10 000 000, then that plus 10 000 000
+    and so on, so that two seeds never show the same scene. `info["scene_seed"]` is the one that is simulated. Verdicts
+    are kept in `$XDG_CACHE_HOME/aim_rl/robotwin`, so that the expert runs once per seed.
 
-    A process that dies, hangs or raises an exception is started again and brought to the same point (same seed, same
-    actions), up to three times at one request. An action that still has no answer ends the episode as at the step
-    limit (one on which RoboTwin raises an exception, at once); a scene that has none is skipped as above, but two at
-    one seed raise. `restarts` counts the processes.
+    A process that dies, hangs or raises an exception is replaced, and the new one repeats the episode so far (same
+    seed, same actions), up to three times per request. If an action gets no answer then, the episode ends as at the
+    step limit (at once if RoboTwin raises an exception). If a scene gets none, it is replaced as above; a second one
+    raises. `restarts` counts the replaced processes.
 
     Args:
         task: RoboTwin's name.
@@ -207,8 +207,8 @@ class RoboTwinEnv(TaskEnv):
 
         Args:
             seed: as in `reset`.
-            as_recorded: as RoboTwin's own data was recorded: the scene of this very seed, whatever the expert makes of
-                it, and more frames where motions begin and end.
+            as_recorded: as RoboTwin records its data: the scene of exactly this seed, even if its expert fails, with
+                more frames where motions begin and end.
 
         Raises:
             TaskFailed: RoboTwin raises an exception on it.
@@ -226,7 +226,7 @@ class RoboTwinEnv(TaskEnv):
     # -- seeds --------------------------------------------------------------------------------------
 
     def _enter(self, seed: int, itself: bool = False) -> dict[str, Any]:
-        """Begins an episode of a seed: what a request says of its scene, which is the seed's own if it has to be."""
+        """Begins an episode and returns the fields of a request that name its scene; `itself`: the seed's own scene."""
         if not 0 <= seed < 2**31:
             raise ValueError(f"seed {seed} is not in 0 .. 2**31 - 1")
         verdict = {"seed": seed, "scene": {}} if itself else self._choose(seed)
@@ -242,7 +242,7 @@ class RoboTwinEnv(TaskEnv):
         self.instruction = texts[int(np.random.default_rng(self.seed).integers(len(texts)))]
 
     def _choose(self, seed: int) -> dict[str, Any]:
-        """The first candidate of a seed that RoboTwin's expert solves, from the cache where it has been tried."""
+        """The first candidate of a seed that RoboTwin's expert solves; verdicts come from the cache where possible."""
         verdict: dict[str, Any] = {}
         lost = False
         for candidate in range(seed, seed + CANDIDATES * STRIDE, STRIDE):
@@ -250,7 +250,7 @@ class RoboTwinEnv(TaskEnv):
                 verdict = self._book.get(candidate) or self._try(candidate)
             except (WorkerLost, TaskFailed) as error:
                 if lost:
-                    raise  # one scene may be what RoboTwin breaks on, two say that it cannot run
+                    raise  # RoboTwin may break on one scene; on two it cannot run
                 lost = True
                 warnings.warn(f"{error}; another scene stands in for seed {candidate}", stacklevel=3)
                 continue
@@ -263,7 +263,7 @@ class RoboTwinEnv(TaskEnv):
         )
 
     def _try(self, seed: int) -> dict[str, Any]:
-        self._scene = None  # nothing to go back to
+        self._scene = None  # no episode to repeat
         answer = self._persist(lambda worker: worker.ask("expert", {"seed": seed})[0])
         return self._book.add(seed, answer["verdict"], answer["scene"])
 
@@ -274,11 +274,11 @@ class RoboTwinEnv(TaskEnv):
         return worker.ask("act", fields, {"action": action})[0]["success"]
 
     def _persist(self, request: Callable[[Worker], T], *losses: type[UserError]) -> T:
-        """Runs a request; where the process is lost, another one is brought to the same point and asked again.
+        """Runs a request; if the process is lost, a new one repeats the episode so far and gets the request again.
 
         Args:
-            request: what is asked.
-            losses: what counts as that; by default also an exception of RoboTwin's, after which the process is ended.
+            request: what to ask.
+            losses: errors that count as a lost process; by default also an exception of RoboTwin's.
 
         Raises:
             WorkerLost, TaskFailed: the third process is lost too.
@@ -302,7 +302,7 @@ class RoboTwinEnv(TaskEnv):
         raise AssertionError("unreachable")
 
     def _replacement(self) -> Worker:
-        """A fresh process at the point where the last one was: RoboTwin is deterministic."""
+        """A new process that has repeated the episode so far: RoboTwin is deterministic."""
         worker, _ = self._start()
         try:
             if self._scene is not None:

@@ -97,15 +97,14 @@ def _read(channel: socket.socket, size: int) -> bytearray:
 # -- the life of the process --------------------------------------------------------------------------------------
 
 
-WATCH = 0.2  # s between two looks
+WATCH = 0.2  # s between two checks
 
 
 def die_with(parent: int, channel: socket.socket) -> None:
-    """Ends this process and what it has started (RoboTwin's planners) soon after the parent, or this process, is gone.
+    """Ends this process and its children (RoboTwin's planners) soon after the parent, or this process, is gone.
 
-    A forked process of the same group watches: it needs no turn while a simulator call holds the interpreter, and
-    outlives this process. It goes by who is whose parent, since the socket may be held open by a child that the parent
-    has forked.
+    A forked process of the same group watches: a simulator call that holds the interpreter does not stop it, and it
+    outlives this process. It looks at process ids, since a child that the parent has forked may hold the socket open.
     """
     simulator = os.getpid()
     if os.fork():
@@ -118,7 +117,7 @@ def die_with(parent: int, channel: socket.socket) -> None:
 
 
 def descends(process: int, ancestor: int) -> bool:
-    """Whether a process was started by another one, or by what that has started: PYTHON may be a script, too."""
+    """Whether a process descends from another one: PYTHON may be a script that starts the interpreter."""
     while process not in (0, ancestor):
         process = int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
     return process == ancestor
@@ -167,13 +166,13 @@ def main() -> None:
 ARMS = ("left", "right")
 SUBSTEPS = 15  # physics steps per control step, as between the frames of RoboTwin's data
 CONTROL_STEP = SUBSTEPS / 250  # s
-WORDINGS = 100  # per scene, as in RoboTwin's data
+INSTRUCTIONS = 100  # per scene, as in RoboTwin's data
 MAX_JOINT_STEP = 0.5  # rad per control step that inverse kinematics may ask for, as on the tabletop
 ELBOW_STRAIGHT = {"aloha-agilex": 2.9}  # rad, joint3, as on the tabletop: beyond it joint4's limit blocks the wrist
 
 
 class Refusal(Exception):
-    """One sentence for the person at the keyboard."""
+    """One sentence for the user."""
 
 
 MACHINE = re.compile(
@@ -221,7 +220,7 @@ class Simulator:
         return {"step_limit": self.step_limit, "embodiment": "+".join(names)}
 
     def _setup(self, seed: int) -> None:
-        """Builds the scene of a seed in a fresh task, so that nothing of earlier episodes is left but the robot."""
+        """Builds the scene of a seed in a new task; of earlier episodes only the robot is kept."""
         for function, values in self.defaults:
             function.__defaults__ = copy.deepcopy(values)
         self.missing.clear()
@@ -363,7 +362,7 @@ class Simulator:
 
 
 class Bodies:
-    """Whatever lies in the scene: names, poses, speeds and contacts. Bodies of one name are numbered (box, box#2).
+    """All bodies of the scene: names, poses, speeds and contacts. Bodies of one name are numbered (box, box#2).
 
     `links` names the moving parts of articulated bodies: doors, drawers, lids, levers.
     """
@@ -430,7 +429,7 @@ def speed(entity: Any) -> float:
 class ArmKinematics:
     """Forward and inverse kinematics of one arm, between RoboTwin's endpose (world) and joint angles.
 
-    SAPIEN's Pinocchio model speaks of links; how the endpose lies on the last link is read off the robot as it stands.
+    SAPIEN's Pinocchio model has links only; the endpose's place on the last link is measured on the robot.
 
     Args:
         task: RoboTwin's, or what has its `robot` and `get_arm_pose`.
@@ -673,11 +672,11 @@ def scene_words(info: Any) -> dict[str, str]:
 
 
 def instructions(task: str, scene: dict[str, str], seed: int) -> dict[str, list[str]]:
-    """RoboTwin's wordings for a scene, "seen" and "unseen"; the task's name where it has none."""
+    """RoboTwin's instructions for a scene, "seen" and "unseen"; the task's name where it has none."""
     random.seed(seed)
     try:
         module = importlib.import_module("description.utils.generate_episode_instructions")
-        (made,) = module.generate_episode_descriptions(task, [scene], WORDINGS)
+        (made,) = module.generate_episode_descriptions(task, [scene], INSTRUCTIONS)
     except (Exception, SystemExit):  # a checkout without texts or object descriptions; the log says which
         traceback.print_exc()
         made = {}

@@ -170,8 +170,7 @@ class Arm:
     def inverse(self, pose: sapien.Pose) -> Array:
         """Joint angles [6] whose endpose is nearest to `pose` (scene), starting from the commanded joints.
 
-        An unreachable pose gives the closest configuration that the damped iteration found, inside the
-        joint limits, so that a command always moves the arm as far as it can.
+        For an unreachable pose: the closest configuration that the damped iteration finds inside the joint limits.
         """
         target = self.base.inv() * make_pose(pose.p, half_turn_about_x(pose.q))
         return _inverse(self._model, self._wrist_index, 2, target, self.joints)

@@ -101,8 +101,8 @@ class Tabletop:
 
         Args:
             name: of the base; the moving part is called `<name>_<part>`.
-            builder: sapien's articulation builder with the two link builders; shut, the part's frame stands in
-                the base's frame at `hinge`, unturned.
+            builder: sapien's articulation builder with the two link builders; when shut, the part's frame has the
+                base's orientation and its origin at `hinge`.
             pose: of the base.
             kind: "revolute" or "prismatic".
             hinge: origin of the part's frame, on the joint's axis (m, base frame).
@@ -219,8 +219,8 @@ class Tabletop:
     def contacts(self) -> list[Contact]:
         """Contacts that carry an impulse; fingers are called left_finger7, left_finger8, right_finger7, ...
 
-        PhysX also puts bodies to sleep that rock, in a step without an impulse between them, and wakes them for nothing
-        else: where no point of two such bodies carries one, those count that are less than `ASLEEP_GAP` apart.
+        PhysX may put rocking bodies to sleep in a step without an impulse between them. Between sleeping bodies without
+        an impulse, points less than `ASLEEP_GAP` apart count.
         """
         if self._contacts is None:
             self._contacts = self._read_contacts()

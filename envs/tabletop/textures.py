@@ -1,4 +1,4 @@
-"""Procedural colour patterns for `randomized`: no files, a fraction of a millisecond each."""
+"""Procedural colour patterns for `randomized`, in place of RoboTwin's texture files."""
 
 from __future__ import annotations
 
