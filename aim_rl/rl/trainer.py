@@ -30,7 +30,7 @@ PICTURES_EVERY = 10  # iterations
 
 
 class Rollouts(Protocol):
-    """Where rollouts come from: iterates over lists of rollouts [T] of whole groups.
+    """Where rollouts come from: iterates over lists of rollouts [T] of complete groups.
 
     Attributes:
         restarts: processes replaced since the beginning of the run.

@@ -1,4 +1,4 @@
-"""The whole way at toy size, through the commands themselves: collect, pretrain, finetune, evaluate."""
+"""All stages at toy size through the commands: collect, pretrain, finetune, evaluate."""
 
 from __future__ import annotations
 

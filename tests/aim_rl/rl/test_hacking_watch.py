@@ -50,16 +50,16 @@ def test_the_terminal_is_told_once_per_alarm() -> None:
     rollouts["next", "response"] = torch.zeros(1, 1, 8)
     rollouts["next", "executed"] = torch.ones(1, 1, 8, dtype=torch.bool)
     rollouts["collector", "mask"] = torch.ones(1, 1, dtype=torch.bool)
-    watch, told, logged = HackingWatch(), [], []
+    watch, raised, logged = HackingWatch(), [], []
     for dense in [*range(25), *[24] * 25, *range(24, 50)]:  # rises, rests, rises again
         logged.append(watch.update(rollouts, {"return_dense": float(dense), "success": 0.5})["watch/alarm"])
-        told.append(watch.raised_now)
-    assert sum(told) == 2 and told.index(True) == logged.index(1.0) == 19
+        raised.append(watch.raised_now)
+    assert sum(raised) == 2 and raised.index(True) == logged.index(1.0) == 19
     assert 0.0 in logged[25:50] and sum(logged) > 2
 
 
 def test_hovering_counts_steps_that_linger() -> None:
-    """20 control steps at a peak: the last four of them linger; a break begins the count anew."""
+    """20 control steps at a peak: the last four of them linger; after a break the count starts again."""
     response = torch.zeros(2, 6, 8)
     flat = response.view(2, 48)
     flat[0, 3:23] = 0.8

@@ -74,7 +74,7 @@ def test_fresh_and_stale_decisions_are_told_apart(policy: AimPolicy, act: Act) -
     assert learner.ratio_error(first.reshape(-1)) > 1e-2
 
 
-def test_a_likelihood_that_is_not_the_one_sampled_from_is_told(policy: AimPolicy, act: Act) -> None:
+def test_a_likelihood_that_is_not_the_one_sampled_from_gives_a_warning(policy: AimPolicy, act: Act) -> None:
     rollouts = with_advantage(act(policy, 4, 3))
     rollouts["sample_log_prob"] += 0.01
     with pytest.warns(UserWarning, match=r"likelihood ratios up to 1\.0e-02 off 1"):
@@ -154,7 +154,7 @@ def test_kl_to_stage1_starts_at_zero_and_grows(policy: AimPolicy, act: Act) -> N
     assert metrics["update/kl_to_stage1"] > 0
 
 
-def test_the_landing_point_is_the_tool_centre_of_the_commanded_pose(policy: AimPolicy, act: Act) -> None:
+def test_the_commanded_tcp_is_the_tool_centre_of_the_commanded_pose(policy: AimPolicy, act: Act) -> None:
     rollouts = act(policy, 2, 2)
     assert rollouts["action"].shape == (2, 2, EXECUTE, 16)
     assert rollouts["commanded_tcp"].shape == (2, 2, PRESETS["tiny"].horizon, 2, 3)
@@ -222,7 +222,7 @@ def test_initial_noise_executes_the_ode_from_a_draw_and_credits_its_odd_part(
 def test_a_policy_remembers_each_row_since_its_episode_began(
     observations: Callable[..., TensorDict],
 ) -> None:
-    """Row 1 begins anew at the third decision: from there it acts as a policy that has seen nothing before."""
+    """Row 1 begins an episode at the third decision, and acts from there as a policy that has seen nothing."""
     torch.manual_seed(0)
     model = AIM(replace(PRESETS["tiny"], history=2))
     for parameter in model.parameters():
@@ -244,7 +244,7 @@ def test_a_policy_remembers_each_row_since_its_episode_began(
 
 @pytest.mark.filterwarnings("ignore:decisions of the present weights")
 def test_a_ratio_of_thousands_has_no_gradient(policy: AimPolicy, act: Act) -> None:
-    """A bad decision that has become far likelier since it was taken does not outshout the others."""
+    """A bad decision that has become far likelier since it was taken does not dominate the gradient."""
     rollouts = with_advantage(act(policy))
     rollouts["advantage"] = torch.full_like(rollouts["advantage"], -1.0)
     rollouts["sample_log_prob"] -= 9.0
@@ -284,7 +284,7 @@ def test_flow_noise_learns_its_spread(tiny_model: AIM, act: Act) -> None:
     assert after.max() <= 0.16
 
 
-def test_unfrozen_world_streams_are_encoded_anew_and_trained(
+def test_unfrozen_world_streams_are_encoded_again_and_trained(
     tiny_model: AIM, act: Act, observations: Callable[..., TensorDict]
 ) -> None:
     policy = AimPolicy(tiny_model, EXECUTE, "flow_sde", noise_level=0.5, train_world=True)

@@ -134,10 +134,10 @@ def as_collected(rollout: Recorded) -> TensorDictBase:
     last = np.arange(length) == length - 1
     flags = {"step_success": step == rollout.end, "executed": step < rollout.steps, "terminated": last[:, None]}
     flags["terminated"] = flags["terminated"] & (rollout.end is not None)
-    told = rollout.progress[np.minimum(step + 1, rollout.steps)]
+    after = rollout.progress[np.minimum(step + 1, rollout.steps)]
     source = {
-        "progress": np.concatenate([np.full((1, rollout.execute), rollout.progress[0]), told[:-1]]),
-        ("next", "progress"): told,
+        "progress": np.concatenate([np.full((1, rollout.execute), rollout.progress[0]), after[:-1]]),
+        ("next", "progress"): after,
         "value_map": maps,
         "commanded_tcp": commanded_tcp,
         "head_camera_intrinsic": np.repeat(camera[0][None], length, 0),
@@ -163,7 +163,7 @@ def learner(tiny_model: AIM) -> Ppo:
 def through_the_project(
     recorded: list[Recorded], weights: RewardConfig, learner: Ppo
 ) -> tuple[TensorDictBase, dict[str, float]]:
-    """Rounds of two rollouts -> whole groups -> rewards -> advantages."""
+    """Rounds of two rollouts -> complete groups -> rewards -> advantages."""
     transform = ValueMapRewardTransform(weights, (6, 8))
     pairs = ((0, 2), (4, 3), (1, 5))  # torn apart: no round holds a group
     rounds = [[as_collected(recorded[i]) for i in pair] for pair in pairs]
@@ -242,7 +242,7 @@ def test_what_the_control_steps_earned_is_what_the_advantage_saw(
 
 
 class KnownValues:
-    """Stands in for the critic: V of a decision is what the left arm's first map is high."""
+    """A fake critic: V of a decision is the height of the left arm's first map."""
 
     fitted = True
 
@@ -284,7 +284,7 @@ def test_what_the_control_steps_earned_is_what_gae_saw(execute: int, shaping: Sh
 
 
 def test_one_response_of_one_rollout_moves_its_advantage(learner: Ppo) -> None:
-    """One control step per decision: the whole way from one value of a map to the loss."""
+    """One control step per decision: from one value of a map to the loss."""
     weights, recorded = RewardConfig(0.5, 1.0, "additive"), record(execute=1)
     first, partner = recorded[0], recorded[1]
     first.point[3, 0] = 0
