@@ -60,7 +60,7 @@ class CollectConfig:
         if self.episodes < 1 or self.workers < 1 or self.seed < 0:
             raise UserError("--episodes and --workers must be at least 1, and --seed at least 0")
         if self.seed + self.episodes > seeds.REINFORCEMENT:
-            raise UserError(f"that is more scenes than the seeds from {self.seed} on have; {SEED_RANGE}")
+            raise UserError(f"there are not so many seeds from {self.seed} on; {SEED_RANGE}")
 
 
 def collect(config: CollectConfig, transport: Transport = LOCAL) -> int:

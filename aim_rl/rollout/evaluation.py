@@ -138,7 +138,7 @@ class _Seeds:
         return self._config, self._worker, self._finished
 
     def after_loss(self) -> str:
-        return "goes on with its seeds"
+        return "continues with its seeds"
 
     def failure(self) -> str:
         return "in a row without a finished episode; if memory is short, take fewer --workers"

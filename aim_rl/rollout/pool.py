@@ -14,7 +14,7 @@ ATTEMPTS = 3  # workers that a slot may lose in a row without progress
 
 
 class Job(Protocol):
-    """What the workers of one slot do, and where a replacement goes on. The pool's user supplies one per slot.
+    """What the workers of one slot do, and where a replacement continues. The pool's user supplies one per slot.
 
     Attributes:
         name: of a worker in sentences, "simulator process" for example.
@@ -27,7 +27,7 @@ class Job(Protocol):
         ...
 
     def after_loss(self) -> str:
-        """Called between a loss and the replacement's `start`; says where that goes on ("goes on at seed ...")."""
+        """Called between a loss and the replacement's `start`; says where that continues ("continues at seed ...")."""
         ...
 
     def failure(self) -> str:

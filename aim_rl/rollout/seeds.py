@@ -8,14 +8,14 @@ TRAININGS = 2**23  # a training's `--seed` lies below
 
 
 def reinforcement(seed: int) -> int:
-    """First scene of the Stage II training of that `--seed`: 30 trainings begin 20 000 scenes apart."""
+    """First seed of the Stage II training with that `--seed`: 30 trainings start 20 000 seeds apart."""
     return REINFORCEMENT + 20_000 * (seed % 30)
 
 
 def torch_seed(number: int, apart: int) -> int:
-    """`number` where `apart` is 0; for other values of `apart` below 2^32, numbers far from there and from each other.
+    """A seed for torch's generator: `number` for `apart` 0; for other values below 2^32 it is far from `number`.
 
-    Of 32 bits: torch's CPU generator ignores those above, where a shift would put the difference. The factor is
-    Fibonacci hashing's, 2^32 over the golden ratio (Knuth, The Art of Computer Programming, 6.4).
+    Fibonacci hashing (Knuth, The Art of Computer Programming, 6.4) in 32 bits, because torch's CPU generator ignores
+    the bits above, into which a shift would move the difference.
     """
     return (number + 0x9E3779B9 * apart) % 2**32

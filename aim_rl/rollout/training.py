@@ -28,7 +28,7 @@ MIN_TIMEOUT = 60.0  # seconds; a worker counts as hung when a round after its fi
 TIMES_SLOWEST = 10  # ... this many times its slowest round
 
 Snapshot = dict[str, Any]
-"""What a worker needs to go on where another one was: numbers, lists and numpy arrays."""
+"""What a worker needs to continue where another one was: numbers, lists and numpy arrays."""
 
 
 class TrainingRollouts:
@@ -78,7 +78,7 @@ class TrainingRollouts:
         return self._pool.losses
 
     def state_dict(self) -> dict[str, Any]:
-        """What is needed to go on, between two rounds: seeds, noise, partial groups, and every environment's actions.
+        """What is needed to continue between two rounds: seeds, noise, partial groups, and every environment's actions.
 
         Physics cannot be saved: a new process resets its environments to their seeds and repeats their actions.
         """
@@ -156,7 +156,7 @@ class _SeedsOfWorker:
             given_up = f", without seed {broken}, which broke two in a row"
             self.finish({broken})
         self._lost_at = self._next_seed
-        return f"goes on at seed {self._next_seed}{given_up}"
+        return f"continues at seed {self._next_seed}{given_up}"
 
     def failure(self) -> str:
         return (

@@ -43,16 +43,16 @@ CONFIG = RolloutConfig(
 
 
 @pytest.fixture(scope="module")
-def scenes() -> SerialEnv:
-    """Four scenes in this process: seeds 40, 40, 41, 41, then 42, 42, 43, 43 and so on."""
+def envs() -> SerialEnv:
+    """Four environments in this process: seeds 40, 40, 41, 41, then 42, 42, 43, 43 and so on."""
     return make_envs(CONFIG, 0)
 
 
 def test_unseen_wordings_reach_the_policy() -> None:
     task = task_class(CONFIG.task)
     for kind, templates in (("seen", task.instructions), ("unseen", task.unseen_instructions)):
-        scene = make_env(replace(CONFIG, instructions=kind), iter([EpisodePrefix(40)]))
-        text = scene.reset()["text"]
+        env = make_env(replace(CONFIG, instructions=kind), iter([EpisodePrefix(40)]))
+        text = env.reset()["text"]
         wordings = [words.format(arm=arm) for words in templates for arm in ("left", "right")]
         assert any(torch.equal(text, CONFIG.tokenize(words)) for words in wordings)
 
@@ -65,8 +65,8 @@ def run(env: SerialEnv, model: AIM) -> dict[int, TensorDictBase]:
     return {int(rollout["seed"][row, 0]): rollout[row] for row in range(len(rollout))}
 
 
-def test_a_group_starts_from_the_same_observation_and_groups_differ(scenes: SerialEnv) -> None:
-    first = scenes.reset()
+def test_a_group_starts_from_the_same_observation_and_groups_differ(envs: SerialEnv) -> None:
+    first = envs.reset()
     assert first["decision"].flatten().tolist() == [0] * 4
     seeds = first["seed"].flatten().tolist()
     assert seeds[0] == seeds[1] == seeds[2] - 1 == seeds[3] - 1
@@ -74,7 +74,7 @@ def test_a_group_starts_from_the_same_observation_and_groups_differ(scenes: Seri
         assert torch.equal(first[0][key], first[1][key]), key
         assert torch.equal(first[2][key], first[3][key]), key
     assert not torch.equal(first[0]["head_camera"], first[2]["head_camera"])
-    again = scenes.reset()["seed"].flatten().tolist()
+    again = envs.reset()["seed"].flatten().tolist()
     assert again == [seed + 2 for seed in seeds]  # the pool of four runs two groups at a time
 
 
@@ -97,7 +97,7 @@ def test_evaluation_repeats(tiny_model: AIM) -> None:
     assert first[40]["next", "truncated"].flatten().tolist() == [False, False, False, True]  # 32 control steps
 
 
-def test_an_episode_does_not_depend_on_the_scenes_beside_it(tiny_model: AIM) -> None:
+def test_an_episode_does_not_depend_on_the_environments_beside_it(tiny_model: AIM) -> None:
     alone = run(make_envs(replace(CONFIG, envs_per_worker=1, group_size=1), 0), tiny_model)[40]
     among = run(make_envs(replace(CONFIG, envs_per_worker=3, group_size=1), 0), tiny_model)[40]
     torch.testing.assert_close(alone["action"][0], among["action"][0], atol=1e-6, rtol=0)
@@ -106,12 +106,12 @@ def test_an_episode_does_not_depend_on_the_scenes_beside_it(tiny_model: AIM) -> 
     assert torch.equal(alone["next", "step_success"], among["next", "step_success"])
 
 
-def test_the_collector_and_complete_groups(scenes: SerialEnv, tiny_model: AIM) -> None:
+def test_the_collector_and_complete_groups(envs: SerialEnv, tiny_model: AIM) -> None:
     """Real rollouts with exploration: complete same-seed groups, and the reward of what was executed."""
     policy = AimPolicy(tiny_model, CONFIG.execute, "initial_noise", 0.5)
     reward = ValueMapRewardTransform(RewardConfig(0.5, 1.0, "settled"), TINY.head_size)
     # Batches of 3 decisions, in which episodes of 4 end anywhere.
-    collector = Collector(scenes, policy, frames_per_batch=12, auto_register_policy_transforms=False)
+    collector = Collector(envs, policy, frames_per_batch=12, auto_register_policy_transforms=False)
     unfinished = PartialRollouts()
     groups = complete_groups(finished_rollouts(collector, unfinished), unfinished, group_size=2)
     stream = training_batches(groups, CompletedRollouts(), rollouts=4)

@@ -71,7 +71,9 @@ def test_evaluation_goes_on_when_a_process_dies() -> None:
     envs = EvaluationEnvs(CONFIG, FakeTransport(Hosts(deaths=1)))
     assert envs.reset()["seed"].flatten().tolist() == [40, 42, 41, 43]
     chunks = torch.zeros(4, 1, 16)
-    with pytest.warns(UserWarning, match="a simulator process was killed by SIGKILL; another one goes on"):
+    with pytest.warns(
+        UserWarning, match="a simulator process was killed by SIGKILL; another one continues with its seeds"
+    ):
         observations, ended = envs.step(chunks)
     assert observations["seed"].flatten().tolist() == [44, 46, 41, 43] and list(ended) == [40, 42]
     assert envs.step(chunks)[1] == {44: False, 46: False, 41: False, 43: False}

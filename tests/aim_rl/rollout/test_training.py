@@ -106,14 +106,16 @@ def rounds(count: int, **faults: Any) -> tuple[list[int], int]:
 
 
 def test_a_lost_process_is_replaced_at_its_seed() -> None:
-    with pytest.warns(UserWarning, match=r"a simulator process was killed by SIGKILL; another one goes on at seed 42$"):
+    with pytest.warns(
+        UserWarning, match=r"a simulator process was killed by SIGKILL; another one continues at seed 42$"
+    ):
         assert rounds(4, dies_once=[42]) == ([40, 41, 43, 42, 45, 44, 47], 1)  # none is missing
 
 
 def test_a_seed_that_kills_is_given_up() -> None:
     with pytest.warns(UserWarning) as warned:
         assert rounds(5, dies=[42]) == ([40, 41, 43, 45, 44, 47, 46, 49], 2)
-    assert str(warned[1].message).endswith("goes on at seed 44, without seed 42, which broke two in a row")
+    assert str(warned[1].message).endswith("continues at seed 44, without seed 42, which broke two in a row")
 
 
 @pytest.mark.filterwarnings("ignore:a simulator process")
