@@ -24,7 +24,6 @@ from aim_rl.evaluate import choose_checkpoint
 from aim_rl.runs.statistics import describe
 from envs.errors import UserError, exit_cleanly
 from envs.files import read_json, write_json
-from envs.tabletop.env import TabletopEnv
 from experiments.gym_env import (
     AgentConfig,
     Array,
@@ -67,9 +66,8 @@ class StateAndWaypoints(FlatEnv):
         super().__init__(env, self._state, self._waypoints * preset.action_dim)
 
     def _state(self, observation: dict[str, Any]) -> Array:
-        scene = self.env.unwrapped
-        assert isinstance(scene, TabletopEnv)
-        bodies = [body.entity.pose for name, body in scene.scene.bodies.items() if name not in FURNITURE]
+        bodies = self.env.get_wrapper_attr("scene").bodies  # privileged, of the tabletop
+        bodies = [body.entity.pose for name, body in bodies.items() if name not in FURNITURE]
         parts = [observation[key] for key in ("qpos", "qpos_measured", "left_endpose", "right_endpose")]
         return np.concatenate([*parts, *(part for pose in bodies for part in (pose.p, pose.q))], dtype=np.float32)
 

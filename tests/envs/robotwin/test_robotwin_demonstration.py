@@ -60,3 +60,17 @@ def test_end_effector_actions_reach_the_joints_through_inverse_kinematics(make: 
     for _ in range(2):
         env.control(np.array([0.1, 0, 0, 0, 0, 0, 1.0, 0, 0, 0, 0, 0, 0, 1.0]))
     np.testing.assert_allclose(env.observe()["qpos"][[0, 7]], [0.2, 0.0], atol=1e-6)  # from the commanded endpose
+
+
+def test_a_demonstration_has_the_form_of_the_tabletops(make: Make, checkout: FakeCheckout) -> None:
+    env = make()
+    found, recording = env.demonstrate(0), env.record_expert(0)
+    assert found is not None and len(found.action) == len(recording.frames) - 1
+    assert {key: len(value) for key, value in found.observations.items()} == dict.fromkeys(
+        env.spaces, len(found.action)
+    )
+    np.testing.assert_array_equal(found.action[:-1], found.observations["qpos"][1:])  # drive targets of a frame later
+    assert [event.kind for event in found.events] == [PICK, PLACE] and not found.perturbed.any()
+    checkout.misbehave(place="expert", how="raise", text="no plan")
+    with pytest.warns(UserWarning, match="no plan"):
+        assert env.demonstrate(0) is None
