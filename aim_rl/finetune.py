@@ -34,6 +34,7 @@ from aim_rl.rollout.evaluation import run_episodes
 from aim_rl.rollout.training import TrainingRollouts
 from aim_rl.runs.config import BackendOptions, parse
 from aim_rl.runs.folder import gpu_or_cpu, new_run, use_all_cores
+from aim_rl.runs.history import record_resume
 from aim_rl.runs.interrupt import says_how_to_resume
 from aim_rl.runs.processes import processes
 from aim_rl.runs.statistics import SuccessRate, describe, success_rate
@@ -365,6 +366,8 @@ def start(config: FinetuneConfig) -> Path:
     run = config.resume or new_run(config.task, config.out, config)
     with says_how_to_resume(run):
         model = model or load_stage1(config, train_stage1(config, run))
+        if config.resume is not None:
+            record_resume(run, config, MOVED)
         result = simulated | finetune(config, model, run)
     report(result)
     write_json(run / "result.json", result)

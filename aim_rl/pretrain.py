@@ -14,7 +14,7 @@ from envs.errors import exit_cleanly
 
 
 def main() -> None:
-    config = parse(PretrainConfig, __doc__)
+    config = parse(PretrainConfig, __doc__, fixed=("task", "preset", "visibility"))
     with processes() as here:
         if here.count == 1:
             use_all_cores()

@@ -1,4 +1,4 @@
-"""Demonstrations in memory, ready to be gathered into batches for Stage I."""
+"""Demonstrations in memory, and batches of them for Stage I."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from aim_rl.data.conventions import doubts
 from aim_rl.data.episode import Episode
 from aim_rl.data.files import episode_paths, read_episode, read_header
 from aim_rl.data.value_map import canvas_maps
@@ -27,7 +28,7 @@ STD_FLOOR = (0.005,) * 3 + (0.02,) * 3 + (0.1,)
 """Smallest standard deviation of a waypoint's numbers, per arm: 5 mm, 0.02 rad, 0.1 of the gripper."""
 
 MAX_ENLARGEMENT = 1.1
-"""RoboTwin's 240 rows may become the 256 that a whole number of the full size's tokens needs."""
+"""RoboTwin's 240 rows may be enlarged to the 256 that the preset wan2.2-5b needs."""
 
 _JOINTS = ("qpos", "qpos_measured", "left_endpose", "right_endpose")
 
@@ -35,12 +36,13 @@ _JOINTS = ("qpos", "qpos_measured", "left_endpose", "right_endpose")
 class DemonstrationSet:
     """All episodes of a dataset directory at a preset's sizes; every frame is the start of one chunk.
 
-    Frames are numbered through all episodes. A chunk that runs past the end of its episode repeats the last
-    command and the last frame. Chunks with a disturbed command (`Episode.perturbed`) are in neither split.
+    Frames are numbered across episodes. A chunk that reaches beyond the end of its episode repeats the last command and
+    the last frame. Chunks with a perturbed command (`Episode.perturbed`) are in neither split.
 
     Attributes:
         episodes: number of episodes.
-        derived_contacts: how many of them came without contacts and had them derived from the grippers.
+        derived_contacts: number of episodes whose contacts were derived from the grippers.
+        doubts: sentence of `aim_rl.data.conventions` -> number of episodes it is true of.
         frames: number of frames in all.
         tasks: names of the tasks that were recorded.
         train: int64 [n], frames of the episodes to train on.
@@ -61,7 +63,7 @@ class DemonstrationSet:
 
         Raises:
             UserError: no episodes, only one of a task, one of another task, a broken file, images smaller than
-                the preset's, or no undisturbed chunk to train on or to validate with.
+                the preset's, or no unperturbed chunk to train on or to validate with.
         """
         paths = episode_paths(directory)
         headers = [read_header(path) for path in paths]
@@ -70,7 +72,7 @@ class DemonstrationSet:
         tokenize = tokenize or word_tokenizer(preset)
         self.preset = preset
         self.episodes, self.frames = len(paths), sum(header.frames for header in headers)
-        self.tasks, self.derived_contacts = set(tasks), 0
+        self.tasks, self.derived_contacts, self.doubts = set(tasks), 0, Counter[str]()
         starts = np.cumsum([0, *(header.frames for header in headers)])
         self._first_frame = torch.from_numpy(starts[:-1])
         self._allocate()
@@ -79,6 +81,7 @@ class DemonstrationSet:
             episode = resize_episode(read_episode(path), preset.head_size, preset.wrist_size)
             self._store(episode, number, slice(starts[number], starts[number + 1]))
             self.derived_contacts += not episode.contacts_recorded
+            self.doubts.update(doubts(episode))
             texts.append(torch.stack([tokenize(text) for text in episode.instructions]))
         self._text = torch.cat(texts)
         self._instructions = torch.tensor([len(each) for each in texts])  # per episode
@@ -87,7 +90,7 @@ class DemonstrationSet:
         self.validation = torch.where(held_out & self._clean)[0]
         self.train = torch.where(~held_out & self._clean)[0]
         if not len(self.train) or not len(self.validation):
-            raise UserError(f"{directory} holds too few undisturbed chunks; record more episodes into it.")
+            raise UserError(f"{directory} holds too few unperturbed chunks; record more episodes into it.")
         self.waypoint_mean = self._arrays["waypoints"][self.train].mean(0)
         floor = torch.tensor(STD_FLOOR * 2)
         self.waypoint_std = self._arrays["waypoints"][self.train].std(0).maximum(floor)
@@ -123,7 +126,7 @@ class DemonstrationSet:
         return batch | self._past(indices)
 
     def joints(self, indices: Tensor) -> dict[str, Tensor]:
-        """Joints and endposes of `batch`, without the pictures that fill the memory."""
+        """Joints and endposes of `batch`, without the images, which take much memory."""
         return {name: self._arrays[name][indices] for name in _JOINTS}
 
     def _past(self, indices: Tensor) -> dict[str, Tensor]:
@@ -140,7 +143,7 @@ class DemonstrationSet:
     def _canvas(self, frames: Tensor) -> Tensor:
         """Frames [B, F] -> prediction canvas f32 [B, F, 3, h, w] in [0, 1], as `aim_rl.model.tokenizer.pack`.
 
-        Shrunk as bytes by OpenCV, which takes a twentieth of the time of pooling floats.
+        Shrunk as bytes by OpenCV, 20 times faster than pooling floats.
         """
         rows, cols = self.preset.head_tile[0], self.preset.wrist_tile[1]
         canvas = np.empty((frames.numel(), *self.preset.canvas, 3), np.uint8)
@@ -164,7 +167,7 @@ class DemonstrationSet:
             **{name: torch.empty(n, 14 if name.startswith("qpos") else 7) for name in _JOINTS},
             "waypoints": torch.empty(n, preset.n_waypoints, preset.action_dim),
         }
-        # The third channel is the max of these two; leaving it out saves a third of the space.
+        # Without the third channel, which is the max of these two.
         self._maps = torch.empty(n, 2, *preset.canvas, dtype=torch.uint8)
         self._future = torch.empty(n, preset.frames, dtype=torch.long)
         self._episode = torch.empty(n, dtype=torch.long)
@@ -202,7 +205,7 @@ def _check_tasks(directory: str | Path, tasks: list[str], wanted: str | None) ->
 def _held_out(tasks: list[str]) -> Tensor:
     """Which episodes are kept for validation, bool [episodes], given the task of each.
 
-    Of every task one in `HELD_OUT_EVERY`, or the last of fewer.
+    One in `HELD_OUT_EVERY` of every task, or the last one if there are fewer.
     """
     total, seen = Counter(tasks), Counter[str]()
     kept = []

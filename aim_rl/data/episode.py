@@ -11,11 +11,10 @@ LEFT, RIGHT = 0, 1
 
 @dataclass
 class Contacts:
-    """Interaction points of an episode (PAPER.md, "Value-map labels").
+    """Interaction points of an episode (docs/method.md, "Value-map labels").
 
-    Points are kept in the frame of the body they lie on (the object for a pick, the support for a place, the
-    button for a press), so that they stay on it when it moves before the event. Where the body is not known
-    they lie on a body that stands at the world's origin.
+    Points are in the frame of the body they lie on (the object for a pick, the support for a place, the button for a
+    press), so that they move with it before the event. If the body is unknown, its pose is the identity.
     """
 
     point: np.ndarray
@@ -89,15 +88,15 @@ class Episode:
     action: np.ndarray
     """f32 [T, 14], absolute joint targets given at frame t, in the order of `qpos`."""
     perturbed: np.ndarray
-    """bool [T], the command given at frame t was disturbed on purpose and is not to be imitated."""
+    """bool [T], the command at frame t was perturbed on purpose and must not be imitated."""
     instructions: list[str]
-    """At least one wording of the task, all equally right for this episode."""
+    """At least one instruction; all are right for this episode."""
     contacts: Contacts
     task: str
     setting: str
     """clean or randomized; for RoboTwin's files the folder named after their configuration."""
     seed: int
-    """Of the scene; -1 where it is not known (RoboTwin's files)."""
+    """Of the scene; -1 if unknown (RoboTwin's files)."""
     success: bool = True
     contacts_recorded: bool = True
     """False if `contacts` was derived from the grippers."""

@@ -18,10 +18,11 @@ from aim_rl.data.episode import Contacts, Episode
 from aim_rl.data.hdf5 import EpisodeFile, camera_to_world_opengl, opened
 from envs.constants import CAMERAS
 from envs.errors import UserError
+from envs.files import atomic_file
 
 _FORMAT_VERSION = "1.0"
 _JPEG_QUALITY = 95
-_DEPTH = 4  # folders between a directory and a `data` folder in it: <checkout>/data/<config>/<task>/<embodiment>/data
+_DEPTH = 4  # levels between a directory and a `data` folder: <checkout>/data/<config>/<task>/<embodiment>/data
 
 
 def episode_path(directory: str | Path, index: int) -> Path:
@@ -30,15 +31,19 @@ def episode_path(directory: str | Path, index: int) -> Path:
 
 
 def episode_paths(directory: str | Path) -> list[Path]:
-    """The episode files of a dataset directory, folder by folder and in order.
+    """The episode files of a dataset directory, folder by folder, sorted by number.
 
-    They lie in its `data` folder, or in `data` folders up to four folders further down: RoboTwin's
-    `<config>/<task>/<embodiment>/data/episode_0000000.hdf5`, its older `<task>/<config>/data/episode0.hdf5`, or
-    any folder of datasets.
+    They are in its `data` folder, or in `data` folders up to four levels down: RoboTwin's
+    `<config>/<task>/<embodiment>/data/episode_0000000.hdf5`, its older `<task>/<config>/data/episode0.hdf5`, or any
+    folder of datasets.
 
     Raises:
-        UserError: the directory does not exist or holds no episode.
+        UserError: the directory does not exist, cannot be read or holds no episode.
     """
+    if Path(directory).is_file():
+        raise UserError(f"The dataset {directory} is a file; give the folder that holds data/episode_*.hdf5.")
+    if Path(directory).is_dir() and not os.access(directory, os.R_OK | os.X_OK):
+        raise UserError(f"The dataset {directory} cannot be read: permission denied; make it readable for this user.")
     numbered = []
     for depth in range(_DEPTH + 1):
         for path in Path(directory).glob("*/" * depth + "data/episode*.hdf5"):
@@ -57,16 +62,17 @@ def episode_paths(directory: str | Path) -> list[Path]:
 
 
 def write_episode(path: str | Path, episode: Episode) -> None:
-    """Write one episode so that `path` is either complete or untouched, also when the disk fills up.
+    """Writes one episode so that `path` is either complete or untouched, also when the disk fills up.
 
     Raises:
         UserError: the file cannot be written (no space, no permission, the parent is a file).
     """
-    # Built in memory (a few MB): HDF5 itself reports a full disk late and crashes while closing the file.
+    # In memory first (a few MB): HDF5 itself reports a full disk late and crashes while closing the file.
     buffer = io.BytesIO()
     with h5py.File(buffer, "w") as file:
         _fill(file, episode)
-    _replace(Path(path), buffer)
+    with atomic_file(Path(path)) as aside:
+        aside.write_bytes(buffer.getbuffer())
 
 
 def add_contacts(path: str | Path, contacts: Contacts) -> None:
@@ -78,25 +84,8 @@ def add_contacts(path: str | Path, contacts: Contacts) -> None:
     buffer = io.BytesIO(Path(path).read_bytes())
     with h5py.File(buffer, "r+") as file:
         _fill_contacts(file, contacts)
-    _replace(Path(path), buffer)
-
-
-def _replace(path: Path, buffer: io.BytesIO) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb") as out:
-            out.write(buffer.getbuffer())
-            out.flush()
-            os.fsync(out.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        raise UserError(
-            f"Cannot write {path}: {error.strerror}; free some space or choose another output directory."
-        ) from error
-    finally:
-        if temporary.is_file():
-            temporary.unlink()
+    with atomic_file(Path(path)) as aside:
+        aside.write_bytes(buffer.getbuffer())
 
 
 def _fill(file: h5py.File, episode: Episode) -> None:
@@ -129,7 +118,7 @@ def _write_camera(group: h5py.Group, episode: Episode, camera: str) -> None:
     images = getattr(episode, camera)
     colors = group.create_dataset("colors", (len(images),), h5py.vlen_dtype(np.uint8))
     for frame, rgb in enumerate(images):
-        # RoboTwin hands RGB to OpenCV's BGR encoder; so do we, and cv2.imdecode gives RGB back.
+        # RGB through OpenCV's BGR encoder, as in RoboTwin before September 2026: cv2.imdecode gives RGB back.
         _, jpeg = cv2.imencode(".jpg", rgb, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
         colors[frame] = jpeg
     group["shape"] = np.asarray(images.shape[1:], np.int32)
@@ -142,7 +131,7 @@ def _write_camera(group: h5py.Group, episode: Episode, camera: str) -> None:
 
 @dataclass(frozen=True)
 class Header:
-    """What is known of an episode file without reading it whole."""
+    """What a short look at an episode file shows."""
 
     frames: int
     task: str
@@ -161,11 +150,11 @@ def read_header(path: str | Path) -> Header:
 
 
 def read_episode(path: str | Path) -> Episode:
-    """Read one episode, written by `write_episode` or by RoboTwin in either of its layouts.
+    """Reads one episode, written by `write_episode` or by RoboTwin in either of its layouts.
 
     Raises:
-        UserError: the file is missing, truncated, damaged, not HDF5 or of another layout, lacks a field, its
-            fields disagree in shape, or hold values that cannot be.
+        UserError: the file is missing, damaged, not HDF5 or of another layout, being written by another process, lacks
+            a field, or holds values or shapes that contradict the layout.
     """
     path = Path(path)
     with opened(path) as source:
@@ -195,7 +184,7 @@ def _read_own(source: EpisodeFile) -> Episode:
 
 
 def _check(episode: Episode, path: Path) -> None:
-    """Shapes and ranges of an episode from outside; everything after this may rely on them."""
+    """Checks shapes and ranges; code that uses episodes relies on them."""
     frames, contacts = len(episode), episode.contacts
     if frames == 0:
         raise UserError(f"{path} holds no frame with an action; record or copy it again.")

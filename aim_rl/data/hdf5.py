@@ -1,7 +1,9 @@
-"""Reading HDF5 files from outside: damage and missing fields end in one sentence, and nothing is unpickled."""
+"""Reads HDF5 files from outside: damage and missing fields end in one sentence, and nothing is unpickled."""
 
 from __future__ import annotations
 
+import errno
+import os
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +20,7 @@ from envs.errors import UserError
 _OPENCV_FROM_OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
 _MAX_FIELD_BYTES = 2**28  # bytes; the joints of 100 000 frames are 6 MB
 _MAX_IMAGE_PIXELS = 2**22  # px; RoboTwin's are 76 800
+_RGB_MARK = b"XPL-RGB1"  # comment of a standard JPEG (XPolicyLab and RoboTwin since September 2026)
 _HEAP = b"GCOL\x01\x00\x00\x00"  # signature and version of a global heap collection
 
 
@@ -44,20 +47,28 @@ class EpisodeFile:
         """A field as f32."""
         return self.array(name).astype(np.float32)
 
-    def images(self, name: str) -> np.ndarray:
-        """Encoded images -> u8 [T, H, W, 3], RGB.
+    def text(self, name: str) -> str:
+        """A field that holds one string."""
+        value = self.array(name).item()
+        return value.decode() if isinstance(value, bytes) else str(value)
 
-        RoboTwin hands RGB to OpenCV's BGR encoder, and so does `write_episode`: OpenCV's decoder gives RGB back.
+    def images(self, name: str) -> np.ndarray:
+        """JPEGs -> u8 [T, H, W, 3], RGB.
+
+        Files hold two kinds, also side by side. RoboTwin before September 2026 (and `write_episode`) passes RGB to
+        OpenCV's BGR encoder, so OpenCV's decoder returns RGB. Later ones are standard JPEGs with a comment
+        (`_RGB_MARK`), which OpenCV decodes to BGR.
         """
         images = []
         for jpeg in self.array(name):
             data = bytes(jpeg) if len(jpeg) else b""
-            # A few bytes may say that they are an image of gigabytes, which OpenCV would allocate.
-            fits = 0 < jpeg_pixels(data) <= _MAX_IMAGE_PIXELS
+            pixels, is_standard = jpeg_header(data)
+            # A few bytes may claim an image of gigabytes, which OpenCV would allocate.
+            fits = 0 < pixels <= _MAX_IMAGE_PIXELS
             image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if fits else None
             if image is None:
                 raise UserError(f"{self.path} holds an image that cannot be decoded; record or copy it again.")
-            images.append(image)
+            images.append(image[..., ::-1] if is_standard else image)
         return np.stack(images)
 
     def attribute(self, name: str) -> Any:
@@ -86,8 +97,8 @@ def opened(path: Path) -> Iterator[EpisodeFile]:
     """Opens an episode file for reading.
 
     Raises:
-        UserError: it is missing, truncated, damaged or not HDF5; also if what is done with it inside the `with`
-            fails with an error that only a damaged file can cause.
+        UserError: it is missing, damaged, not HDF5, not readable or being written by another process; or the body of
+            the `with` fails with an error that only a damaged file causes.
     """
     try:
         _check_heaps(path)
@@ -97,16 +108,27 @@ def opened(path: Path) -> Iterator[EpisodeFile]:
         raise UserError(f"There is no episode {path}.") from error
     # h5py reports damage as any of these, depending on which block of the file is hit.
     except (OSError, RuntimeError, KeyError) as error:
-        raise UserError(f"{path} is truncated or not an HDF5 episode; record or copy it again.") from error
+        raise UserError(_why_unreadable(path, error)) from error
     except (ValueError, TypeError, AttributeError, MemoryError, cv2.error) as error:
         raise UserError(f"{path} holds a field of the wrong shape or type; record or copy it again.") from error
 
 
-def _check_heaps(path: Path) -> None:
-    """Walks the heaps that hold variable-length data as HDF5 will.
+def _why_unreadable(path: Path, error: Exception) -> str:
+    """The system's reason in a sentence, with advice where it helps."""
+    number = error.errno if isinstance(error, OSError) else None
+    if number in (errno.EAGAIN, errno.EWOULDBLOCK) or "unable to lock file" in str(error):
+        return f"{path} is open in another process that writes it; wait until that is done and try again."
+    if number is not None:
+        return f"{path} cannot be read: {errno.errorcode.get(number, number)}, {os.strerror(number)}."
+    reason = str(error).split("\n")[0]
+    return f"{path} is truncated or not an HDF5 episode ({reason}); record or copy it again."
 
-    HDF5 2.0 adds an object's size to its position unchecked: a damaged size near 2^64 wraps around, and the
-    library walks the same heap forever.
+
+def _check_heaps(path: Path) -> None:
+    """Checks the sizes in the heaps that hold variable-length data.
+
+    HDF5 2.0 adds an object's size to its position without a check: a damaged size near 2^64 wraps around, and the
+    library reads the same heap forever.
 
     Raises:
         OSError: an object is larger than what is left of its heap, or a heap than the file.
@@ -128,16 +150,17 @@ def _check_heaps(path: Path) -> None:
         start = data.find(_HEAP, start + 8)
 
 
-def jpeg_pixels(data: bytes) -> int:
-    """Width times height that a JPEG says it has, without decoding it; 0 if it is none."""
-    position = 2
+def jpeg_header(data: bytes) -> tuple[int, bool]:
+    """Width times height that a JPEG claims, 0 if it is none; and whether it is marked as standard RGB."""
+    position, is_standard = 2, False
     while data[:2] == b"\xff\xd8" and position + 9 <= len(data) and data[position] == 0xFF:
         marker, length = data[position + 1], int.from_bytes(data[position + 2 : position + 4], "big")
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # a frame header: the others are tables
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # a frame header; the others are tables
             height, width = struct.unpack_from(">HH", data, position + 5)
-            return height * width
+            return height * width, is_standard
+        is_standard |= marker == 0xFE and data[position + 4 : position + 2 + length] == _RGB_MARK
         position += 2 + length
-    return 0
+    return 0, False
 
 
 def camera_to_world_opengl(extrinsic: np.ndarray) -> np.ndarray:

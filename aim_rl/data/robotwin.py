@@ -6,8 +6,8 @@ under `vision`, poses of the cameras to world in OpenGL axes. Legacy (branch `st
 `<task>/<config>/data/episode0.hdf5` beside `<task>/<config>/instructions/episode0.json`, joints under `joint_action`,
 images under `observation`, poses of the world to cameras in OpenCV axes.
 
-Both store drive targets, JPEGs that OpenCV decodes to RGB, and a frame every 15 physics steps; where one motion
-of the expert ends and the next begins there are two or three frames almost without time between them.
+Both store drive targets, JPEGs (`EpisodeFile.images`) and a frame every 15 physics steps. Between two motions of the
+expert there are two or three frames almost at the same time.
 """
 
 from __future__ import annotations
@@ -22,14 +22,17 @@ import numpy as np
 
 from aim_rl.data.episode import LEFT, RIGHT, Contacts, Episode
 from aim_rl.data.hdf5 import EpisodeFile, world_to_camera_opencv
+from envs import task_names
 from envs.constants import ARMS, CAMERAS, CLOSED_COMMAND, OPEN_COMMAND, PICK, PLACE, QPOS_GRIPPER
 from envs.errors import UserError
 from envs.tabletop.kinematics import TOOL_OFFSET
 
 DISK_CAMERA = {"head_camera": "cam_head", "left_camera": "cam_left_wrist", "right_camera": "cam_right_wrist"}
 """Names of the cameras in main's layout."""
+OTHER_ROBOTS = ("franka", "panda", "arx", "piper", "ur5")
+"""In the names of RoboTwin's other embodiments; some have 14 joint values, too."""
 PHYSICS_STEPS_PER_FRAME = 15
-"""What main's layout calls frequency; a control step of the environment is as long."""
+"""`frequency` in main's layout: a stride, not Hz. It equals the environment's control step."""
 
 
 def is_legacy(source: EpisodeFile) -> bool:
@@ -52,9 +55,15 @@ def task_of(path: Path) -> str:
     """The task of a RoboTwin file, which only its folders name: `<task>/<embodiment or config>/data/<file>`.
 
     Raises:
-        UserError: there are no such folders above the file.
+        UserError: there are no such folders above the file, or they name no task.
     """
-    return _folders(path)[2].name
+    task = _folders(path)[2].name
+    if task not in task_names():
+        raise UserError(
+            f"{path}: only its folders name a RoboTwin episode's task, and {task!r} is none; keep it in "
+            "TASK/CONFIG/data/ (older files) or CONFIG/TASK/EMBODIMENT/data/."
+        )
+    return task
 
 
 def _folders(path: Path) -> list[Path]:
@@ -66,20 +75,26 @@ def _folders(path: Path) -> list[Path]:
 
 
 def read_main(source: EpisodeFile) -> Episode:
-    """Reads an episode of main's layout as RoboTwin writes it; without contacts, unless `aim_rl.label` added them.
+    """Reads an episode of main's layout as RoboTwin writes it. It has contacts only if `aim_rl.label` added them.
 
     Raises:
-        UserError: a field is missing or wrong.
+        UserError: a field is missing or wrong, or the folder names another robot.
     """
+    embodiment = _folders(source.path)[1].name
+    if any(name in embodiment.lower() for name in OTHER_ROBOTS):
+        raise UserError(f"{source.path} is of the robot {embodiment}; only episodes of aloha-agilex can be read.")
     return _episode(main_fields(source), source, setting=_folders(source.path)[3].name)
 
 
 def main_fields(source: EpisodeFile) -> dict[str, Any]:
-    """The fields of an `Episode` that main's layout holds, whoever wrote it.
+    """The fields of an `Episode` that main's layout holds.
 
     Raises:
-        UserError: a field is missing, or frames are not one control step apart.
+        UserError: a field is missing, the format is of another version, or frames are not one control step apart.
     """
+    version = source.text("data_format_version").removeprefix("v") if "data_format_version" in source else "1"
+    if version.split(".")[0] != "1":
+        raise UserError(f"{source.path} has data_format_version {version}; only version 1 can be read.")
     stride = source.array("additional_info/frequency").item()
     if stride != PHYSICS_STEPS_PER_FRAME:
         raise UserError(
@@ -153,7 +168,7 @@ def recorded_contacts(source: EpisodeFile) -> Contacts:
 
 
 def seed_of(path: Path) -> int:
-    """The seed that RoboTwin recorded an episode of its own with: its `seed.txt`, beside `data`, lists them in order.
+    """The seed of an episode that RoboTwin recorded; its `seed.txt`, beside `data`, lists them in order.
 
     Raises:
         UserError: there is no such list, or it does not reach so far.
@@ -183,7 +198,7 @@ def _read_json(path: Path) -> Any:
 
 
 def _instructions(value: Any, path: Path) -> list[str]:
-    """The wordings to train on, each once: of a list, or RoboTwin's {"seen": [...], "unseen": [...]}."""
+    """The distinct instructions to train on: of a list, or RoboTwin's {"seen": [...], "unseen": [...]}."""
     seen = value.get("seen") if isinstance(value, dict) else value
     texts = [text for text in seen if isinstance(text, str) and text] if isinstance(seen, list) else []
     if not texts:
@@ -192,12 +207,11 @@ def _instructions(value: Any, path: Path) -> list[str]:
 
 
 def gripper_contacts(episode: Episode) -> Contacts:
-    """Picks and places read off the grippers, for an episode whose contacts were not recorded.
+    """Picks and places derived from the gripper commands, for an episode without recorded contacts.
 
-    A gripper that was open and gets closed picks at its tool centre; one that closed and gets open again places
-    there, at the first frame that finds it so. What was touched is not known: the points stand still in the
-    world, a place lies in the hand and not below the object, and a hand that closes on nothing, as before a
-    press, passes for a pick.
+    A gripper that closes picks at its tool centre, and one that opens again places there, at the first frame after the
+    change. What was touched is unknown, so the points are fixed in the world, a place lies in the hand instead of below
+    the object, and a hand that closes on nothing (before a press) counts as a pick.
     """
     frames = len(episode)
     # What the last action brings about has no frame of its own; as in `aim_rl.collect`, it counts for the last one.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from aim_rl.model.aim import rename_old_tensors
 from aim_rl.model.presets import Preset
 from aim_rl.model.wan import missing
 from envs.errors import UserError
-from envs.files import sync_to_disk
+from envs.files import atomic_folder, folder_before
 
 FORMAT = "aim_rl.checkpoint/1"
 SHIPPED = Path(__file__).parents[1] / "checkpoints"
@@ -42,33 +41,15 @@ def save_checkpoint(directory: Path, model: AIM, metadata: dict[str, Any], write
     weights = {name: _whole(tensor).cpu().contiguous() for name, tensor in model.state_dict().items()}
     if not write:
         return
-    aside, old = directory.with_name(f".{directory.name}.tmp"), _before(directory)
-    try:
-        if old.exists() and not directory.exists():
-            old.rename(directory)
-        for leftover in (aside, old):  # of a process that was killed while it wrote
-            shutil.rmtree(leftover, ignore_errors=True)
-        aside.mkdir(parents=True)
-        save_file(weights, aside / "model.safetensors")
-        config = {"format": FORMAT, "preset": dataclasses.asdict(model.preset), **metadata}
-        if model.wan is not None:
-            config["wan"] = str(model.wan)
+    config = {"format": FORMAT, "preset": dataclasses.asdict(model.preset), **metadata}
+    if model.wan is not None:
+        config["wan"] = str(model.wan)
+    with atomic_folder(directory, "the checkpoint") as aside:
+        try:
+            save_file(weights, aside / "model.safetensors")
+        except SafetensorError as error:  # also of a full disk
+            raise OSError(str(error)) from error
         (aside / "config.json").write_text(json.dumps(config, indent=2) + "\n")
-        sync_to_disk(aside)
-        if directory.exists():
-            directory.rename(old)
-        aside.rename(directory)
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"cannot write the checkpoint {directory}: {error}; free some space or choose --out") from error
-    finally:
-        if old.exists() and not directory.exists():  # also when Ctrl-C came between the two moves
-            old.rename(directory)
-        shutil.rmtree(aside, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
-
-
-def _before(directory: Path) -> Path:
-    return directory.parent / f".{directory.name}.old"
 
 
 def _whole(tensor: Tensor) -> Tensor:
@@ -84,11 +65,13 @@ def checkpoint_directory(path: Path) -> Path:
     """
     path = Path(path)
     inside = path / "checkpoint"
-    # A process killed while it replaced a checkpoint leaves the previous one under `_before`.
-    for candidate in (path, _before(path), inside, _before(inside)):
+    # A process killed while it replaced a checkpoint leaves the previous one under `folder_before`.
+    for candidate in (path, folder_before(path), inside, folder_before(inside)):
         if (candidate / "config.json").is_file() and (candidate / "model.safetensors").is_file():
             return candidate
-    what = "holds no checkpoint (config.json and model.safetensors)" if path.is_dir() else "does not exist"
+    what = "is a file, not a folder" if path.is_file() else "does not exist"
+    if path.is_dir():
+        what = "holds no checkpoint (config.json and model.safetensors)"
     raise UserError(f"{path} {what}; give the folder of a run or of a checkpoint, or leave the flag out")
 
 

@@ -86,6 +86,7 @@ def load_config(config_class: type[Config], run: Path, renamed_keys: Renamed | N
     try:
         values = json.loads((run / "config.json").read_text())
         del values["command"]
+        values.pop("history", None)
         for old, new in (renamed_keys or {}).items():
             with suppress(KeyError):
                 _put(values, new, _take(values, old))

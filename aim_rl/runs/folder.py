@@ -1,4 +1,4 @@
-"""A run's folder: configuration, TensorBoard events, checkpoint, videos, results."""
+"""A run's folder (configuration, TensorBoard events, checkpoint, videos, results), and where a run computes."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from envs.files import write_json
 
 
 def new_run(task: str, out: Path | None, config: Any) -> Path:
-    """Makes the folder of a run (`runs/<task>-<time>` unless `out` is given) and writes its config there.
+    """Makes the folder of a run (`runs/<task>-<time>` unless `out` is given) and writes its config.json.
 
     Raises:
-        UserError: the folder cannot be made or written to, or holds a run that can be resumed or is done.
+        UserError: the folder cannot be made or written to, or holds a run already.
     """
     if out is not None and ((out / "trainer").exists() or (out / "result.json").exists()):
         raise UserError(f"{out} holds a run already; go on with it by --resume {out}, or choose another --out")
     run = out or Path("runs") / f"{task}-{time.strftime('%Y%m%d-%H%M%S')}"
     try:
-        run.mkdir(parents=True, exist_ok=out is not None)  # of two that begin in one second, one is told
+        run.mkdir(parents=True, exist_ok=out is not None)  # two runs may start in one second
         write_json(run / "config.json", {"command": sys.argv, **dataclasses.asdict(config)})
     except OSError as error:
         raise UserError(f"cannot write to {run}: {error.strerror}; choose another folder with --out") from error
@@ -36,15 +36,15 @@ def new_run(task: str, out: Path | None, config: Any) -> Path:
 
 
 def tensorboard(run: Path, first: int = 0) -> SummaryWriter:
-    """Writer of `<run>/tensorboard` from step `first` on; what an interrupted run wrote after it, TensorBoard hides."""
+    """Writer of `<run>/tensorboard` from step `first` on; TensorBoard hides later steps of an interrupted run."""
     return SummaryWriter(run / "tensorboard", purge_step=first)
 
 
 def check_writable(path: Path) -> None:
-    """Checks, before hours are spent, that a file at `path` can be written; makes its parent folder.
+    """Checks, before long work, that a file at `path` can be written; makes its parent folder.
 
     Raises:
-        UserError: it cannot.
+        UserError: it cannot be written.
     """
     probe = path.parent / f".{path.name}.{os.getpid()}.probe"
     if path.is_dir():
@@ -58,14 +58,14 @@ def check_writable(path: Path) -> None:
 
 
 def gpu_or_cpu() -> torch.device:
-    """Where a command runs its model: on an NVIDIA GPU, of torchrun's processes each on its own; else on the CPU."""
+    """The device for the model: an NVIDIA GPU (under torchrun one per process) or else the CPU."""
     if torch.cuda.is_available():
         return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
     return torch.device("cpu")
 
 
 def use_all_cores() -> None:
-    """Lets torch use every core: while the model runs in this process, the worker processes wait."""
+    """Lets torch use every core: worker processes wait while the model runs in this one."""
     torch.set_num_threads(len(os.sched_getaffinity(0)))
 
 
@@ -73,7 +73,7 @@ def use_all_cores() -> None:
 def one_thread() -> Iterator[None]:
     """Lets torch use one core: with several, oneDNN and MKL round differently from call to call.
 
-    One unit in the last place is enough to end another way, once physics in contact has magnified it.
+    A difference in the last bit is enough to change an episode, because physics in contact amplifies it.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

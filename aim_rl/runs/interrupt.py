@@ -18,12 +18,12 @@ class Interrupt:
 
 @contextmanager
 def ctrl_c_finishes_the_step() -> Iterator[Interrupt]:
-    """The first Ctrl-C sets `pressed`, for the loop to save and stop after its step; the second stops at once."""
+    """The first Ctrl-C sets `pressed`, so that the loop saves and stops after its step; the second stops at once."""
     interrupt = Interrupt()
 
     def note(_: int, __: FrameType | None) -> None:
         interrupt.pressed = True
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # `before` ignores it in a script's background job
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # `before` may ignore it, in a background job
         print("Finishing this step; Ctrl-C again stops at once.", file=sys.stderr, flush=True)
 
     before = signal.signal(signal.SIGINT, note)
@@ -35,11 +35,11 @@ def ctrl_c_finishes_the_step() -> Iterator[Interrupt]:
 
 @contextmanager
 def says_how_to_resume(run: Path) -> Iterator[None]:
-    """Ctrl-C in it ends in a sentence that names the run; of several, the outermost."""
+    """Makes Ctrl-C end in a sentence that names the run; if nested, the outermost run."""
     try:
         yield
     except (KeyboardInterrupt, RuntimeError) as error:
-        # tensordict leaves `with parameters.to_module(...)`, in TorchRL's loss, by a RuntimeError of its own.
+        # In TorchRL's loss, tensordict's `with parameters.to_module(...)` turns it into a RuntimeError.
         interrupt = error if isinstance(error, KeyboardInterrupt) else error.__context__
         if not isinstance(interrupt, KeyboardInterrupt):
             raise

@@ -1,4 +1,4 @@
-"""Pictures for TensorBoard: value maps over frames, predictions beside the truth, commanded TCP positions."""
+"""Images for TensorBoard: value maps over frames, predictions beside the truth, commanded TCP positions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ARM_COLOURS = torch.tensor([[1.0, 0.45, 0.0], [0.0, 0.55, 1.0]])  # left orange
 
 
 def overlay(rgb: Tensor, maps: Tensor) -> Tensor:
-    """Value maps laid over a picture.
+    """Blends value maps over images.
 
     Args:
         rgb: [..., 3, H, W] in [0, 1].

@@ -1,8 +1,8 @@
 """Stage I on several processes: `torchrun --nproc-per-node N -m aim_rl.pretrain ...`, sharded by FSDP2.
 
-Weights, averages and optimizer state are shared out; a step gathers the weights once, keeps them for its backward
-pass and lets go of them before the optimizer. State is gathered on the first process and written there as without
-sharding (`RunState`, safetensors and JSON), because torch.distributed.checkpoint would leave pickles.
+Weights, averages and optimizer state are sharded. A step gathers the weights once, keeps them for its backward pass and
+frees them before the optimizer's step. The state is gathered on the first process and written there as without sharding
+(`RunState`, safetensors and JSON), because torch.distributed.checkpoint writes pickles.
 """
 
 from __future__ import annotations
@@ -34,12 +34,17 @@ from aim_rl.runs.folder import gpu_or_cpu
 from aim_rl.runs.state import Counters, RunState
 
 WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
-BLOCK_METHODS = ("modulation", "queries_keys_values", "text_keys_values", "update")  # by which a block is entered
+BLOCK_METHODS = (
+    "modulation",
+    "queries_keys_values",
+    "text_keys_values",
+    "update",
+)  # called from outside the block
 
 
 @dataclass(frozen=True)
 class Processes:
-    """This process among those that train together."""
+    """This process among the processes that train together."""
 
     rank: int
     count: int
@@ -54,13 +59,13 @@ class Processes:
         return {key: value.to(self.device) for key, value in batch.items()}
 
     def mean(self, values: Tensor) -> Tensor:
-        """Over the processes."""
+        """Mean over the processes."""
         if self.count > 1:
             dist.all_reduce(values)
         return values / self.count
 
     def any(self, happened: bool) -> bool:
-        """Whether it happened in one of the processes."""
+        """Whether it happened in any of the processes."""
         return self.mean(torch.tensor(float(happened), device=self.device)).item() > 0
 
 
@@ -69,9 +74,9 @@ ALONE = Processes(0, 1, torch.device("cpu"))
 
 @contextmanager
 def processes() -> Iterator[Processes]:
-    """Those that torchrun started, or this one alone; with NVIDIA GPUs one each. Only the first one prints.
+    """The processes that torchrun started, or this one alone; with GPUs, one each. Only the first one prints.
 
-    One of those that torchrun started ends with the block.
+    A process that torchrun started exits at the end of the block.
     """
     count, rank, device = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0)), gpu_or_cpu()
     cuda = device.type == "cuda"
@@ -87,18 +92,18 @@ def processes() -> Iterator[Processes]:
         yield Processes(rank, count, device)
     finally:
         dist.destroy_process_group()
-    # Not by way of Python's finalisation: gloo's threads outlive their group and may still hold a tensor of the last
-    # exchange; dropping it then aborts the process (pytorch/pytorch#190489, "terminate called without an active
-    # exception"), and torchrun calls the whole training failed.
+    # Without Python's finalisation: gloo's threads outlive their group and may hold a tensor of the last exchange.
+    # Freeing it then aborts the process (pytorch/pytorch#190489, "terminate called without an active exception"), and
+    # torchrun reports the whole training as failed.
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)
 
 
 def place(model: AIM, here: Processes) -> None:
-    """Moves a model to its device; among several processes, shares out the first one's weights.
+    """Moves a model to its device; with several processes, shards the first one's weights.
 
-    The other processes' model may be on the meta device.
+    On the other processes the model may be on the meta device.
     """
     if here.count == 1:
         model.to(here.device)
@@ -111,7 +116,7 @@ def place(model: AIM, here: Processes) -> None:
                 _shard(block, mesh, BLOCK_METHODS)
     _shard(model, mesh, ("loss", "imagine"))
     assert isinstance(model, FSDPModule)
-    model.set_reshard_after_backward(False)  # a block is entered several times; `release` is for all of them
+    model.set_reshard_after_backward(False)  # a block is called several times; `release` frees all
     model.to_empty(device=here.device)
     Whole(model).load_state_dict(weights)
 
@@ -123,8 +128,9 @@ def _shard(module: nn.Module, mesh: Any, methods: tuple[str, ...]) -> None:
 
 
 def release(model: nn.Module) -> None:
-    """Lets go of the gathered weights: after the backward pass, whose gradients the shares hold, and after validation.
-    Until then `parameters()` gives the gathered weights.
+    """Frees the gathered weights, after the backward pass and after validation.
+
+    Gradients are in the shards. Until then `parameters()` returns the gathered weights.
     """
     for module in model.modules():
         if isinstance(module, FSDPModule):
@@ -132,19 +138,19 @@ def release(model: nn.Module) -> None:
 
 
 class Whole:
-    """A model, or with it its optimizer, whose state is gathered on the first process and shared out from there."""
+    """A sharded model, or its optimizer, whose state is gathered on the first process and distributed from there."""
 
     def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> None:
         self.model, self.optimizer = model, optimizer
 
     def state_dict(self) -> dict[str, Any]:
-        """All of it, on the CPU; empty on the other processes. To be called on all of them."""
+        """The whole state on the CPU of the first process, empty on the others. All processes must call it."""
         if self.optimizer is None:
             return get_model_state_dict(self.model, options=WHOLE)
         return get_optimizer_state_dict(self.model, self.optimizer, options=WHOLE)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """`state` counts on the first process only. Raises ValueError: it is of another model."""
+        """Loads the first process's `state`. Raises ValueError: it is of another model."""
         options = StateDictOptions(full_state_dict=True, broadcast_from_rank0=dist.is_initialized())
         try:
             if self.optimizer is None:
@@ -156,18 +162,18 @@ class Whole:
 
 
 class SharedState:
-    """What a run needs to go on, on any number of processes: its first one reads and writes `RunState`.
+    """The state of a run on any number of processes: the first one reads and writes `RunState`.
 
     Args:
         run: folder of the run.
         parts: the same on all processes.
-        counters: numbers that are the same on all of them.
-        here: this one.
+        counters: the same on all processes.
+        here: this process.
     """
 
     def __init__(self, run: Path, parts: Mapping[str, Whole], counters: Counters, here: Processes) -> None:
         self._state = RunState(run, **parts, counters=counters) if here.is_first else None
-        # By name, as TorchRL goes through them: all processes must gather the same part at the same time.
+        # By name, in TorchRL's order: all processes must gather the same part at the same time.
         self._parts, self._counters, self._here = [parts[name] for name in sorted(parts)], counters, here
 
     def save(self, step: int) -> None:
@@ -179,7 +185,7 @@ class SharedState:
                 part.state_dict()
 
     def restore(self) -> None:
-        """As `RunState.restore`; does nothing where there is no state yet."""
+        """As `RunState.restore`; does nothing if there is no state yet."""
         if not self._here.any(self._state is not None and self._state.exists()):
             return
         if self._state is not None:

@@ -20,10 +20,10 @@ PLAIN_EVERY = 30.0  # s between the lines of a log file
 
 
 class Bar(Protocol):
-    """Handle of a running progress line."""
+    """A running progress line."""
 
     def update(self, done: int, detail: str = "") -> None:
-        """Sets how much is done and a few words about it."""
+        """Sets how much is done, and a short detail."""
         ...
 
 
@@ -39,7 +39,7 @@ class _LiveBar:
 
 
 class _PlainBar:
-    """Lines for a log file, where a moving line would show nothing until the end."""
+    """Plain lines for a log file, where a moving line would show nothing until the end."""
 
     def __init__(self, title: str, total: int, unit: str, done: int) -> None:
         self._title, self._total, self._unit, self._first, self._done = title, total, unit, done, done

@@ -1,4 +1,4 @@
-"""Stopping and going on: a run's training state in `<run>/trainer/`, and Ctrl-C between two steps."""
+"""The training state of a run in `<run>/trainer/`, and updates that are not finite."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ from torchrl.checkpoint import (
 from envs.errors import UserError
 
 Config = TypeVar("Config")
-KEPT = 2  # states; a new one is written beside the last before the oldest goes
-IN_A_ROW = 3  # updates without a finite gradient that end a run
+KEPT = 2  # states; the oldest is deleted after a new one is written
+MAX_SKIPPED = 3  # updates in a row without a finite gradient; then the run ends
 UNREADABLE = (
     CheckpointError,
     OSError,
@@ -41,7 +41,7 @@ UNREADABLE = (
 
 
 class Counters(dict[str, float]):
-    """Numbers of a run that are part of its state."""
+    """Named numbers that are part of a run's state."""
 
     def state_dict(self) -> dict[str, float]:
         return dict(self)
@@ -51,21 +51,21 @@ class Counters(dict[str, float]):
 
 
 class _LooksForSpace(StateDictCheckpointAdapter):
-    """TorchRL's, which maps the files that it writes: a disk that is full would kill the process (SIGBUS)."""
+    """Checks for free space first: TorchRL memory-maps the files it writes, and a full disk would kill it (SIGBUS)."""
 
     def save(self, component: Any, path: Path, *, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         state = component.state_dict(*args, **kwargs)
         arrays = [leaf for leaf in tree_leaves(state) if isinstance(leaf, (Tensor, np.ndarray))]
-        needed = 2**20 + sum(array.nbytes + 8192 for array in arrays)  # and a file's block and description each
+        needed = 2**20 + sum(array.nbytes + 8192 for array in arrays)  # and a block and a description per file
         path.mkdir(parents=True, exist_ok=True)
         if shutil.disk_usage(path).free < needed:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        held = SimpleNamespace(state_dict=lambda *_, **__: state)  # gathered once, by all processes
-        return super().save(held, path, args=args, kwargs=kwargs)
+        gathered = SimpleNamespace(state_dict=lambda *_, **__: state)  # all processes gather it once
+        return super().save(gathered, path, args=args, kwargs=kwargs)
 
 
 def _check_files(state: Path) -> None:
-    """Raises OSError or ValueError if a file of a state is shorter than the state says: reading would fill it up."""
+    """Raises OSError or ValueError if a file is shorter than the state says: loading would extend it with zeros."""
     for file in [state / "manifest.json", *state.rglob("*.json")]:
         parts = json.loads(file.read_text())
         if file.name == "meta.json":
@@ -78,11 +78,11 @@ def _check_files(state: Path) -> None:
 
 
 class FiniteUpdates:
-    """Says which updates may be made: those whose loss and gradient are finite. Counts the others.
+    """Allows updates whose loss and gradient are finite, and counts the others.
 
     Args:
-        counters: gain `skipped_updates`, which several may share, and `<whose>skipped_in_a_row`.
-        whose: updates.
+        counters: `skipped_updates` (shared by several instances) and `<whose>skipped_in_a_row` are added.
+        whose: prefix that distinguishes instances.
     """
 
     def __init__(self, counters: Counters, whose: str = "") -> None:
@@ -91,6 +91,7 @@ class FiniteUpdates:
         counters.update({"skipped_updates": 0, self._in_a_row: 0})
 
     def allow(self, *numbers: Tensor) -> bool:
+        """Whether all numbers are finite; counts it if not."""
         finite = all(bool(torch.isfinite(number).all()) for number in numbers)
         self._counters["skipped_updates"] += not finite
         self._counters[self._in_a_row] = 0 if finite else self._counters[self._in_a_row] + 1
@@ -98,28 +99,34 @@ class FiniteUpdates:
         return finite
 
     def check(self, run: Path, flag: str) -> None:
-        """Raises UserError, which names the last good state, if `IN_A_ROW` updates in a row were skipped."""
+        """Raises UserError, which names the last good state, if `MAX_SKIPPED` updates in a row were skipped."""
         longest, self._longest = self._longest, 0.0
-        if longest < IN_A_ROW:
+        if longest < MAX_SKIPPED:
             return
         latest = rotation(run).latest()
         way_out = "start again" if latest is None else f"go on from {latest}, the last good state, by --resume {run}"
         raise UserError(
-            f"the loss or its gradient was not finite {IN_A_ROW} times in a row; {way_out} with a lower {flag}"
+            f"the loss or its gradient was not finite {MAX_SKIPPED} times in a row; {way_out} with a lower {flag}"
         )
 
 
 def rotation(run: Path) -> CheckpointRotation:
-    """The states of a run."""
+    """TorchRL's rotation of a run's states."""
     return CheckpointRotation(run / "trainer", keep_last=KEPT, prefix="step")
 
 
+def last_step(run: Path) -> int:
+    """Steps or iterations up to the newest state of a run; 0 without a state."""
+    return max((int(path.name.removeprefix("step-")) for path in (run / "trainer").glob("step-*")), default=0)
+
+
 class RunState:
-    """What a run needs to go on where it stopped: TorchRL's rotated checkpoints, tensors and JSON without pickle.
+    """The state of a run, for resuming it: TorchRL's rotated checkpoints, tensors and JSON without pickle.
 
     Args:
         run: folder of the run.
-        parts: objects with `state_dict` and `load_state_dict`; the generators of torch, numpy and Python are added.
+        parts: objects with `state_dict` and `load_state_dict`. The random generators of torch, numpy and Python are
+            part of the state, too.
     """
 
     def __init__(self, run: Path, **parts: Any) -> None:
@@ -129,7 +136,7 @@ class RunState:
         self._checkpoint.register_adapter(object, _LooksForSpace())
 
     def save(self, step: int) -> None:
-        """Raises UserError if the disk refuses; what was saved before stays."""
+        """Writes a state. Raises UserError if the disk refuses; earlier states stay."""
         try:
             self._rotation.save(self._checkpoint, step=step)
         except OSError as error:
@@ -138,38 +145,38 @@ class RunState:
             ) from error
 
     def exists(self) -> bool:
-        """Whether there is a state; a run that was stopped before its first one starts again at its beginning."""
+        """Whether there is a state; a run stopped before its first one starts from the beginning."""
         return any((self.run / "trainer").glob("step-*"))
 
     def restore(self) -> None:
-        """Loads the newest state that can be read, and warns of those that cannot, which are put aside.
+        """Loads the newest readable state; renames newer ones that are damaged and warns about them.
 
         Raises UserError if there is none or it does not fit this run's configuration.
         """
         folder = self.run / "trainer"
-        for leftover in folder.glob(".*"):  # of a process that was killed while it saved
+        for leftover in folder.glob(".*"):  # of a process killed while it saved
             shutil.rmtree(leftover, ignore_errors=True)
         pickles = [path for path in folder.rglob("*") if path.suffix in (".pt", ".pkl", ".pickle")]
         if pickles:
             raise UserError(f"{pickles[0]} is a pickle, which may run any code; such a state is not loaded")
         try:
-            self._checkpoint.load(self._newest_whole(), map_location="cpu")  # from there, parts take it
+            self._checkpoint.load(self._newest_whole(), map_location="cpu")  # the parts move it
         except UNREADABLE as error:
             raise UserError(f"the state in {folder} is damaged or of another configuration ({error})") from error
 
     def _newest_whole(self) -> Path:
-        """All files are looked at before anything is loaded: a part that was loaded could not be taken back."""
-        torn: dict[Path, Exception] = {}
+        """The newest state whose files are complete, checked before loading: a part cannot be unloaded."""
+        damaged: dict[Path, Exception] = {}
         for path in sorted((self.run / "trainer").glob("step-*"), reverse=True):
             try:
                 _check_files(path)
             except UNREADABLE as error:
-                torn[path] = error
+                damaged[path] = error
                 continue
-            for each, reason in torn.items():
+            for each, reason in damaged.items():
                 warnings.warn(f"{each} is damaged ({reason}); going on from {path}, the state before", stacklevel=3)
                 aside = each.with_name(f"damaged-{each.name}")
                 shutil.rmtree(aside, ignore_errors=True)
                 each.rename(aside)
             return path
-        raise next(iter(torn.values()))
+        raise next(iter(damaged.values()))

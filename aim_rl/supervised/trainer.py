@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +20,7 @@ from aim_rl.model.checkpoint import read_metadata, save_checkpoint
 from aim_rl.model.compiling import check_compiler, compile_blocks
 from aim_rl.rollout.seeds import torch_seed
 from aim_rl.runs.folder import new_run, tensorboard
+from aim_rl.runs.history import record_resume
 from aim_rl.runs.interrupt import ctrl_c_finishes_the_step, says_how_to_resume
 from aim_rl.runs.processes import ALONE, Processes, SharedState, Whole, place, release
 from aim_rl.runs.progress import progress
@@ -44,12 +46,17 @@ def pretrain(config: PretrainConfig, processes: Processes = ALONE) -> Path:
         f"{data.episodes} episodes of {', '.join(sorted(data.tasks))}: contacts recorded in "
         f"{data.episodes - data.derived_contacts}, derived from the grippers in {data.derived_contacts}"
     )
+    for doubt, episodes in data.doubts.items():
+        print(f"warning: in {episodes} of {data.episodes} episodes, {doubt}", file=sys.stderr)
     run = config.resume or config.out
     if config.resume is None and processes.is_first:
         run = new_run(task or "all_tasks", config.out, config)
     run = run or Path()
     with says_how_to_resume(run):
-        Trainer(config, data, run, processes).train()
+        trainer = Trainer(config, data, run, processes)
+        if config.resume is not None and processes.is_first:
+            record_resume(run, config)
+        trainer.train()
     return run
 
 

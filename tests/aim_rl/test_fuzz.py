@@ -165,7 +165,7 @@ def test_a_strangers_run_is_gone_on_with_in_its_own_folder(tmp_path: Path, monke
     for number in range(2):
         write_episode(episode_path(data, number), episode_of(seed=number))
     small: Any = {"steps": 1, "batch_size": 1, "preset": "tiny"}
-    new_run("click_bell", run, PretrainConfig(task="click_bell", data=data, out=elsewhere, **small))
+    new_run("click_bell", run, PretrainConfig(task="stack_blocks_two", data=data, out=elsewhere, **small))
     monkeypatch.setattr(sys, "argv", ["pretrain", "--resume", str(run)])
     config = parse(PretrainConfig, None)
     assert config.out == elsewhere

@@ -172,7 +172,7 @@ def test_a_write_that_fails_half_way_leaves_nothing(tmp_path: Path, make_episode
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))  # the file system refuses to grow the file
     try:
-        with pytest.raises(UserError, match="Cannot write"):
+        with pytest.raises(UserError, match="cannot write"):
             write_episode(path, episode)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -181,5 +181,5 @@ def test_a_write_that_fails_half_way_leaves_nothing(tmp_path: Path, make_episode
 
 def test_output_below_a_file_is_refused(tmp_path: Path, make_episode: Make) -> None:
     (tmp_path / "data").write_text("in the way")
-    with pytest.raises(UserError, match="Cannot write"):
+    with pytest.raises(UserError, match="cannot write"):
         write_episode(episode_path(tmp_path, 0), make_episode())

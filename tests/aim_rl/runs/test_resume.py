@@ -9,6 +9,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,13 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensordict import TensorDict
 
+from aim_rl import pretrain
 from aim_rl.data.dataset import DemonstrationSet
 from aim_rl.data.files import episode_path, write_episode
 from aim_rl.model import AIM, PRESETS
-from aim_rl.runs.config import parse
+from aim_rl.runs.config import load_config, parse
 from aim_rl.runs.folder import new_run, one_thread
+from aim_rl.runs.history import record_resume
 from aim_rl.runs.interrupt import ctrl_c_finishes_the_step, says_how_to_resume
 from aim_rl.runs.processes import ALONE
 from aim_rl.runs.state import Counters, FiniteUpdates, RunState
@@ -159,6 +162,43 @@ def test_old_flags_and_old_runs_keep_working(tmp_path: Path, capsys: pytest.Capt
     old = {"command": [], "task": "click_bell", "data": "d", "rate": {"first": 0.25}}
     (tmp_path / "config.json").write_text(json.dumps(old))
     assert parsed("--resume", str(tmp_path)).learning_rate == 0.25
+
+
+def test_settings_changed_at_resume_stay_changed_and_the_run_says_so(tmp_path: Path, data: DemonstrationSet) -> None:
+    """Otherwise the next --resume takes the old ones, and config.json misreports how the weights came about."""
+    run = tmp_path / "run"
+    config = PretrainConfig(
+        task="click_bell", data=Path("D"), out=run, steps=3, batch_size=2, preset="tiny", save_every=1
+    )
+    new_run("click_bell", run, config)
+    Trainer(config, data, run).train()
+    for steps, rate in ((4, 1e-4), (5, 1e-5), (5, 1e-5)):
+        flags = ["--resume", str(run), "--steps", str(steps), "--learning-rate", str(rate)]
+        resumed = parse(PretrainConfig, None, flags)
+        record_resume(run, resumed)
+        Trainer(resumed, data, run).train()
+        assert load_config(PretrainConfig, run) == replace(resumed, resume=None)
+    history = json.loads((run / "config.json").read_text())["history"]
+    assert [(entry["step"], entry["changed"]) for entry in history] == [
+        (3, {"steps": [3, 4], "learning_rate": [1e-3, 1e-4]}),
+        (4, {"steps": [4, 5], "learning_rate": [1e-4, 1e-5]}),
+    ]
+    texts = EventAccumulator(str(run / "tensorboard")).Reload().Tensors("settings changed/text_summary")
+    assert [event.step for event in texts] == [3, 4]
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "before"),
+    [("--task", "turn_switch", "click_bell"), ("--preset", "small", "tiny"), ("--visibility", "full", "intent_causal")],
+)
+def test_settings_that_cannot_change_are_refused_by_name_and_value(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flag: str, value: str, before: str
+) -> None:
+    run = tmp_path / "run"
+    new_run("click_bell", run, PretrainConfig(task="click_bell", data=Path("D"), preset="tiny"))
+    monkeypatch.setattr(sys, "argv", ["pretrain", "--resume", str(run), flag, value])
+    with pytest.raises(UserError, match=f"was started with {flag} {before}, which a resumed run cannot change"):
+        pretrain.main()
 
 
 def test_states_that_cannot_be_gone_on_from(tmp_path: Path) -> None:

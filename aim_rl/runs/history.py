@@ -1,0 +1,53 @@
+"""What a resumed run changed, in its config.json and in TensorBoard: how its weights came about."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from torch.utils.tensorboard.writer import SummaryWriter
+
+from aim_rl.runs.config import PROGRAMS, Renamed, load_config
+from aim_rl.runs.state import last_step
+from envs.files import read_json, write_json
+
+
+def record_resume(run: Path, config: Any, renamed_keys: Renamed | None = None) -> None:
+    """Writes the settings that a run is resumed with into its config.json, from where the next `--resume` takes them.
+
+    What changed, when and at which step is appended to `history` there and logged to TensorBoard as a text.
+
+    Args:
+        run: folder of the run.
+        config: the settings.
+        renamed_keys: as in `aim_rl.runs.config.parse`.
+    """
+    before, after = _flat(load_config(type(config), run, renamed_keys)), _flat(config)
+    changed = {name: [before[name], after[name]] for name in after if before[name] != after[name]}
+    if not changed:
+        return
+    file, step = run / "config.json", last_step(run)
+    written = read_json(file)
+    entry = {"time": time.strftime("%Y-%m-%d %H:%M:%S"), "step": step, "command": sys.argv, "changed": changed}
+    history = [*written.get("history", []), entry]
+    settings = {**dataclasses.asdict(config), "resume": None}
+    write_json(file, {"command": written["command"], **settings, "history": history})
+    writer = SummaryWriter(run / "tensorboard")
+    lines = [f"- `{name}`: {old} -> {new}" for name, (old, new) in changed.items()]
+    writer.add_text("settings changed", "\n".join(lines), step)
+    writer.close()
+
+
+def _flat(config: Any, prefix: str = "") -> dict[str, Any]:
+    """Dotted names and JSON values of the settings, without those that say where and by which program to run."""
+    values: dict[str, Any] = {}
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            values |= _flat(value, f"{prefix}{field.name}.")
+        elif field.name not in ("resume", "out", *PROGRAMS):
+            values[prefix + field.name] = str(value) if isinstance(value, Path) else value
+    return values
