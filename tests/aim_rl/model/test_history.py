@@ -1,4 +1,4 @@
-"""The cached rollout equals one masked pass over everything (notes/wan.md, mask test 5), eviction included."""
+"""The cached rollout equals one masked pass over everything (docs/model.md, "Who reads whom"), eviction included."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may read whom (notes/wan.md, mask tests 1 to 4)."""
+"""Who may read whom (docs/method.md, "Who reads whom"), by gradients."""
 
 from collections.abc import Mapping
 from dataclasses import replace
