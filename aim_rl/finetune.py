@@ -8,6 +8,7 @@ Stage II on the same held-out seeds.
 
 from __future__ import annotations
 
+import functools
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
@@ -23,11 +24,11 @@ from aim_rl import collect
 from aim_rl.model import AIM, Preset
 from aim_rl.model.checkpoint import load_checkpoint, read_metadata, shipped_checkpoint
 from aim_rl.rl.awr import Awr, AwrConfig
-from aim_rl.rl.best import BestCheckpoint
 from aim_rl.rl.exploration import ExplorationConfig
 from aim_rl.rl.policy import AimPolicy
 from aim_rl.rl.ppo import Ppo, PpoConfig
 from aim_rl.rl.trainer import COUNTED, Rollouts, Schedule, Trainer
+from aim_rl.rl.validation import Validation
 from aim_rl.rollout import seeds
 from aim_rl.rollout.environments import RolloutConfig
 from aim_rl.rollout.evaluation import run_episodes
@@ -102,7 +103,11 @@ class FinetuneConfig:
     """clean or randomized."""
     iterations: int = 80
     save_every: int = 10
-    """Iterations between two saved states, and in the window by which <run>/best is chosen."""
+    """Iterations between two saved states."""
+    validate_every: int = 20
+    """Iterations between two measurements on the validation scenes, by which <run>/best and the result are chosen."""
+    validation_episodes: int = 200
+    """Validation scenes, to the step limit of training; 0: no validation, the result is the last weights' average."""
     train_world: bool = False
     """Ablation: trains the world streams too, which changes the maps that the reward reads."""
     evaluation_episodes: int = 100
@@ -124,8 +129,12 @@ class FinetuneConfig:
         object.__setattr__(self, "task", envs.resolve_task(self.task))
         if self.setting not in SETTINGS:
             raise UserError(f"unknown setting {self.setting!r}; choose one of {', '.join(SETTINGS)}")
-        if min(self.iterations, self.save_every, self.evaluation_episodes, self.workers) < 1:
-            raise UserError("--iterations, --save-every, --evaluation-episodes and --workers must be at least 1")
+        counts = self.iterations, self.save_every, self.validate_every, self.evaluation_episodes, self.workers
+        if min(counts) < 1 or self.validation_episodes < 0:
+            raise UserError(
+                "--iterations, --save-every, --validate-every, --evaluation-episodes and --workers must be at least 1, "
+                "--validation-episodes at least 0"
+            )
         if not 0 <= self.seed < seeds.TRAININGS:
             raise UserError(f"--seed must be at least 0 and below {seeds.TRAININGS}")
         room = seeds.VALIDATION - seeds.reinforcement(self.seed)
@@ -201,8 +210,8 @@ FLAGS["--no-anneal"] = "--reward.no-anneal"
 
 def parse_flags(description: str | None = None, arguments: list[str] | None = None) -> FinetuneConfig:
     """The configuration of a command line; see `aim_rl.runs.config.parse`."""
-    # Averaged weights and learning rates depend on the iterations, batches on the group size, `best` on the window.
-    fixed = ("iterations", "rollout.group_size", "save_every")
+    # Averages and learning rates depend on the iterations, batches on the group size, the result on the validation.
+    fixed = ("iterations", "rollout.group_size", "validation_episodes")
     return parse(FinetuneConfig, description, arguments, fixed, renamed_flags=FLAGS, renamed_keys=MOVED)
 
 
@@ -249,11 +258,27 @@ def simulate(config: FinetuneConfig, policy: AimPolicy, observed: tuple[str, ...
     return TrainingRollouts(config.rollout_config(policy.model), policy, config.seed, observed)
 
 
+def validate(config: FinetuneConfig, model: AIM) -> dict[int, bool]:
+    """Success without exploration on each validation scene, within the step limit of training."""
+    return run_episodes(
+        AimPolicy(model, model.preset.execute),
+        task=config.task,
+        setting=config.setting,
+        first_seed=seeds.VALIDATION,
+        episodes=config.validation_episodes,
+        workers=config.workers,
+        title="",
+        simulator=config.simulator,
+        step_limit=config.rollout.step_limit,
+    )
+
+
 def reinforce(
     config: FinetuneConfig,
     model: AIM,
     run: Path,
     rollouts: Callable[[FinetuneConfig, AimPolicy, tuple[str, ...]], Rollouts] = simulate,
+    measured: Callable[[FinetuneConfig, AIM], dict[int, bool]] = validate,
 ) -> dict[str, Any]:
     """Puts the trainer together and trains `model` in place; returns the final checkpoint's metadata.
 
@@ -262,6 +287,7 @@ def reinforce(
         model: Stage I.
         run: folder of the run.
         rollouts: makes the source of rollouts.
+        measured: success of the model on the validation scenes.
     """
     torch.manual_seed(config.seed)
     policy = AimPolicy(
@@ -272,11 +298,13 @@ def reinforce(
     batch = config.rollout.group_size * config.rollout.num_groups
     schedule = Schedule(iterations=config.iterations, batch=batch, save_every=config.save_every)
     metadata = {"task": config.task, "stage": 2, "setting": config.setting}
-    best = BestCheckpoint(run / "best", model, config.save_every)
+    validation = None
+    if config.validation_episodes:
+        validation = Validation(run, policy, functools.partial(measured, config, model), config.validate_every)
     source = rollouts(config, policy, learner.observed)
     try:
         resume = config.resume is not None
-        return Trainer(schedule, policy, source, reward, learner, best, run, metadata, resume).train()
+        return Trainer(schedule, policy, source, reward, learner, validation, run, metadata, resume).train()
     finally:
         source.shutdown()
 
@@ -289,7 +317,7 @@ def trained_before(config: FinetuneConfig, model: AIM, run: Path) -> dict[str, A
     if "minutes" not in metadata:  # only the final checkpoint has it
         return None
     model.load_state_dict(load_checkpoint(run / "checkpoint", config.task, config.wan)[0].state_dict())
-    kept = ("task", "stage", "setting", *COUNTED, "updates", "skipped_updates", "minutes")
+    kept = ("task", "stage", "setting", *COUNTED, "updates", "skipped_updates", "validation", "minutes")
     return {name: metadata[name] for name in kept if name in metadata}
 
 

@@ -13,10 +13,10 @@ from torch.optim.swa_utils import AveragedModel
 
 from aim_rl.model.checkpoint import save_checkpoint
 from aim_rl.rl.algorithm import Algorithm, Metrics
-from aim_rl.rl.best import BestCheckpoint
 from aim_rl.rl.hacking_watch import ALARM, HackingWatch
 from aim_rl.rl.metrics import count, describe_rollouts, log_pictures
 from aim_rl.rl.policy import AimPolicy
+from aim_rl.rl.validation import Validation
 from aim_rl.rollout.groups import CompletedRollouts, training_batches
 from aim_rl.runs.folder import tensorboard
 from aim_rl.runs.interrupt import Interrupt, ctrl_c_finishes_the_step
@@ -56,7 +56,7 @@ class Schedule:
     batch: int
     """Rollouts per iteration."""
     save_every: int
-    """Iterations between two saved states, and in the window of `<run>/best`."""
+    """Iterations between two saved states."""
 
 
 def learning_rate_share(trained: float) -> float:
@@ -71,7 +71,7 @@ class Trainer:
     """Trains a policy and leaves `<run>/checkpoint`, `<run>/best`, TensorBoard events and its state in the run.
 
     With a binary reward single iterations are noisy, so the result is the average of the weights over the second half
-    of the iterations (Polyak).
+    of the iterations (Polyak), unless earlier weights did better on the validation scenes.
 
     Args:
         schedule: how long.
@@ -79,7 +79,7 @@ class Trainer:
         rollouts: where rollouts come from.
         reward: writes rewards into rollouts.
         learner: changes the policy.
-        best: chooses the weights that `<run>/best` holds.
+        validation: keeps the best weights in `<run>/best` and undoes a collapse; None: nothing is measured.
         run: folder of the run.
         metadata: of its checkpoints: task, stage, setting.
         resume: continue from the state in `run`, if there is one.
@@ -92,20 +92,24 @@ class Trainer:
         rollouts: Rollouts,
         reward: ValueMapRewardTransform,
         learner: Algorithm,
-        best: BestCheckpoint,
+        validation: Validation | None,
         run: Path,
         metadata: Mapping[str, Any],
         resume: bool = False,
     ) -> None:
         self.schedule, self.policy, self.rollouts, self.reward = schedule, policy, rollouts, reward
-        self.learner, self.best, self.run, self._metadata = learner, best, run, metadata
+        self.learner, self.validation, self.run, self._metadata = learner, validation, run, metadata
         self.watch, self.average = HackingWatch(), AveragedModel(policy.trained)
         self.totals = Counters(dict.fromkeys((*COUNTED, "seconds", "restarts"), 0.0))
         completed = CompletedRollouts()
         parts = {"learner": learner, "watch": self.watch, "average": self.average, "simulators": rollouts}
-        self.state = RunState(run, **parts, ready=completed, totals=self.totals, judged=best)
+        if validation is not None:
+            parts["judged"] = validation  # the name that version 0.1 saved under
+        self.state = RunState(run, **parts, ready=completed, totals=self.totals)
         if resume and self.state.exists():
             self.state.restore()
+        if validation is not None and self.done and not validation.has_stage1:
+            self.validation = None  # a run of version 0.1, whose weights are no longer Stage I's
         self.batches = training_batches(rollouts, completed, schedule.batch)
         self.writer = tensorboard(run, self.steps + 1)
         self._clock = time.monotonic()
@@ -128,6 +132,9 @@ class Trainer:
             KeyboardInterrupt: Ctrl-C, after the iteration it came in was saved.
         """
         title = f"Stage II {self._metadata['task']}"
+        if self.validation is not None:
+            self.validation.begin(self.metadata())
+            self._clock = time.monotonic()
         with (
             progress(title, self.schedule.iterations, "iterations", self.done) as bar,
             ctrl_c_finishes_the_step() as interrupt,
@@ -140,14 +147,16 @@ class Trainer:
                 self.learner.check(self.run)
                 self.average_weights(iteration)
                 metrics |= self.measure(rollouts)
+                metrics |= self.validate()
                 self.log(rollouts, metrics, bar)
-                self.save(metrics, interrupt)
+                self.save(interrupt)
         return self.finish()
 
     def set_schedule(self, iteration: int) -> None:
         """What depends on how far the training is."""
         self.reward.trained = iteration / self.schedule.iterations
-        self.learner.rate = learning_rate_share((iteration + 0.5) / self.schedule.iterations)
+        rate = learning_rate_share((iteration + 0.5) / self.schedule.iterations)
+        self.learner.rate = rate if self.validation is None else rate * self.validation.rate
 
     def average_weights(self, iteration: int) -> None:
         """Over the second half of the iterations."""
@@ -171,6 +180,15 @@ class Trainer:
         self.totals.update({key: self.totals[key] + added[key] for key in self.totals})
         return metrics
 
+    def validate(self) -> Metrics:
+        """Measures the policy on the validation scenes, if it is time to."""
+        if self.validation is None or not self.validation.due(self.done):
+            return {}
+        metrics = self.validation.validate(self.metadata())
+        self.totals["seconds"] += time.monotonic() - self._clock
+        self._clock = time.monotonic()
+        return metrics
+
     def log(self, rollouts: TensorDictBase, metrics: Metrics, bar: Bar) -> None:
         """To TensorBoard and the progress bar."""
         for name, value in metrics.items():
@@ -185,13 +203,9 @@ class Trainer:
             f"KL {metrics.get('update/kl_to_stage1', 0):.3f} {metrics['speed/episodes_per_s']:.1f} episodes/s",
         )
 
-    def save(self, metrics: Metrics, interrupt: Interrupt) -> None:
+    def save(self, interrupt: Interrupt) -> None:
         """Every `save_every` iterations, at the end, and after Ctrl-C, which stops the training here."""
-        self.best.observe(metrics)
-        due = self.done % self.schedule.save_every == 0
-        if due:
-            self.best.end_window(self.metadata())
-        if due or self.done == self.schedule.iterations or interrupt.pressed:
+        if self.done % self.schedule.save_every == 0 or self.done == self.schedule.iterations or interrupt.pressed:
             save_checkpoint(self.run / "checkpoint", self.policy.model, self.metadata())
             self.writer.flush()  # otherwise a killed run's curves would end before its state
             self.state.save(self.done)
@@ -205,9 +219,12 @@ class Trainer:
         return {**self._metadata, **counts, "updates": int(self.policy.version), "skipped_updates": skipped}
 
     def finish(self) -> dict[str, Any]:
-        """Saves the average as the result."""
+        """Saves the average, or what did better on the validation scenes, as the result."""
         self.policy.trained.load_state_dict(self.average.module.state_dict())
-        result = self.metadata() | {"minutes": self.totals["seconds"] / 60}
+        result = self.metadata()
+        if self.validation is not None:
+            result |= self.validation.finish(self.metadata())
+        result["minutes"] = self.totals["seconds"] / 60
         save_checkpoint(self.run / "checkpoint", self.policy.model, result)
         self.writer.close()
         return result

@@ -33,17 +33,19 @@ def run_episodes(
     title: str = "evaluate",
     simulator: Backend = TABLETOP,
     instructions: str = "seen",
+    step_limit: int | None = None,
 ) -> dict[int, bool]:
-    """Success of each seed first_seed .. first_seed + episodes - 1, to RoboTwin's step limit.
+    """Success of each seed first_seed .. first_seed + episodes - 1.
 
     Args:
         policy: decides in this process.
         task, setting: what is rolled out.
         first_seed: of `episodes` consecutive seeds.
         workers: processes.
-        title: of the progress line.
+        title: of the progress line; "": none, for inside of another one.
         simulator: runs the environments.
         instructions: "seen" or "unseen".
+        step_limit: control steps of an episode; None: RoboTwin's limit.
     """
     workers, preset = min(workers, episodes), policy.model.preset
     last_seed = first_seed + episodes - 1
@@ -53,6 +55,7 @@ def run_episodes(
         preset=preset,
         tokenize=policy.model.text.tokenize,
         execute=preset.execute,
+        step_limit=step_limit,
         workers=workers,
         envs_per_worker=simulator.default_envs_per_worker(min(8, -(-episodes // workers))),
         first_seed=first_seed,

@@ -67,9 +67,19 @@ def _clock(seconds: float) -> str:
     return f"{minutes // 60}:{minutes % 60:02}:{second:02}"
 
 
+class _SilentBar:
+    """No line: two moving ones cannot share a terminal."""
+
+    def update(self, done: int, detail: str = "") -> None:
+        pass
+
+
 @contextmanager
 def progress(title: str, total: int, unit: str, done: int = 0) -> Iterator[Bar]:
-    """Shows `title [bar] done/total unit elapsed<left detail` until the block ends."""
+    """Shows `title [bar] done/total unit elapsed<left detail` until the block ends; nothing without a title."""
+    if not title:
+        yield _SilentBar()
+        return
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),

@@ -67,6 +67,7 @@ def stage2(place: Path, stage1: tuple[Path, str]) -> tuple[Path, str]:
     """The run's folder, and what the command printed."""
     sizes = ["--iterations", 4, "--rollout.group-size", 2, "--rollout.num-groups", 1, "--workers", 1]
     sizes += ["--rollout.envs-per-worker", 2, "--rollout.step-limit", 24, "--evaluation-episodes", 1]
+    sizes += ["--validation-episodes", 2, "--validate-every", 2]
     run = place / "stage2"
     return run, command(finetune, "--stage1", stage1[0], "--out", run, *sizes)
 

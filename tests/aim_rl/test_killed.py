@@ -232,7 +232,7 @@ def test_pretrain_survives(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_finetune_survives(tmp_path: Path, stage1: Path) -> None:
     often = ["--save-every", 2, "--rl.critic-steps", 5]
-    begin = [*BELL, "--stage1", stage1, *SIZES, *often, "--evaluation-episodes", 1]
+    begin = [*BELL, "--stage1", stage1, *SIZES, *often, "--evaluation-episodes", 1, "--validation-episodes", 2]
     survives(finetune, tmp_path.joinpath, lambda folder: [*begin, "--out", folder], same_run)
 
 
@@ -249,7 +249,17 @@ def test_experiments_survive(tmp_path: Path, stage1: Path) -> None:
         assert scalars(one / "seed_0") == scalars(other / "seed_0")
 
     def begin(folder: Path) -> list[object]:
-        passed_on = ["--stage1", stage1, *SIZES, "--iterations", 12, "--evaluation-episodes", 1]
+        passed_on = [
+            "--stage1",
+            stage1,
+            *SIZES,
+            "--iterations",
+            12,
+            "--evaluation-episodes",
+            1,
+            "--validation-episodes",
+            0,
+        ]
         return [*BELL, "--out", folder, "--seeds", 1, "--", *passed_on]
 
     survives(stage2_seeds, tmp_path.joinpath, begin, same)

@@ -90,6 +90,8 @@ def test_finetune_goes_on_when_processes_die(tmp_path: Path, flags: list[str | P
         1,
         "--evaluation-episodes",
         1,
+        "--validation-episodes",
+        0,
         "--no-measure-stage1",
     ]
     arguments = ["--stage1", tmp_path / "model", "--out", tmp_path / "run", *sizes]

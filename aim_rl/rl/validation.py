@@ -1,0 +1,116 @@
+"""Guard rail of Stage II: never hands over a policy that is worse than Stage I on validation scenes.
+
+The policy as it would be deployed (no exploration) rolls out a fixed set of scenes that training never sees, first as
+Stage I and then every few iterations. The best weights so far are kept in `<run>/best`. Weights that fall below Stage I
+with significance are replaced by the best ones, and the learning rate is halved.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from aim_rl.model.checkpoint import save_checkpoint
+from aim_rl.rl.algorithm import Metrics
+from aim_rl.rl.policy import AimPolicy
+from aim_rl.runs.statistics import compare_pairs, describe_pairs
+
+SIGNIFICANCE = 0.05  # p-value of McNemar's test below which a policy counts as worse than Stage I
+Outcome = dict[int, bool]
+"""Seed -> success."""
+
+
+class Validation:
+    """Measures the policy on validation scenes and keeps the best weights.
+
+    Args:
+        run: folder of the run.
+        policy: what is trained.
+        measure: rolls out the validation scenes without exploration.
+        every: iterations between two measurements.
+
+    Attributes:
+        rate: factor of the learning rate, halved with every roll-back.
+    """
+
+    def __init__(self, run: Path, policy: AimPolicy, measure: Callable[[], Outcome], every: int) -> None:
+        self._run, self._policy, self._measure, self._every = run, policy, measure, every
+        self.rate = 1.0
+        self._stage1: Outcome = {}
+        self._best: Outcome = {}
+        self._weights: dict[str, Any] = {}
+
+    @property
+    def has_stage1(self) -> bool:
+        """Whether Stage I has been measured."""
+        return bool(self._stage1)
+
+    def begin(self, metadata: Mapping[str, Any]) -> None:
+        """Measures Stage I; does nothing in a run that continues."""
+        if not self._stage1:
+            self._stage1 = self._measure()
+            self._keep(self._stage1, metadata)
+
+    def due(self, done: int) -> bool:
+        """Whether it is time to measure after so many iterations."""
+        return done % self._every == 0
+
+    def validate(self, metadata: Mapping[str, Any]) -> Metrics:
+        """Measures the policy, keeps its weights if they are the best, undoes them if they are worse than Stage I."""
+        outcome = self._measure()
+        pairs = self._compare(outcome)
+        if sum(outcome.values()) > sum(self._best.values()):
+            self._keep(outcome, metadata)
+        elif pairs["difference"] < 0 and pairs["p_value"] < SIGNIFICANCE:
+            self.rate /= 2
+            self.restore_best()
+            print(
+                f"Worse than Stage I on the validation scenes: {describe_pairs(pairs)}. "
+                "Training goes on from the best weights so far, with half the learning rate."
+            )
+        counts = {name: float(pairs[name]) for name in ("kept", "gained", "lost")}
+        success = sum(outcome.values()) / len(outcome)
+        return {f"validation/{name}": value for name, value in {"success": success, **counts}.items()}
+
+    def finish(self, metadata: Mapping[str, Any]) -> dict[str, Any]:
+        """Measures the final weights and leaves the policy with the best ones; says how those compare with Stage I."""
+        self.validate(metadata)
+        self.restore_best()
+        return {"validation": self._compare(self._best)}
+
+    def restore_best(self) -> None:
+        """Gives the policy the best weights so far."""
+        self._policy.trained.load_state_dict(self._weights)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Stage I's and the best outcomes, the best weights, the learning rate's factor."""
+        return {
+            "seeds": list(self._stage1),
+            "stage1": [float(self._stage1[seed]) for seed in self._stage1],
+            "best": [float(self._best[seed]) for seed in self._stage1],
+            "weights": self._weights,
+            "rate": self.rate,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """`state_dict` undone; a state of version 0.1 has measured nothing."""
+        if "seeds" in state:
+            self._stage1, self._best = (
+                {int(seed): bool(success) for seed, success in zip(state["seeds"], state[name], strict=True)}
+                for name in ("stage1", "best")
+            )
+            self._weights, self.rate = dict(state["weights"]), float(state["rate"])
+
+    def _compare(self, outcome: Outcome) -> Any:
+        seeds = list(self._stage1)
+        return compare_pairs([self._stage1[seed] for seed in seeds], [outcome[seed] for seed in seeds])
+
+    def _keep(self, outcome: Outcome, metadata: Mapping[str, Any]) -> None:
+        self._best, self._weights = outcome, copy.deepcopy(self._policy.trained.state_dict())
+        success = {
+            "best_by": "success on validation scenes",
+            "validation_success": sum(outcome.values()) / len(outcome),
+        }
+        save_checkpoint(self._run / "best", self._policy.model, {**metadata, **success})
