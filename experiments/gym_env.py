@@ -21,10 +21,10 @@ from stable_baselines3.common.vec_env import SubprocVecEnv
 from torch import Tensor
 
 from aim_rl.evaluate import choose_checkpoint
-from aim_rl.finetune import FinetuneConfig, RewardOptions, RolloutOptions
 from aim_rl.model import AIM, WorldContext, proprio
 from aim_rl.model.checkpoint import load_checkpoint, read_metadata
 from aim_rl.model.waypoints import decode_waypoints
+from aim_rl.rl.config import FinetuneConfig, RewardOptions, RolloutOptions
 from aim_rl.rl.policy import OBSERVATION
 from aim_rl.rollout import seeds
 from aim_rl.rollout.environments import InstructionTokens

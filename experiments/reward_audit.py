@@ -16,8 +16,9 @@ from torch import Tensor
 
 import envs
 from aim_rl.evaluate import choose_checkpoint
-from aim_rl.finetune import FinetuneConfig, simulate
+from aim_rl.finetune import simulate
 from aim_rl.model.checkpoint import load_checkpoint
+from aim_rl.rl.config import FinetuneConfig
 from aim_rl.rl.metrics import succeeded
 from aim_rl.rl.policy import AimPolicy
 from aim_rl.rollout.groups import CompletedRollouts, training_batches

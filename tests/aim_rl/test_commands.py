@@ -16,6 +16,7 @@ import pytest
 from aim_rl import collect, evaluate, finetune, pretrain
 from aim_rl.data.files import episode_path
 from aim_rl.model import AIM, checkpoint
+from aim_rl.rl.config import RewardOptions, RolloutOptions
 from aim_rl.rl.exploration import ExplorationConfig
 from aim_rl.rl.ppo import PpoConfig
 from aim_rl.supervised.config import PretrainConfig
@@ -225,9 +226,9 @@ def test_version_01_flags_and_runs_of_stage_two_keep_working(
     assert "--groups is now --rollout.num-groups; the old name will go" in said and said.count("\n") == 9
     expected = finetune.FinetuneConfig(
         task="click_bell",
-        rollout=finetune.RolloutOptions(group_size=4, num_groups=16, envs_per_worker=3),
+        rollout=RolloutOptions(group_size=4, num_groups=16, envs_per_worker=3),
         exploration=ExplorationConfig(noise_level=0.1),
-        reward=finetune.RewardOptions(shaping="additive", lambda_dense=0.5),
+        reward=RewardOptions(shaping="additive", lambda_dense=0.5),
         rl=PpoConfig(advantage="group", std_floor=0.2),
     )
     assert config == expected

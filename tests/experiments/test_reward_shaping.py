@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 import torch
 
-from aim_rl.finetune import RewardOptions, RolloutOptions, parse_flags
 from aim_rl.model import AIM
 from aim_rl.model.checkpoint import load_checkpoint, save_checkpoint
+from aim_rl.rl.config import RewardOptions, RolloutOptions, parse_flags
 from aim_rl.runs.folder import tensorboard
 from aim_rl.runs.statistics import success_rate
 from envs.errors import UserError, exit_cleanly

@@ -19,9 +19,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensordict import TensorDict, TensorDictBase
 
 from aim_rl import finetune
-from aim_rl.finetune import FinetuneConfig, RewardOptions, RolloutOptions, parse_flags, reinforce
+from aim_rl.finetune import reinforce
 from aim_rl.model import AIM, PRESETS
 from aim_rl.model.checkpoint import load_checkpoint
+from aim_rl.rl.config import FinetuneConfig, RewardOptions, RolloutOptions, parse_flags
 from aim_rl.rl.exploration import ExplorationConfig
 from aim_rl.rl.policy import AimPolicy
 from aim_rl.rl.ppo import Ppo, PpoConfig
