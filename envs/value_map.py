@@ -73,7 +73,7 @@ def fill_region(points: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDAr
     flat = (points - middle) @ axes[:2].T if len(points) > 2 else np.zeros((len(points), 2))
     corners = points
     if len(points) > 2:
-        corners = points[cv2.convexHull(flat.astype(np.float32), returnPoints=False)[:, 0]]
+        corners = points[cv2.convexHull(flat.astype(np.float32), returnPoints=False)[:, 0].astype(int)]
     middle = corners.mean(0)
     sides = np.stack([corners, np.roll(corners, -1, axis=0)], 1) - middle  # [n, 2, 3]
     samples = middle + np.einsum("sc,nci->nsi", _CENTRES, sides)
