@@ -68,7 +68,7 @@ class Host:
 
 
 def test_evaluation_goes_on_when_a_process_dies() -> None:
-    envs = EvaluationEnvs(CONFIG, FakeTransport(Hosts(deaths=1)))
+    envs: Any = EvaluationEnvs(CONFIG, FakeTransport(Hosts(deaths=1)))
     assert envs.reset()["seed"].flatten().tolist() == [40, 42, 41, 43]
     chunks = torch.zeros(4, 1, 16)
     with pytest.warns(
@@ -80,7 +80,7 @@ def test_evaluation_goes_on_when_a_process_dies() -> None:
 
 
 def test_a_machine_that_kills_everything_ends_the_evaluation() -> None:
-    envs = EvaluationEnvs(replace(CONFIG, first_seed=43, workers=1), FakeTransport(Hosts(deaths=9)))
+    envs: Any = EvaluationEnvs(replace(CONFIG, first_seed=43, workers=1), FakeTransport(Hosts(deaths=9)))
     envs.reset()
     with pytest.warns(UserWarning), pytest.raises(UserError, match="the third in a row without a finished episode"):
         for _ in range(3):

@@ -15,7 +15,6 @@ from aim_rl.rollout.recording import record_demonstrations
 from aim_rl.rollout.worker import WorkerLost
 from envs.backend import Backend
 from envs.errors import UserError
-from envs.tabletop.env import TabletopEnv
 
 from ..data.conftest import episode_of
 from .fake_transport import FakeTransport
@@ -74,7 +73,7 @@ def test_a_lost_process_costs_its_episode_a_second_try(tmp_path: Path) -> None:
 def test_no_process_runs_far_ahead_of_the_others(tmp_path: Path) -> None:
     """Episodes that are finished wait in memory for those before them."""
     recorders = Recorders()
-    recorded = record_demonstrations(TabletopEnv, "clean", 0, 2, FakeTransport(recorders, ready=-1))
+    recorded = record_demonstrations(lambda: None, "clean", 0, 2, FakeTransport(recorders, ready=-1))
     assert next(recorded)[0] == 0
     assert max(recorders.asked) == 3  # two per process
     recorded.close()

@@ -205,7 +205,7 @@ def test_real_processes_share_weights_and_survive_a_kill(tiny_model: AIM) -> Non
         with torch.no_grad():
             next(policy.trained_parameters()).add_(0.1)
         more = next(stream)
-        assert more[-1]["version"].flatten().tolist()[-1] == 1
+        assert more[-1]["version"][-1].item() == 1
         stale = policy.get_dist(more[-1]).log_prob(more[-1]["sample"])
         torch.testing.assert_close(stale[-1], more[-1]["sample_log_prob"][-1], atol=1e-3, rtol=1e-3)
         (process,) = (child for child in psutil.Process().children() if "spawn_main" in " ".join(child.cmdline()))
