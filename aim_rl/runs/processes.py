@@ -34,12 +34,7 @@ from aim_rl.runs.folder import gpu_or_cpu
 from aim_rl.runs.state import Counters, RunState
 
 WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
-BLOCK_METHODS = (
-    "modulation",
-    "queries_keys_values",
-    "text_keys_values",
-    "update",
-)  # called from outside the block
+BLOCK_METHODS = ("modulation", "queries_keys_values", "text_keys_values", "update")  # called from outside a block
 
 
 @dataclass(frozen=True)
