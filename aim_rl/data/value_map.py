@@ -45,14 +45,14 @@ def render_value_maps(
     due = next_event_times(contacts, times)
     for event in np.unique(contacts.event):
         points = np.flatnonzero(contacts.event == event)
-        first = points[0]  # time, kind and arm are the event's
+        first = int(points[0])  # time, kind and arm are the event's
         now = np.flatnonzero(due == contacts.time[first])
         camera = (intrinsic[now], extrinsic[now], image_size, map_size)
         if contacts.kind[first] == PLACE:
             samples, weight = fill_region(contacts.point[points])
-            regions = [(contacts.to_world(samples, contacts.body[first], times[now]), weight)]
+            regions = [(contacts.to_world(samples, int(contacts.body[first]), times[now]), weight)]
         else:
-            regions = [(contacts.world(point, times[now])[:, None], np.ones(1)) for point in points]
+            regions = [(contacts.world(point, times[now])[:, None], np.ones(1)) for point in points.tolist()]
         channel = maps[:, contacts.arm[first]]
         for world, weight in regions:
             channel[now] = np.maximum(channel[now], draw_region(world, weight, *camera))

@@ -7,12 +7,13 @@ import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from tensordict import TensorDict, TensorDictBase
+from torch import Tensor
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
@@ -118,7 +119,7 @@ class PolicyServer:
         inputs["text"] = self.model.text.tokenize(instruction)[None]
         inputs["decision"] = torch.tensor([[trial.decision]])
         with one_thread():  # as in evaluation; set here because torch counts threads per calling thread
-            chunk = trial.policy(TensorDict(inputs, [1]))["action"][0].numpy()
+            chunk: NDArray[np.float32] = cast(Tensor, trial.policy(TensorDict(inputs, [1]))["action"])[0].numpy()
         trial.decision += 1
         if trial.action_type == "ee":
             return chunk
