@@ -54,10 +54,7 @@ def parse(
     run = first_look.parse_known_args(arguments)[0].resume
     default: Any = None if run is None else load_config(config_class, run, renamed_keys)
     config = tyro.cli(config_class, args=arguments, default=default, description=description)
-    try:
-        check_values(config)
-    except ValueError as error:
-        raise UserError(f"--{str(error).replace('_', '-')}; give another value") from error
+    check_flags(config)
     for name in fixed if run is not None else ():
         if attrgetter(name)(config) != (before := attrgetter(name)(default)):
             flag = f"--{name.replace('_', '-')}"
@@ -138,6 +135,14 @@ def _as_written(hint: Any, value: Any) -> Any:
     if Path in (hint, *get_args(hint)):
         return Path(value)
     return tuple(value) if get_origin(hint) is tuple else value
+
+
+def check_flags(config: Any) -> None:
+    """As `check_values`, but raises UserError that names the flag."""
+    try:
+        check_values(config)
+    except ValueError as error:
+        raise UserError(f"--{str(error).replace('_', '-')}; give another value") from error
 
 
 def check_values(config: Any) -> None:

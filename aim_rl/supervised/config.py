@@ -10,6 +10,7 @@ from typing import Literal
 import envs
 from aim_rl.model.presets import Preset, preset_named
 from aim_rl.rollout import seeds
+from aim_rl.runs.config import check_flags
 from envs.errors import UserError
 
 ALL_TASKS = "all"
@@ -54,7 +55,8 @@ class PretrainConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Resolves the task's alias. Raises UserError: the task or the preset is unknown, or a value is impossible."""
+        """Checks the values and resolves the task's alias. Raises UserError."""
+        check_flags(self)
         if self.task != ALL_TASKS:
             object.__setattr__(self, "task", envs.resolve_task(self.task))
         counts = self.steps, self.batch_size, self.save_every, 1 if self.micro_batch is None else self.micro_batch
