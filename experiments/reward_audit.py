@@ -1,8 +1,8 @@
 """Does a reward tell success from failure? `python -m experiments.reward_audit --task T --out DIR`.
 
-Rolls out Stage I as the first iterations of Stage II do. For every dense reward it reports, before any training, what
-successful and failed episodes earn, and how often a successful one earns more than a failed one. Below 0.5 the reward
-pays for failing. Writes table.md into DIR.
+Rolls out Stage I as the first iterations of Stage II do. For every dense reward in `AUDITED` it reports, before any
+training, what successful and failed episodes earn, and how often a successful one earns more than a failed one. Below
+0.5 the reward pays for failing. Writes table.md into DIR.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ AUDITED: tuple[tuple[Shaping, MapSource], ...] = (
     ("settled", "other_decision"),
     ("privileged", "refreshed"),
 )
-"""Rewards that do not read success themselves, without `potential`: its discounted sum is 0 for every episode, its
-undiscounted sum a penalty on length."""
+"""Rewards that are compared, as (shaping, maps). Two shapings are left out: `gated` is paid for success itself, and the
+discounted sum of `potential` is 0 for every episode, its undiscounted sum a penalty on length."""
 
 
 @dataclass
 class AuditConfig:
-    """Compares what successful and failed episodes earn by every dense reward."""
+    """Compares what successful and failed episodes earn by the dense rewards in `AUDITED`."""
 
     task: str
     """RoboTwin's task name; stack_blocks is short for stack_blocks_two."""
@@ -75,13 +75,14 @@ def earned(config: AuditConfig, task: str) -> tuple[dict[str, Tensor], Tensor]:
     success: list[Tensor] = []
     simulators = simulate(training, policy, ())
     measured = task_class(task).progress is not Task.progress
+    rewards = [row for row in AUDITED if measured or row[0] != "privileged"]
     try:
         with progress(f"Roll out Stage I on {task}", config.iterations, "iterations") as bar:
             batches = training_batches(
                 simulators, CompletedRollouts(), training.rollout.group_size * training.rollout.num_groups
             )
             for iteration, rollouts in zip(range(config.iterations), batches, strict=False):
-                for shaping, maps in AUDITED if measured else AUDITED[:-1]:
+                for shaping, maps in rewards:
                     reward = RewardConfig(1.0, 0.0, shaping, training.rl.gamma, maps)
                     paid = ValueMapRewardTransform(reward, model.preset.head_size)(rollouts)["next", "reward_dense"]
                     sums.setdefault(f"{shaping}, {maps}", []).append(paid.sum((1, 2)))

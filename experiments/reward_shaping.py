@@ -63,8 +63,12 @@ class Variant:
 
 
 def shaped(shaping: Shaping, *more: str, weight: str = "--reward.lambda-dense") -> Variant:
-    """A variant scaled so that a success earns as much as by `settled`."""
-    scale = EARNED["settled"] / EARNED[shaping] if shaping in EARNED else 0.0
+    """A variant scaled so that a success earns as much as by `settled`; `sparse` has no dense reward to scale.
+
+    Raises:
+        KeyError: `EARNED` lacks the shaping.
+    """
+    scale = 0.0 if shaping == "sparse" else EARNED["settled"] / EARNED[shaping]
     return Variant(("--reward.shaping", shaping, *more), scale, weight)
 
 
@@ -266,7 +270,7 @@ def main() -> None:
     config = tyro.cli(ShapingConfig, args=own, description=__doc__)
     if config.variants == DEFAULT and task_class(envs.resolve_task(config.task)).progress is Task.progress:
         print(f"{config.task} measures no progress (`Task.progress` in its file): `privileged` is left out.")
-        config.variants = DEFAULT[:-1]
+        config.variants = tuple(name for name in DEFAULT if name != "privileged")
     check_all(config, arguments)
     with says_how_to_resume(config.out):
         measure(config, arguments)

@@ -16,7 +16,14 @@ from rewards.maps import MapSource
 from rewards.response import MapResponses
 
 Shaping = Literal[
-    "sparse", "additive", "length_normalised", "best_so_far", "potential", "gated", "settled", "privileged"
+    "sparse",
+    "additive",
+    "length_normalised",
+    "best_so_far",
+    "potential",
+    "gated",
+    "settled",
+    "privileged",
 ]
 
 

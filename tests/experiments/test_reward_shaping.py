@@ -47,6 +47,14 @@ def test_every_variant_is_flags_that_finetune_takes(name: str) -> None:
     assert config.rl.dense_weight is None or config.rl.advantage != "gae"
 
 
+def test_a_variant_without_a_known_scale_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A weight of 0 would train success alone under the name of another reward."""
+    assert [name for name, variant in VARIANTS.items() if not variant.scale] == ["sparse", "group_sparse"]
+    monkeypatch.delitem(reward_shaping.EARNED, "gated")
+    with pytest.raises(KeyError, match="gated"):
+        reward_shaping.shaped("gated")
+
+
 def test_the_weights_leave_the_default_as_it_is_and_let_the_additive_reward_hover() -> None:
     (weight,) = reward_shaping.ShapingConfig("t", Path()).lambdas
     assert weight * VARIANTS["settled"].scale == RewardOptions.lambda_dense

@@ -24,7 +24,8 @@ from rewards import (
 )
 
 # Four decisions of two control steps; the seventh control step is the last. The map moves on after two decisions.
-RESPONSE = [[0.2, 0.4], [0.9, 0.7], [0.1, 0.5], [0.3, 0.8]]
+# 0.45, 0.5 and 0.55 pin a threshold at one half: its height, and `>` against `>=`.
+RESPONSE = [[0.45, 0.5], [0.55, 0.7], [0.1, 0.5], [0.3, 0.8]]
 EXECUTED = [[1, 1], [1, 1], [1, 1], [1, 0]]
 SETTLED = [[0.0, 0.0], [0.0, 0.6], [0.0, 0.0], [0.0, 0.0]]
 ARRIVED = [0.4, 0.1, 0.5, 0.0]
@@ -41,12 +42,12 @@ def episode(solved: bool) -> Episode:
     return Episode(responses, success, torch.tensor(EXECUTED).bool(), GAMMA, torch.tensor(PROGRESS))
 
 
-MEANS = np.cumsum([0.2, 0.4, 0.9, 0.7, 0.1, 0.5, 0.3]) / np.arange(1, 8)
+MEANS = np.cumsum([0.45, 0.5, 0.55, 0.7, 0.1, 0.5, 0.3]) / np.arange(1, 8)
 BY_HAND: dict[Shaping, list[float]] = {  # of control steps 1 .. 7
     "sparse": [0.0] * 7,
-    "additive": [0.2, 0.4, 0.9, 0.7, 0.1, 0.5, 0.3],
+    "additive": [0.45, 0.5, 0.55, 0.7, 0.1, 0.5, 0.3],
     "length_normalised": list(np.diff(MEANS, prepend=0.0)),
-    "best_so_far": [0.2, 0.2, 0.5, 0.0, 0.1, 0.4, 0.0],  # the best begins anew with the fifth step
+    "best_so_far": [0.45, 0.05, 0.05, 0.15, 0.1, 0.4, 0.0],  # a new event begins with the fifth step
     # γΦ' - Φ with Φ = 0, 0.4, 0.1, 0.5 and 0 at the end, on the last control step of each decision
     "potential": [0.0, 0.2, 0.0, 0.05 - 0.4, 0.0, 0.25 - 0.1, 0.0 - 0.5],
     "gated": [0.0] * 6 + [3.1 / 7],
