@@ -29,6 +29,7 @@ from aim_rl.rl.trainer import COUNTED, Rollouts, Schedule, Trainer
 from aim_rl.rl.validation import Validation
 from aim_rl.rollout import seeds
 from aim_rl.rollout.evaluation import run_episodes
+from aim_rl.rollout.shared_memory import check_shared_memory
 from aim_rl.rollout.training import TrainingRollouts
 from aim_rl.runs.folder import gpu_or_cpu, new_run, use_all_cores
 from aim_rl.runs.history import record_resume
@@ -81,7 +82,8 @@ def load_stage1(config: FinetuneConfig, path: Path) -> AIM:
 
 
 def simulate(config: FinetuneConfig, policy: AimPolicy, observed: tuple[str, ...]) -> TrainingRollouts:
-    """The worker processes."""
+    """The worker processes. Raises UserError if the machine does not let them share the weights."""
+    check_shared_memory(policy, config.workers)
     return TrainingRollouts(config.rollout_config(policy.model), policy, config.seed, observed)
 
 
@@ -218,6 +220,8 @@ def start(config: FinetuneConfig) -> Path:
     use_all_cores()
     simulated = config.simulator.require(config.task, config.setting)
     model = None if path is None else load_stage1(config, path)
+    if model is not None:
+        check_shared_memory(model, config.workers)  # `simulate` does so, too, but only after Stage I is measured
     run = config.resume or new_run(config.task, config.out, config)
     with says_how_to_resume(run):
         model = model or load_stage1(config, train_stage1(config, run))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import sys
 import threading
 from collections.abc import Callable
@@ -13,12 +14,39 @@ DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errn
 """Error numbers of a disk that is full or closed to this user."""
 
 
+LIMITS = {
+    r"Too many open files": "too many open files; raise the limit with `ulimit -n 4096`",
+    r"(shared memory|/torch_|/dev/shm).*No space left": (
+        "/dev/shm is full; start the container with --shm-size=2g, or run `mount -o remount,size=2g /dev/shm` as root"
+    ),
+    r"can't start new thread|Resource temporarily unavailable": (
+        "no more processes or threads are allowed; raise the limit with `ulimit -u`, or take fewer --workers"
+    ),
+    r"out of memory|OutOfMemory|can(no|')t allocate memory|MemoryError|bad_alloc": (
+        "there is not enough memory; end other programs, or take smaller batches, fewer workers or fewer environments"
+    ),
+}
+"""What Python, torch and CUDA say when a limit of the machine is reached, and what to do."""
+
+
 class UserError(Exception):
     """Something the user can fix; its message is one clear sentence that says how."""
 
 
+class OutOfResources(UserError):
+    """A limit of the machine was reached."""
+
+
+def machine_limit(error: BaseException) -> str | None:
+    """The sentence for an error that comes from a limit of the machine; None for any other error."""
+    words = f"{type(error).__name__}: {error}"
+    return next((text for pattern, text in LIMITS.items() if re.search(pattern, words, re.IGNORECASE)), None)
+
+
 def exit_cleanly(main: Callable[[], None]) -> None:
-    """Runs `main`. A `UserError` or a refusal of the disk ends in one line on stderr and exit code 2, Ctrl-C in 130."""
+    """Runs `main`. A `UserError`, a refusal of the disk and a limit of the machine end in one line on stderr and exit
+    code 2, Ctrl-C in 130.
+    """
     threading.excepthook = _disk_is_for_the_main_thread
     with optional_output():
         try:
@@ -27,17 +55,26 @@ def exit_cleanly(main: Callable[[], None]) -> None:
             print(f"error: {error}", file=sys.stderr)
             sys.exit(2)
         except OSError as error:
-            if error.errno == errno.EMFILE:
-                print("error: too many open files; raise the limit with `ulimit -n 4096`", file=sys.stderr)
-                sys.exit(2)
             if error.errno not in DISK:
+                _say_limit(error)
                 raise
             what = f"cannot use {error.filename or 'the output'}: {error.strerror}"
             print(f"error: {what}; free some space or choose another place", file=sys.stderr)
             sys.exit(2)
+        except (RuntimeError, MemoryError, ImportError) as error:
+            _say_limit(error)
+            raise
         except KeyboardInterrupt as interrupt:
             print(interrupt if interrupt.args else "interrupted", file=sys.stderr)
             sys.exit(130)
+
+
+def _say_limit(error: Exception) -> None:
+    """Ends the command if the error comes from a limit of the machine."""
+    limit = machine_limit(error)
+    if limit is not None:
+        print(f"error: {limit}", file=sys.stderr)
+        sys.exit(2)
 
 
 def _disk_is_for_the_main_thread(failed: threading.ExceptHookArgs) -> None:

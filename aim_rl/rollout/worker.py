@@ -18,7 +18,7 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any, Protocol, cast
 
-from envs.errors import UserError
+from envs.errors import UserError, machine_limit
 
 GRACE = 2.0  # seconds that a process may take to clean up once its channel is closed
 
@@ -181,4 +181,4 @@ def _run(target: Callable[..., None], channel: Connection, *args: Any) -> None:
             channel.send(("user_error", str(error)))
         except Exception as error:
             traceback.print_exc()
-            channel.send(("failed", f"{type(error).__name__}: {error}"))
+            channel.send(("failed", machine_limit(error) or f"{type(error).__name__}: {error}"))

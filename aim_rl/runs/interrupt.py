@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
+from envs.errors import OutOfResources, machine_limit
+
 
 class Interrupt:
     """Whether Ctrl-C was pressed."""
@@ -35,13 +37,18 @@ def ctrl_c_finishes_the_step() -> Iterator[Interrupt]:
 
 @contextmanager
 def says_how_to_resume(run: Path) -> Iterator[None]:
-    """Makes Ctrl-C end in a sentence that names the run; if nested, the outermost run."""
+    """Makes Ctrl-C and a limit of the machine end in a sentence that names the run; if nested, the outermost run."""
     try:
         yield
-    except (KeyboardInterrupt, RuntimeError) as error:
+    except OutOfResources as error:
+        raise OutOfResources(f"{str(error).partition('; go on with')[0]}; go on with --resume {run}") from error
+    except (KeyboardInterrupt, RuntimeError, MemoryError, OSError) as error:
         # In TorchRL's loss, tensordict's `with parameters.to_module(...)` turns it into a RuntimeError.
         interrupt = error if isinstance(error, KeyboardInterrupt) else error.__context__
         if not isinstance(interrupt, KeyboardInterrupt):
-            raise
+            limit = machine_limit(error)
+            if limit is None:
+                raise
+            raise OutOfResources(f"{limit}; go on with --resume {run}") from error
         what = str(interrupt).partition(";")[0] or "interrupted"
         raise KeyboardInterrupt(f"{what}; go on with --resume {run}") from interrupt

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from pathlib import Path
 
 import pytest
@@ -80,9 +79,7 @@ def test_a_success_is_remembered_until_the_driver_changes(monkeypatch: pytest.Mo
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     rendering.remember(rendering._cache_name(), rendering._fingerprint())
     monkeypatch.setattr(rendering, "probe_rendering", lambda: Rendering(problem=NO_DEVICE))
-    start = time.perf_counter()
-    require_rendering()
-    assert time.perf_counter() - start < 1.0
+    require_rendering()  # the probe would fail
     monkeypatch.setenv("VK_ICD_FILENAMES", "/nowhere/icd.json")
     with pytest.raises(UserError, match=r"failed to find a rendering device.*unset VK_ICD_FILENAMES"):
         require_rendering()

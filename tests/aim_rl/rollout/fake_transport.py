@@ -8,6 +8,8 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import psutil
+
 from aim_rl.rollout.worker import LOCAL
 
 from ..pretend_gpu import PretendedGpu
@@ -61,22 +63,20 @@ class _Thread:
         self._connection.close()
 
 
-class Hasty:
-    """Real processes that count as hung after fewer seconds."""
-
-    def __init__(self, limit: float) -> None:
-        self._limit = limit
+class StoppedMeansHung:
+    """Real processes; one that is stopped counts as hung at once, one that is slow never."""
 
     def start(self, target: Callable[..., None], *args: Any) -> Any:
-        worker, limit = LOCAL.start(target, *args), self._limit
-        answer, slow = worker.answer, [True]  # a first answer waits for the process to load
+        worker: Any = LOCAL.start(target, *args)
+        answer, process = worker.answer, psutil.Process(worker.process.pid)
 
-        def hasty(timeout: float) -> Any:
-            value = answer(timeout if slow else min(timeout, limit))
-            slow.clear()
-            return value
+        def answer_unless_stopped(timeout: float) -> Any:
+            while LOCAL.first_ready([worker], 0.1) is None:
+                if process.status() == psutil.STATUS_STOPPED:
+                    return answer(0.1)
+            return answer(timeout)
 
-        worker.answer = hasty
+        worker.answer = answer_unless_stopped
         return worker
 
     def first_ready(self, workers: Sequence[Any], timeout: float) -> Any:

@@ -99,5 +99,5 @@ def test_a_busy_worker_ends_with_the_main_process() -> None:
     worker = psutil.Process(int(main.stdout.readline()))
     main.kill()
     main.wait()
-    psutil.wait_procs([worker], 30)
+    psutil.wait_procs([worker], 300)
     assert not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE

@@ -12,9 +12,9 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 from envs.errors import UserError
-from envs.robotwin import client
+from envs.robotwin import worker
 from envs.robotwin.checkout import open_checkout
-from envs.robotwin.client import WorkerLost
+from envs.robotwin.client import Worker, WorkerLost
 from envs.robotwin.env import STRIDE, RoboTwinEnv
 
 from .conftest import FakeCheckout, build
@@ -229,8 +229,8 @@ def test_a_lost_process_is_replaced_and_the_episode_goes_on(
     for action in actions:
         whole = env.step(action)[0]
     (checkout.root.parent / "cache").rename(checkout.root.parent / "forgotten")  # so that the expert runs again
-    monkeypatch.setattr(client, "FIRST_TIME", 1)
-    env = make(timeout=3.0 if how == "hang" else 20.0)
+    monkeypatch.setattr(worker, "receive", checkout.receive_unless_it_hangs)
+    env = make()
     what = {"die": "exit code 3", "hang": "did not answer", "raise": "CUDA out of memory"}[how]
     checkout.misbehave(place=place, how=how, skip=1 if place == "act" else 0, once=True, text=what)
     with pytest.warns(UserWarning, match=rf"(?=.*{what}).*\.log"):
@@ -239,6 +239,15 @@ def test_a_lost_process_is_replaced_and_the_episode_goes_on(
             observation = env.step(action)[0]
     assert env.restarts == 1 and env.info(False)["restarts"] == 1
     assert all(np.array_equal(whole[key], observation[key]) for key in whole)
+
+
+def test_a_process_that_never_answers_is_lost(tmp_path: Path) -> None:
+    python, log = tmp_path / "python", tmp_path / "log"
+    python.write_text("#!/bin/sh\nexec sleep 1000\n")
+    python.chmod(0o755)
+    log.touch()
+    with pytest.raises(WorkerLost, match="did not answer within 0 s at setup"):
+        Worker(python, tmp_path, log, timeout=0.01).ask("setup", {})
 
 
 def test_an_action_that_always_kills_the_process_ends_the_episode_but_not_the_run(

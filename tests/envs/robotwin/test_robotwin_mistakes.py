@@ -186,7 +186,7 @@ def test_no_process_is_left_when_the_parent_ends(checkout: FakeCheckout, situati
         for pid in left:
             os.kill(pid, 0)
         parent.send_signal(end)
-        parent.wait(20)
+        parent.wait(300)
         assert all(ended(pid) for pid in left)
     finally:
         with contextlib.suppress(ProcessLookupError):  # nobody of the group is left, other than where it forked
@@ -216,13 +216,13 @@ def planners(checkout: FakeCheckout) -> list[int]:
 
 def ended(pid: int) -> bool:
     """Whether a process ends within a generous time; a zombie that nobody has fetched yet has ended, too."""
-    for _ in range(200):
+    for _ in range(6000):
         try:
             if Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z":
                 return True
         except FileNotFoundError:
             return True
-        time.sleep(0.1)
+        time.sleep(0.05)
     return False
 
 

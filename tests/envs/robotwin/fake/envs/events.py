@@ -31,6 +31,7 @@ def misbehave(place):
     if wish["how"] == "die":
         os._exit(3)
     if wish["how"] == "hang":
+        note("hangs")
         time.sleep(1000)
     if wish["how"] == "raise":
         raise RuntimeError(wish.get("text", "the fake raises"))
