@@ -38,9 +38,17 @@ class OutOfResources(UserError):
 
 
 def machine_limit(error: BaseException) -> str | None:
-    """The sentence for an error that comes from a limit of the machine; None for any other error."""
-    words = f"{type(error).__name__}: {error}"
-    return next((text for pattern, text in LIMITS.items() if re.search(pattern, words, re.IGNORECASE)), None)
+    """The sentence for an error that comes from a limit of the machine, or for one that such an error led to (closing
+    what was never opened); None for any other error.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        words = f"{type(cause).__name__}: {cause}"
+        for pattern, text in LIMITS.items():
+            if re.search(pattern, words, re.IGNORECASE):
+                return text
+        cause = cause.__cause__ or cause.__context__
+    return None
 
 
 def exit_cleanly(main: Callable[[], None]) -> None:

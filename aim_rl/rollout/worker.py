@@ -180,5 +180,7 @@ def _run(target: Callable[..., None], channel: Connection, *args: Any) -> None:
         except UserError as error:
             channel.send(("user_error", str(error)))
         except Exception as error:
-            traceback.print_exc()
-            channel.send(("failed", machine_limit(error) or f"{type(error).__name__}: {error}"))
+            limit = machine_limit(error)
+            if limit is None:
+                traceback.print_exc()
+            channel.send(("failed", limit or f"{type(error).__name__}: {error}"))

@@ -56,6 +56,17 @@ def test_other_errors_stay_what_they_are(error: Exception) -> None:
     assert ended.value is error
 
 
+def test_a_limit_behind_another_error_is_found() -> None:
+    """A constructor fails for want of descriptors, then its `close` because nothing was opened."""
+    try:
+        try:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        finally:
+            raise RuntimeError("trying to close a closed environment")
+    except RuntimeError as error:
+        assert machine_limit(error) == machine_limit(OSError("Too many open files")) is not None
+
+
 def test_a_limit_inside_a_run_names_the_outermost_run(tmp_path: Path) -> None:
     outer, inner = tmp_path / "outer", tmp_path / "inner"
     with pytest.raises(OutOfResources) as ended, says_how_to_resume(outer), says_how_to_resume(inner):
