@@ -18,7 +18,9 @@ ALIASES = {"stack_blocks": "stack_blocks_two"}
 
 
 def resolve_task(name: str) -> str:
-    """The task that `name`, RoboTwin's or an alias, means; both backends have all of them.
+    """The task that `name` means: RoboTwin's name, an alias, or the name of a task that was added.
+
+    The built-in backend has all of them, a RoboTwin checkout only RoboTwin's.
 
     Raises:
         UserError: no such task; the sentence names the nearest one.

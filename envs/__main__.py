@@ -58,9 +58,11 @@ def main() -> None:
         write_report(arguments.report, task_names(), seeds, console)
         return
     result = run_expert(task, arguments.setting, seeds, arguments.video, console)
+    failed = ", ".join(map(str, result["failed_seeds"]))
     print(
         f"{task} ({arguments.setting}): {result['successes']} of {result['episodes']} episodes solved, "
         f"{result['seconds_per_episode']:.2f} s and {result['mean_steps']:.0f} control steps per episode"
+        + (f"; failed seeds: {failed}" if failed else "")
     )
     if arguments.json is not None:
         write_json(arguments.json, result)

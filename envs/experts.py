@@ -22,6 +22,7 @@ FRAMES_PER_SECOND = round(1 / CONTROL_STEP)
 RESULT_KEYS = {
     *("task", "setting", "seed", "episodes", "successes", "success_rate", "seconds_per_episode", "mean_steps")
 }
+"""What every result file has; those of version 0.1 have nothing else."""
 
 
 def check_output(path: Path) -> None:
@@ -55,8 +56,8 @@ def run_expert(
         console: where the progress line goes.
 
     Returns:
-        task, setting, seed (of the first episode), episodes, successes, success_rate, seconds_per_episode (processor
-        time) and mean_steps (control steps).
+        task, setting, seed (of the first episode), episodes, successes, success_rate, failed_seeds, seconds_per_episode
+        (processor time) and mean_steps (control steps).
 
     Raises:
         UserError: the video cannot be written.
@@ -69,7 +70,7 @@ def run_expert(
         TextColumn("{task.fields[successes]} solved"),
         TimeRemainingColumn(),
     )
-    successes, steps, writer = 0, 0, None
+    failed, steps, writer = [], 0, None
     start = time.process_time()
     with ExitStack() as files, Progress(*columns, console=console) as progress:
         if video is not None:
@@ -79,10 +80,12 @@ def run_expert(
                 imageio.get_writer(files.enter_context(atomic_file(video)), fps=FRAMES_PER_SECOND)
             )
         line = progress.add_task(f"{task} ({setting})", total=len(seeds), successes=0)
-        for seed in seeds:
-            successes += run_episode(env, seed, writer)
+        for done, seed in enumerate(seeds, 1):
+            if not run_episode(env, seed, writer):
+                failed.append(seed)
             steps += env.steps
-            progress.update(line, advance=1, successes=successes)
+            progress.update(line, advance=1, successes=done - len(failed))
+    successes = len(seeds) - len(failed)
     return {
         "task": task,
         "setting": setting,
@@ -90,6 +93,7 @@ def run_expert(
         "episodes": len(seeds),
         "successes": successes,
         "success_rate": successes / len(seeds),
+        "failed_seeds": failed,
         "seconds_per_episode": (time.process_time() - start) / len(seeds),
         "mean_steps": steps / len(seeds),
     }

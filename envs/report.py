@@ -56,7 +56,7 @@ def _result(folder: Path, task: str, setting: str, seeds: range, console: Consol
         try:
             result = json.loads(path.read_text())
             asked = {"task": task, "setting": setting, "seed": seeds.start, "episodes": len(seeds)}
-            if all(result[key] == value for key, value in asked.items()) and set(result) == RESULT_KEYS:
+            if all(result[key] == value for key, value in asked.items()) and set(result) >= RESULT_KEYS:
                 return result
         except (ValueError, TypeError, KeyError) as error:
             raise UserError(f"{path} is no result of `python -m envs`; move it away") from error

@@ -41,7 +41,16 @@ class Body:
         return np.asarray(self.entity.pose.p, dtype=np.float64)
 
     def point(self, name: str) -> Array:
-        """World position [3] (m) of a named point."""
+        """World position [3] (m) of a named point.
+
+        Raises:
+            ValueError: the body has no such point.
+        """
+        if name not in self.points:
+            raise ValueError(
+                f"body {self.name!r} has no point {name!r} (it has: {', '.join(self.points) or 'none'}); "
+                f"Parts.build(..., {name}=[x, y, z]) names points"
+            )
         return self.position + self.rotation @ self.points[name]
 
     @property

@@ -60,7 +60,7 @@ class Predicates:
         return self.scene.arms[arm].gripper < GRASP_COMMAND
 
     def near_arm(self, body: Body) -> str:
-        """The arm on the body's side of the table."""
+        """The arm on the body's side of the table: "left" where the body's x is below 0, else "right"."""
         return "left" if body.position[0] < 0 else "right"
 
     def pinches(self, arm: str, point: Array, width: float) -> bool:

@@ -1,8 +1,8 @@
 """What a task file provides: the bodies on the table, the success predicate and the scripted expert.
 
-To add a task, write one file in envs/tabletop/tasks, named like RoboTwin's; the model is stack_blocks_two.py. Its
-module docstring says what is asked, what varies between seeds and what counts as done, and names its source. In the
-setting `randomized` the table's height, textures, lights and clutter vary too, in every task.
+To add a task, write one file in envs/tabletop/tasks; CONTRIBUTING.md has a whole one as the example. Its docstring says
+what is asked, what varies between seeds and what counts as done, and names its source. In the setting `randomized` the
+table's height, textures, lights and clutter vary too, in every task.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ Area = tuple[tuple[float, float], tuple[float, float]]  # lowest and highest (x,
 class Task(ABC):
     """One RoboTwin task. A subclass is the whole definition."""
 
-    name: ClassVar[str]  # the file's, which is RoboTwin's
-    step_limit: ClassVar[int]  # control steps, RoboTwin's
+    name: ClassVar[str]  # the file's; RoboTwin's, where RoboTwin has the task
+    step_limit: ClassVar[int]  # control steps; RoboTwin's, where RoboTwin has the task
     instructions: ClassVar[tuple[str, ...]]  # at least ten, for training; {placeholders} are filled by `slots`
     unseen_instructions: ClassVar[tuple[str, ...]]  # at least five, which only evaluation reads
 

@@ -11,10 +11,15 @@ import imageio.v3 as iio
 import pytest
 from rich.console import Console
 
+from envs import __main__ as command
+from envs import experts
 from envs.errors import UserError
 from envs.report import write_report
 
-KEYS = {"task", "setting", "seed", "episodes", "successes", "success_rate", "seconds_per_episode", "mean_steps"}
+KEYS = {
+    *("task", "setting", "seed", "episodes", "successes", "success_rate", "failed_seeds", "seconds_per_episode"),
+    "mean_steps",
+}
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -33,9 +38,22 @@ def test_result_file_and_video(tmp_path: Path) -> None:
     result = json.loads(out.read_text())
     assert set(result) == KEYS
     assert (result["task"], result["episodes"], result["successes"]) == ("click_bell", 2, 2)
+    assert result["failed_seeds"] == [] and "failed seeds" not in done.stdout
     assert result["success_rate"] == 1.0 and 5 < result["mean_steps"] < 60
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.json", "out.mp4"]
     assert iio.improps(video, plugin="FFMPEG").shape[1:] == (240, 960, 3)
+
+
+def test_seeds_that_failed_are_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(experts, "run_episode", lambda env, seed, writer: seed not in (6, 8))
+    out = tmp_path / "out.json"
+    monkeypatch.setattr(sys, "argv", ["envs", "click_bell", "--episodes", "5", "--seed", "4", "--json", str(out)])
+    command.main()
+    assert capsys.readouterr().out.endswith("; failed seeds: 6, 8\n")
+    result = json.loads(out.read_text())
+    assert (result["successes"], result["failed_seeds"]) == (3, [6, 8])
 
 
 def test_a_report_is_made_of_the_results_that_are_there_and_makes_the_others(tmp_path: Path) -> None:

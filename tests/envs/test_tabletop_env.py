@@ -28,6 +28,16 @@ TASKS = (
     "stack_blocks_three",
     "stack_blocks_two",
 )
+ROBOTWIN_TASKS = """
+adjust_bottle beat_block_hammer blocks_ranking_rgb blocks_ranking_size click_alarmclock click_bell dump_bin_bigbin
+grab_roller handover_block handover_mic hanging_mug lift_pot move_can_pot move_pillbottle_pad move_playingcard_away
+move_stapler_pad open_laptop open_microwave pick_diverse_bottles pick_dual_bottles place_a2b_left place_a2b_right
+place_bread_basket place_bread_skillet place_burger_fries place_can_basket place_cans_plasticbox
+place_container_plate place_dual_shoes place_empty_cup place_fan place_mouse_pad place_object_basket
+place_object_scale place_object_stand place_phone_stand place_shoe press_stapler put_bottles_dustbin
+put_object_cabinet rotate_qrcode scan_object shake_bottle shake_bottle_horizontally stack_blocks_three
+stack_blocks_two stack_bowls_three stack_bowls_two stamp_seal turn_switch
+"""
 SMALL = {"head_size": (24, 32), "wrist_size": (16, 16)}
 
 
@@ -36,11 +46,19 @@ def make(task: str = "stack_blocks_two", **kwargs: object) -> TabletopEnv:
 
 
 def test_all_tasks_and_the_alias_are_registered() -> None:
-    assert set(TASKS) <= set(envs.task_names())
+    robotwin = set(ROBOTWIN_TASKS.split())
+    assert len(robotwin) == 50 and {*TASKS, *robotwin} <= set(envs.task_names())
     for task in (*TASKS, "stack_blocks"):
         assert f"RoboTwin/{task}-v0" in gym.registry
     alias = gym.make("RoboTwin/stack_blocks-v0", **SMALL).unwrapped
     assert isinstance(alias, TabletopEnv) and alias.task_class.name == "stack_blocks_two"
+
+
+def test_a_point_that_a_body_lacks_is_named_with_those_it_has() -> None:
+    env = make("click_bell")
+    env.restart(0)
+    with pytest.raises(ValueError, match=r"body 'table' has no point 'rim' \(it has: none\); Parts.build"):
+        env.scene.bodies["table"].point("rim")
 
 
 def test_unknown_task_names_the_nearest() -> None:

@@ -249,7 +249,7 @@ def test_a_task_draws_several_instances_of_what_it_is_about(task: str) -> None:
         env = start(task, seed)
         bodies = [body for name, body in env.scene.bodies.items() if name not in ("table", "wall")]
         drawn.add(str([[(sizes(shape), shape.material.base_color) for shape in looks(body)] for body in bodies]))
-    assert len(drawn) >= 2
+    assert len(drawn) >= 2, "every seed looks alike: draw a size or a colour of an object"
 
 
 def looks(body: Body) -> list[Any]:

@@ -48,7 +48,7 @@ OVERLAP = 0.0005  # m, by which the boxes of a ring overlap
 
 
 def draw(scene: Tabletop, options: Sequence[Option]) -> Option:
-    """One of the options, drawn from the scene's generator."""
+    """One of the options, drawn from the scene's generator: of (0.06, 0.07) one of these two, nothing between."""
     return options[int(scene.rng.integers(len(options)))]
 
 

@@ -1,4 +1,4 @@
-"""One file per task, named like RoboTwin's. To add a task, add a file."""
+"""One file per task, named as RoboTwin names it, where RoboTwin has it. To add a task, add a file (CONTRIBUTING.md)."""
 
 from __future__ import annotations
 
