@@ -89,7 +89,8 @@ def make(checkout: FakeCheckout) -> Iterator[Callable[..., RoboTwinEnv]]:
 
     def make(**changes: Any) -> RoboTwinEnv:
         arguments: dict[str, Any] = {"root": checkout.root, "python": sys.executable, "timeout": 600.0}
-        made.append(RoboTwinEnv("stack_blocks_two", **(arguments | SMALL | changes)))
+        arguments |= SMALL | changes
+        made.append(RoboTwinEnv("stack_blocks_two", **arguments))
         return made[-1]
 
     yield make

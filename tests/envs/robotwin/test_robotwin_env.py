@@ -234,7 +234,7 @@ def test_a_lost_process_is_replaced_and_the_episode_goes_on(
     what = {"die": "exit code 3", "hang": "did not answer", "raise": "CUDA out of memory"}[how]
     checkout.misbehave(place=place, how=how, skip=1 if place == "act" else 0, once=True, text=what)
     with pytest.warns(UserWarning, match=rf"(?=.*{what}).*\.log"):
-        env.reset(seed=7)
+        observation, _ = env.reset(seed=7)
         for action in actions:
             observation = env.step(action)[0]
     assert env.restarts == 1 and env.info(False)["restarts"] == 1
