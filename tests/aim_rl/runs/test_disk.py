@@ -62,12 +62,11 @@ def curve(run: Path, _: AIM) -> None:
     writer.close()
 
 
+CONFIG = PretrainConfig(task="click_bell", data=Path("data" * 5000))
 WRITERS: dict[str, Writer] = {
     "checkpoint": lambda run, model: save_checkpoint(run / "checkpoint", model, {"task": "click_bell"}),
     "state": lambda run, model: RunState(run, model=model).save(1),
-    "run": lambda run, _: new_run(
-        "click_bell", run / "run", PretrainConfig(task="click_bell", data=Path("data" * 5000))
-    ),
+    "run": lambda run, _: new_run("click_bell", run / "run", CONFIG),
     "TensorBoard": curve,
     "result": lambda run, _: write_json(run / "result.json", {"seeds": list(range(30_000))}),
     "episode": lambda run, _: write_episode(episode_path(run, 1), episode_of()),
