@@ -20,6 +20,7 @@ from typing import Any, cast
 import torch
 from tensordict import TensorDictBase
 from torch import Tensor
+from torchrl import logger as torchrl_logger
 from torchrl.data import LazyTensorStorage, TensorDictReplayBuffer
 
 from aim_rl.model import WorldContext, flow
@@ -30,6 +31,7 @@ from aim_rl.rl.policy import AimPolicy
 from aim_rl.runs.state import Counters, FiniteUpdates
 from envs.errors import UserError
 
+torchrl_logger.setLevel("WARNING")  # it announces every storage
 STORED = ("context_kv", "context_keypoints", "context_exists", "proprio", "chunk", "weight")
 MAX_EXPONENT = 2.3  # of a weight: no decision is drawn more than ten times as often as one of advantage 0
 
