@@ -116,7 +116,7 @@ def test_pretrain_leaves_a_checkpoint_and_its_curves(stage1: tuple[Path, str]) -
 def test_finetune_measures_both_stages_and_leaves_its_run(stage2: tuple[Path, str]) -> None:
     run, output = stage2
     assert "Stage I" in output and "Stage II" in output and "n = 1" in output
-    left = ["checkpoint", "config.json", "result.json", "stage1.json", "tensorboard"]
+    left = ["best", "checkpoint", "config.json", "result.json", "stage1.json", "tensorboard"]
     assert sorted(path.name for path in run.iterdir()) == left
     result = json.loads((run / "result.json").read_text())
     assert set(result["stage1"]) == set(result["stage2"]) == RATE
