@@ -61,9 +61,8 @@ class Validation:
         """Measures the policy, keeps its weights if they are the best, undoes them if they are worse than Stage I."""
         outcome = self._measure()
         pairs = self._compare(outcome)
-        if sum(outcome.values()) > sum(self._best.values()):
-            self._keep(outcome, metadata)
-        elif pairs["difference"] < 0 and pairs["p_value"] < SIGNIFICANCE:
+        is_best = self._keep_if_best(outcome, metadata)
+        if not is_best and pairs["difference"] < 0 and pairs["p_value"] < SIGNIFICANCE:
             self.rate /= 2
             self.restore_best()
             print(
@@ -76,7 +75,7 @@ class Validation:
 
     def finish(self, metadata: Mapping[str, Any]) -> dict[str, Any]:
         """Measures the final weights and leaves the policy with the best ones; says how those compare with Stage I."""
-        self.validate(metadata)
+        self._keep_if_best(self._measure(), metadata)
         self.restore_best()
         return {"validation": self._compare(self._best)}
 
@@ -106,6 +105,12 @@ class Validation:
     def _compare(self, outcome: Outcome) -> Any:
         seeds = list(self._stage1)
         return compare_pairs([self._stage1[seed] for seed in seeds], [outcome[seed] for seed in seeds])
+
+    def _keep_if_best(self, outcome: Outcome, metadata: Mapping[str, Any]) -> bool:
+        is_best = sum(outcome.values()) > sum(self._best.values())
+        if is_best:
+            self._keep(outcome, metadata)
+        return is_best
 
     def _keep(self, outcome: Outcome, metadata: Mapping[str, Any]) -> None:
         self._best, self._weights = outcome, copy.deepcopy(self._policy.trained.state_dict())
