@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 
 from envs.constants import CONTROL_STEP
 from envs.contacts import Event
+from envs.errors import UserError
 
 Observation = dict[str, NDArray[Any]]
+UNSAVED = "this simulator cannot save the state of an episode; the built-in one can: leave out --backend robotwin"
 
 
 @dataclass(frozen=True)
@@ -37,11 +39,26 @@ class Demonstration:
     """Body -> its pose [7] (xyz m, wxyz; world) at each frame, T + 1 of them."""
 
 
+@dataclass(frozen=True)
+class Snapshot:
+    """The state of an environment in the middle of an episode: plain data, which can be copied and sent elsewhere."""
+
+    task: str
+    setting: str
+    seed: int
+    """Of the episode's `restart`, which builds the scene."""
+    steps: int
+    """Control steps so far."""
+    state: Any
+    """What the simulator adds; only its own `restore` reads it."""
+
+
 class TaskEnv(gym.Env[Observation, NDArray[np.float32]], ABC):
     """A RoboTwin task in some simulator.
 
     `reset` and `step` are Gymnasium's and render one observation each. Wrappers that read fewer frames (`ChunkEnv`)
-    call `restart`, `control` and `observe` themselves, which do the same in parts.
+    call `restart`, `control` and `observe` themselves, which do the same in parts. `reset` with the options
+    `{"snapshot": s}` restores a snapshot, also through wrappers; give it the snapshot's seed where they need one.
 
     Observation (flat Dict, `envs.observations.observation_spaces`): per camera `<camera>` u8 [H, W, 3] RGB,
     `<camera>_intrinsic` f32 [3, 3] (px of the image as delivered) and `<camera>_extrinsic` f32 [3, 4] (world to camera,
@@ -96,6 +113,28 @@ class TaskEnv(gym.Env[Observation, NDArray[np.float32]], ABC):
     def observe(self) -> Observation:
         """Renders the cameras and reads the robot."""
 
+    def snapshot(self) -> Snapshot:
+        """The present state of the episode, from which any number of episodes can branch (`restore`).
+
+        Raises:
+            UserError: the simulator cannot save its state.
+        """
+        raise UserError(UNSAVED)
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Continues where a snapshot was taken, in this environment or another one of the same task and setting.
+
+        Branches of one snapshot repeat each other bit for bit. They repeat the episode in which it was taken to about
+        half a millimetre where bodies stand or are held, and less well where they roll, swing or pour, because a
+        simulator remembers more of its contacts than can be saved. The scene is built anew; bodies and recorders
+        (`ContactRecorder`) of before belong to the old one.
+
+        Raises:
+            ValueError: the snapshot is of another task or setting.
+            UserError: the simulator cannot save its state.
+        """
+        raise UserError(UNSAVED)
+
     def progress(self) -> float:
         """A privileged measure of how far the task is, in [0, 1]; 0 always where the task or backend has none."""
         return 0.0
@@ -120,7 +159,10 @@ class TaskEnv(gym.Env[Observation, NDArray[np.float32]], ABC):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
         super().reset(seed=seed)
-        self.restart(int(self.np_random.integers(self.seed_limit)) if seed is None else seed)
+        if options and "snapshot" in options:
+            self.restore(options["snapshot"])
+        else:
+            self.restart(int(self.np_random.integers(self.seed_limit)) if seed is None else seed)
         return self.observe(), self.info(False)
 
     def step(self, action: NDArray[np.float32]) -> tuple[Observation, float, bool, bool, dict[str, Any]]:

@@ -81,7 +81,7 @@ class FiniteObservations(gym.ObservationWrapper[Observation, NDArray[np.float32]
 
 
 class EpisodePrefix(NamedTuple):
-    """An episode so far: physics cannot be saved, but the same actions on the same seed repeat it."""
+    """An episode so far: the same actions on the same seed repeat it bit for bit, which a `Snapshot` does not."""
 
     seed: int
     actions: tuple[NDArray[np.float32], ...] = ()

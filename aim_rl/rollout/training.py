@@ -80,7 +80,8 @@ class TrainingRollouts:
     def state_dict(self) -> dict[str, Any]:
         """What is needed to continue between two rounds: seeds, noise, partial groups, and every environment's actions.
 
-        Physics cannot be saved: a new process resets its environments to their seeds and repeats their actions.
+        Physics cannot be saved bit for bit: a new process resets its environments to their seeds and repeats their
+        actions.
         """
         return {"slots": [_slot_state(slot) for slot in self._pool.slots]}
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.actions import action_space, check_action
-from envs.base import Demonstration, Observation, TaskEnv
+from envs.base import Demonstration, Observation, Snapshot, TaskEnv
 from envs.constants import ACTION_SIZE, CAMERAS, CONTROL_STEP, INSTRUCTION_SPLITS, QPOS_ARM, QPOS_GRIPPER, SETTINGS
 from envs.contacts import ContactRecorder
 from envs.observations import finite, observation_spaces
@@ -17,7 +17,7 @@ from envs.tabletop.motion import next_joints
 from envs.tabletop.perturbation import ActionPerturbation
 from envs.tabletop.poses import make_pose, moved
 from envs.tabletop.scene import Tabletop
-from envs.tabletop.task import Task, task_class
+from envs.tabletop.task import Task, load_task, save_task, task_class
 
 SETTLE_STEPS = 50  # physics steps after spawning, so that objects rest on the table
 MAX_JOINT_ANGLE = 4 * np.pi  # rad; PhysX turns no joint further, and overflows on the way to targets of 1e37
@@ -95,6 +95,20 @@ class TabletopEnv(TaskEnv):
         self.scene.advance()
         self.steps += 1
         return self.task.check_success()
+
+    def snapshot(self) -> Snapshot:
+        state = self.scene.save(), save_task(self.task)
+        return Snapshot(self.task_name, self.setting, self.seed, self.steps, state)
+
+    def restore(self, snapshot: Snapshot) -> None:
+        ours, theirs = (self.task_name, self.setting), (snapshot.task, snapshot.setting)
+        if ours != theirs:
+            raise ValueError(f"the snapshot is of {theirs}, this environment runs {ours}")
+        self.restart(snapshot.seed)  # a new scene has no contacts of before, so branches repeat each other
+        scene, task = snapshot.state
+        load_task(self.task, task)
+        self.scene.load(scene)
+        self.steps = snapshot.steps
 
     def progress(self) -> float:
         return self.task.progress()

@@ -84,7 +84,7 @@ class Arm:
         self.fingers = (links[f"{name}_finger7"], links[f"{name}_finger8"])
         self._model = self.articulation.create_pinocchio_model()
         self._wrist_index = self.articulation.links.index(self.wrist)
-        self.joints = np.zeros(6)
+        self.joints: Array = np.zeros(6)
         self.gripper = 1.0
         finger = GRIPPER_CLOSED + GRIPPER_TRAVEL
         self.articulation.set_qpos(np.array([0.0] * 6 + [finger, finger]))

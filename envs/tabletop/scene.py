@@ -204,6 +204,23 @@ class Tabletop:
             )
             self.cameras[f"{name}_camera"] = camera
 
+    # -- saving -----------------------------------------------------------------------------------
+
+    def save(self) -> tuple[bytes, list[tuple[Array, float]], list[Contact]]:
+        """What changes while the scene runs: bodies, joints and drives; each arm's command; the present contacts."""
+        simulator: Any = self.physics.physx_system  # SAPIEN's type is a base class without `pack`
+        commands = [(arm.joints.copy(), arm.gripper) for arm in self.arms.values()]
+        return simulator.pack(), commands, list(self.contacts())
+
+    def load(self, saved: tuple[bytes, list[tuple[Array, float]], list[Contact]]) -> None:
+        """`save` undone, in a scene of the same seed."""
+        physics, commands, contacts = saved
+        simulator: Any = self.physics.physx_system
+        simulator.unpack(physics)
+        for arm, (joints, gripper) in zip(self.arms.values(), commands, strict=True):
+            arm.joints, arm.gripper = joints.copy(), gripper
+        self._contacts = list(contacts)
+
     # -- running ----------------------------------------------------------------------------------
 
     def advance(self, physics_steps: int = SUBSTEPS) -> None:

@@ -7,10 +7,12 @@ table's height, textures, lights and clutter vary too, in every task.
 
 from __future__ import annotations
 
+import copy
 import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import ClassVar
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,6 +89,33 @@ class Task(ABC):
         return str(self.rng.choice(list(kinds)))
 
 
+@dataclass(frozen=True)
+class _Built:
+    """Stands in a saved task for an object that the scene's seed builds again."""
+
+    name: str
+
+    def __deepcopy__(self, memo: dict[Any, Any]) -> Any:
+        return memo.get(self.name, self)
+
+
+def _built(task: Task) -> dict[str, Any]:
+    bodies = {f"body {name}": body for name, body in task.scene.bodies.items()}
+    return {"task": task, "scene": task.scene, "skills": task.skills, **bodies}
+
+
+def save_task(task: Task) -> dict[str, Any]:
+    """All that a task keeps (counters, phases, its random generator), except for the scene and its bodies."""
+    return copy.deepcopy(vars(task), {id(part): _Built(name) for name, part in _built(task).items()})
+
+
+def load_task(task: Task, saved: dict[str, Any]) -> None:
+    """`save_task` undone, in a task of the same seed."""
+    built: dict[Any, Any] = _built(task)  # read by `_Built`
+    vars(task).update(copy.deepcopy(saved, built))
+    task.scene.rng = task.rng
+
+
 def closeness(offset: Array) -> float:
     """1 at no distance, falling over about 10 cm to 0, of an offset [3] (m): 1 - tanh(d / 0.1), as in robosuite."""
     return float(1 - np.tanh(np.linalg.norm(offset) / 0.1))
@@ -115,4 +144,15 @@ def task_class(name: str) -> type[Task]:
     return found
 
 
-__all__ = ["Command", "Commands", "Skills", "Task", "closeness", "listed", "named_arms", "task_class"]
+__all__ = [
+    "Command",
+    "Commands",
+    "Skills",
+    "Task",
+    "closeness",
+    "listed",
+    "load_task",
+    "named_arms",
+    "save_task",
+    "task_class",
+]
