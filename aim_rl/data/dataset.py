@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from aim_rl.data.conventions import doubts
-from aim_rl.data.episode import Episode
-from aim_rl.data.files import episode_paths, read_episode, read_header
+from aim_rl.data.episode import FPS, Episode, Header
+from aim_rl.data.files import find_episodes, read_episode, read_header
+from aim_rl.data.lerobot import DEFAULT_OPTIONS, LeRobotOptions
 from aim_rl.data.value_map import canvas_maps
 from aim_rl.model.presets import Preset
 from aim_rl.model.text import Tokenize, word_tokenizer
@@ -42,6 +43,9 @@ class DemonstrationSet:
     Attributes:
         episodes: number of episodes.
         derived_contacts: number of episodes whose contacts were derived from the grippers.
+        constant_cameras: number of episodes whose camera matrices are the robot's constants.
+        failures: number of episodes left out because they are marked as failed.
+        fps: frames per second.
         doubts: sentence of `aim_rl.data.conventions` -> number of episodes it is true of.
         frames: number of frames in all.
         tasks: names of the tasks that were recorded.
@@ -51,36 +55,45 @@ class DemonstrationSet:
     """
 
     def __init__(
-        self, directory: str | Path, preset: Preset, task: str | None = None, tokenize: Tokenize | None = None
+        self,
+        directory: str | Path,
+        preset: Preset,
+        task: str | None = None,
+        tokenize: Tokenize | None = None,
+        lerobot: LeRobotOptions = DEFAULT_OPTIONS,
     ) -> None:
         """Read the episodes of `directory` once.
 
         Args:
-            directory: holds episodes of any layout (`aim_rl.data.files.episode_paths`).
+            directory: holds episodes in any format (`aim_rl.data.files.find_episodes`).
             preset: image sizes and chunk length.
             task: if given, the one task that the episodes must be of.
             tokenize: the instructions' word pieces; None: the preset's hashed words.
+            lerobot: how to read LeRobot datasets.
 
         Raises:
-            UserError: no episodes, only one of a task, one of another task, a broken file, images smaller than
-                the preset's, or no unperturbed chunk to train on or to validate with.
+            UserError: no episodes, only one of a task, one of another task, of several frame rates, a broken file,
+                images smaller than the preset's, or no unperturbed chunk to train on or to validate with.
         """
-        paths = episode_paths(directory)
-        headers = [read_header(path) for path in paths]
+        found = [(source, read_header(source)) for source in find_episodes(directory, lerobot)]
+        sources = [source for source, header in found if header.success]
+        headers = [header for _, header in found if header.success]
+        self.failures, self.fps = len(found) - len(sources), _common_fps(directory, headers)
         tasks = [header.task for header in headers]
         _check_tasks(directory, tasks, task)
         tokenize = tokenize or word_tokenizer(preset)
         self.preset = preset
-        self.episodes, self.frames = len(paths), sum(header.frames for header in headers)
-        self.tasks, self.derived_contacts, self.doubts = set(tasks), 0, Counter[str]()
+        self.episodes, self.frames = len(sources), sum(header.frames for header in headers)
+        self.tasks, self.derived_contacts, self.constant_cameras, self.doubts = set(tasks), 0, 0, Counter[str]()
         starts = np.cumsum([0, *(header.frames for header in headers)])
         self._first_frame = torch.from_numpy(starts[:-1])
         self._allocate()
         texts: list[Tensor] = []
-        for number, path in enumerate(paths):
-            episode = resize_episode(read_episode(path), preset.head_size, preset.wrist_size)
+        for number, source in enumerate(sources):
+            episode = resize_episode(read_episode(source), preset.head_size, preset.wrist_size)
             self._store(episode, number, slice(starts[number], starts[number + 1]))
             self.derived_contacts += not episode.contacts_recorded
+            self.constant_cameras += not episode.cameras_recorded
             self.doubts.update(doubts(episode))
             texts.append(torch.stack([tokenize(text) for text in episode.instructions]))
         self._text = torch.cat(texts)
@@ -124,6 +137,20 @@ class DemonstrationSet:
         torch.maximum(maps[:, :, 0], maps[:, :, 1], out=maps[:, :, 2])
         batch["future_maps"] = maps
         return batch | self._past(indices)
+
+    def describe(self) -> str:
+        """What was read, for the command's output."""
+        parts = [
+            f"{self.episodes} episodes of {', '.join(sorted(self.tasks))}: contacts recorded in "
+            f"{self.episodes - self.derived_contacts}, derived from the grippers in {self.derived_contacts}"
+        ]
+        if self.constant_cameras:
+            parts.append(f"camera matrices computed from the joints of {self.constant_cameras}")
+        if self.failures:
+            parts.append(f"{self.failures} failed episodes left out")
+        if round(self.fps) != FPS:
+            parts.append(f"{self.fps:g} frames per second, where a control step here takes 1/{FPS} s")
+        return "; ".join(parts)
 
     def joints(self, indices: Tensor) -> dict[str, Tensor]:
         """Joints and endposes of `batch`, without the images, which take much memory."""
@@ -188,6 +215,19 @@ class DemonstrationSet:
         ahead = np.minimum(times[:, None] + apart * np.arange(1, preset.frames + 1), last)
         self._future[rows] = torch.from_numpy(rows.start + ahead)
         self._episode[rows] = number
+
+
+def _common_fps(directory: str | Path, headers: list[Header]) -> float:
+    """The frames per second of all episodes. Raises UserError if they differ, or if there are no episodes."""
+    rates = sorted({round(header.fps): header.fps for header in headers}.values())
+    if not rates:
+        raise UserError(f"{directory} holds no episode that succeeded; record others.")
+    if len(rates) > 1:
+        raise UserError(
+            f"{directory} holds episodes of {' and '.join(f'{rate:g}' for rate in rates)} frames per second, so a "
+            "chunk would take different times; train on the datasets of one rate."
+        )
+    return rates[0]
 
 
 def _check_tasks(directory: str | Path, tasks: list[str], wanted: str | None) -> None:

@@ -6,7 +6,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from envs.constants import CONTROL_STEP
+
 LEFT, RIGHT = 0, 1
+FPS = round(1 / CONTROL_STEP)
+"""Frames per second of an episode with a frame per control step: 16.7, but LeRobot's format has whole numbers."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a short look at an episode on disk shows."""
+
+    frames: int
+    task: str
+    contacts_recorded: bool
+    success: bool = True
+    fps: float = FPS
+    """Frames per second; RoboTwin's layouts have a frame per control step."""
 
 
 @dataclass
@@ -100,6 +116,8 @@ class Episode:
     success: bool = True
     contacts_recorded: bool = True
     """False if `contacts` was derived from the grippers."""
+    cameras_recorded: bool = True
+    """False if intrinsics and extrinsics are the robot's constants (LeRobot folders of others)."""
 
     def __len__(self) -> int:
         return len(self.qpos)

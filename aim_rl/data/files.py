@@ -1,4 +1,4 @@
-"""Episodes on disk: finds, reads and writes them (RoboTwin's HDF5 layout plus a `contacts` group)."""
+"""Episodes on disk: finds and reads them in all formats, writes RoboTwin's HDF5 layout plus a `contacts` group."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import io
 import json
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import h5py
 import numpy as np
 
-from aim_rl.data import robotwin
-from aim_rl.data.episode import Contacts, Episode
+from aim_rl.data import lerobot, robotwin
+from aim_rl.data.episode import Contacts, Episode, Header
 from aim_rl.data.hdf5 import EpisodeFile, camera_to_world_opengl, opened
+from aim_rl.data.lerobot import DEFAULT_OPTIONS, LeRobotEpisode, LeRobotOptions
 from envs.constants import CAMERAS
 from envs.errors import UserError
 from envs.files import atomic_file
@@ -23,6 +23,8 @@ from envs.files import atomic_file
 _FORMAT_VERSION = "1.0"
 _JPEG_QUALITY = 95
 _DEPTH = 4  # levels between a directory and a `data` folder: <checkout>/data/<config>/<task>/<embodiment>/data
+Source = Path | LeRobotEpisode
+"""Where an episode is: a file, or a row of a LeRobot dataset."""
 
 
 def episode_path(directory: str | Path, index: int) -> Path:
@@ -30,8 +32,25 @@ def episode_path(directory: str | Path, index: int) -> Path:
     return Path(directory) / "data" / f"episode_{index:07d}.hdf5"
 
 
+def find_episodes(directory: str | Path, options: LeRobotOptions = DEFAULT_OPTIONS) -> list[Source]:
+    """The episodes of a dataset directory in any format: files as `episode_paths`, then those of LeRobot datasets.
+
+    Args:
+        directory: an HDF5 or LeRobot dataset, or a folder of datasets.
+        options: how to read LeRobot datasets.
+
+    Raises:
+        UserError: as `episode_paths`, or a LeRobot dataset cannot be read.
+    """
+    infos = [path for depth in range(_DEPTH + 1) for path in Path(directory).glob("*/" * depth + lerobot.INFO)]
+    if not infos:
+        return [*episode_paths(directory)]
+    datasets = [lerobot.LeRobotDataset(path.parents[1], options) for path in sorted(infos)]
+    return [*_numbered_paths(directory), *(episode for dataset in datasets for episode in dataset.episodes())]
+
+
 def episode_paths(directory: str | Path) -> list[Path]:
-    """The episode files of a dataset directory, folder by folder, sorted by number.
+    """The HDF5 files of a dataset directory, folder by folder, sorted by number.
 
     They are in its `data` folder, or in `data` folders up to four levels down: RoboTwin's
     `<config>/<task>/<embodiment>/data/episode_0000000.hdf5`, its older `<task>/<config>/data/episode0.hdf5`, or any
@@ -44,17 +63,26 @@ def episode_paths(directory: str | Path) -> list[Path]:
         raise UserError(f"The dataset {directory} is a file; give the folder that holds data/episode_*.hdf5.")
     if Path(directory).is_dir() and not os.access(directory, os.R_OK | os.X_OK):
         raise UserError(f"The dataset {directory} cannot be read: permission denied; make it readable for this user.")
+    paths = _numbered_paths(directory)
+    if not paths:
+        what = (
+            "holds no episodes (data/episode_*.hdf5, or LeRobot's meta/info.json)"
+            if Path(directory).is_dir()
+            else "does not exist"
+        )
+        raise UserError(
+            f"The dataset {directory} {what}; record one with "
+            f"`python -m aim_rl.collect --task TASK --episodes N --out {directory}`."
+        )
+    return paths
+
+
+def _numbered_paths(directory: str | Path) -> list[Path]:
     numbered = []
     for depth in range(_DEPTH + 1):
         for path in Path(directory).glob("*/" * depth + "data/episode*.hdf5"):
             if name := re.fullmatch(r"episode_?(\d+)\.hdf5", path.name):
                 numbered.append((path.parent, int(name[1]), path))
-    if not numbered:
-        what = "holds no episodes (data/episode_*.hdf5)" if Path(directory).is_dir() else "does not exist"
-        raise UserError(
-            f"The dataset {directory} {what}; record one with "
-            f"`python -m aim_rl.collect --task TASK --episodes N --out {directory}`."
-        )
     return [path for _, _, path in sorted(numbered)]
 
 
@@ -129,42 +157,38 @@ def _write_camera(group: h5py.Group, episode: Episode, camera: str) -> None:
 # Reading
 
 
-@dataclass(frozen=True)
-class Header:
-    """What a short look at an episode file shows."""
-
-    frames: int
-    task: str
-    contacts_recorded: bool
-
-
-def read_header(path: str | Path) -> Header:
-    """The header of an episode of any layout. Raises UserError as `read_episode`."""
-    with opened(Path(path)) as source:
-        if robotwin.is_legacy(source):
-            frames, task = source.length("joint_action/vector") - 1, robotwin.task_of(source.path)
+def read_header(source: str | Source) -> Header:
+    """The header of an episode in any format. Raises UserError as `read_episode`."""
+    if isinstance(source, LeRobotEpisode):
+        return source.header()
+    with opened(Path(source)) as file:
+        if robotwin.is_legacy(file):
+            frames, task = file.length("joint_action/vector") - 1, robotwin.task_of(file.path)
         else:
-            frames = source.length("state/left_arm_joint_states")
-            task = str(source.attribute("task")) if source.has_attribute("task") else robotwin.task_of(source.path)
-        return Header(frames, task, "contacts" in source)
+            frames = file.length("state/left_arm_joint_states")
+            task = str(file.attribute("task")) if file.has_attribute("task") else robotwin.task_of(file.path)
+        return Header(frames, task, "contacts" in file)
 
 
-def read_episode(path: str | Path) -> Episode:
-    """Reads one episode, written by `write_episode` or by RoboTwin in either of its layouts.
+def read_episode(source: str | Source) -> Episode:
+    """Reads one episode: written by `write_episode` or by RoboTwin in either of its layouts, or of a LeRobot dataset.
 
     Raises:
         UserError: the file is missing, damaged, not HDF5 or of another layout, being written by another process, lacks
             a field, or holds values or shapes that contradict the layout.
     """
-    path = Path(path)
-    with opened(path) as source:
-        if robotwin.is_legacy(source):
-            episode = robotwin.read_legacy(source)
-        elif source.has_attribute("task"):
-            episode = _read_own(source)
-        else:
-            episode = robotwin.read_main(source)
-        _check(episode, path)
+    if isinstance(source, LeRobotEpisode):
+        episode = source.read()
+        _check(episode, source)
+    else:
+        with opened(Path(source)) as file:
+            if robotwin.is_legacy(file):
+                episode = robotwin.read_legacy(file)
+            elif file.has_attribute("task"):
+                episode = _read_own(file)
+            else:
+                episode = robotwin.read_main(file)
+            _check(episode, file.path)
     if not episode.contacts_recorded:
         episode.contacts = robotwin.gripper_contacts(episode)
     return episode
@@ -183,7 +207,7 @@ def _read_own(source: EpisodeFile) -> Episode:
     )
 
 
-def _check(episode: Episode, path: Path) -> None:
+def _check(episode: Episode, path: Source) -> None:
     """Checks shapes and ranges; code that uses episodes relies on them."""
     frames, contacts = len(episode), episode.contacts
     if frames == 0:
@@ -215,6 +239,6 @@ def _check(episode: Episode, path: Path) -> None:
             raise UserError(f"{path}: contacts/{name} must lie in 0..{limit - 1}; record or copy the file again.")
 
 
-def _require_shape(path: Path, name: str, value: np.ndarray, shape: tuple[int, ...]) -> None:
+def _require_shape(path: Source, name: str, value: np.ndarray, shape: tuple[int, ...]) -> None:
     if value.shape != shape:
         raise UserError(f"{path}: {name} has shape {value.shape}, expected {shape}; record or copy the file again.")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 import envs
+from aim_rl.data.lerobot import DEFAULT_OPTIONS, LeRobotFlags
 from aim_rl.model.presets import Preset, preset_named
 from aim_rl.rollout import seeds
 from aim_rl.runs.config import check_flags
@@ -23,7 +24,9 @@ class PretrainConfig:
     task: str
     """RoboTwin's task name, or `all`: every task found in --data."""
     data: Path
-    """Folder of episodes recorded by `python -m aim_rl.collect` or RoboTwin, or a folder of such folders."""
+    """Folder of episodes recorded by `python -m aim_rl.collect` or RoboTwin, a LeRobot dataset (v3), or a folder of
+    such folders."""
+    lerobot: LeRobotFlags = DEFAULT_OPTIONS
     out: Path | None = None
     """Folder of the run; runs/<task>-<time> by default."""
     resume: Path | None = None

@@ -41,11 +41,9 @@ def pretrain(config: PretrainConfig, processes: Processes = ALONE) -> Path:
     if config.compile:
         check_compiler()
     task = None if config.task == ALL_TASKS else config.task
-    data = DemonstrationSet(config.data, config.sizes, task, instruction_tokenizer(config.sizes, config.wan))
-    print(
-        f"{data.episodes} episodes of {', '.join(sorted(data.tasks))}: contacts recorded in "
-        f"{data.episodes - data.derived_contacts}, derived from the grippers in {data.derived_contacts}"
-    )
+    tokenize = instruction_tokenizer(config.sizes, config.wan)
+    data = DemonstrationSet(config.data, config.sizes, task, tokenize, config.lerobot)
+    print(data.describe())
     for doubt, episodes in data.doubts.items():
         print(f"warning: in {episodes} of {data.episodes} episodes, {doubt}", file=sys.stderr)
     run = config.resume or config.out

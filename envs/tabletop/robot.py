@@ -13,6 +13,7 @@ from sapien.wrapper.pinocchio_model import PinocchioModel
 
 from envs.constants import ARMS, OPEN_COMMAND, QPOS_ARM, QPOS_GRIPPER
 from envs.tabletop import kinematics as kin
+from envs.tabletop.cameras import WRIST_PITCH, WRIST_POSITION
 from envs.tabletop.poses import half_turn_about_x, make_pose, matrix_from_quat, quat_from_matrix
 from envs.tabletop.rotations import rotation_onto
 
@@ -31,7 +32,7 @@ JOINT_LIMIT = (  # rad; wide enough for every RoboTwin trajectory
 )
 ELBOW_STRAIGHT = 2.9  # rad, joint3: beyond it the elbow bends the other way, where joint4's limit blocks the wrist
 OPENING_SPEED = 0.01  # m/s: slower fingers have arrived or are blocked
-WRIST_CAMERA = sapien.Pose([0.07, 0.032, 0.065], [np.cos(0.2), 0, np.sin(0.2), 0])  # on link6, pitch 0.4 rad
+WRIST_CAMERA = sapien.Pose(WRIST_POSITION, [np.cos(WRIST_PITCH / 2), 0, np.sin(WRIST_PITCH / 2), 0])  # on link6
 
 _DARK, _GREY, _FINGER = (0.16, 0.16, 0.18), (0.55, 0.56, 0.6), (0.12, 0.12, 0.13)
 

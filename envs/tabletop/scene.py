@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from envs.constants import ARMS, PHYSICS_STEP, SUBSTEPS
 from envs.contacts import Contact
 from envs.tabletop.bodies import Articulated, Body, Colour, add_cylinder, material
+from envs.tabletop.cameras import FIELD_OF_VIEW, HEAD_POSITION, head_rotation
 from envs.tabletop.poses import upright
 from envs.tabletop.renderer import new_scene, take_pictures
 from envs.tabletop.robot import WRIST_CAMERA, Arm
@@ -22,8 +23,6 @@ Array = NDArray[np.floating]
 TABLE_TOP = 0.74  # m
 TABLE_SIZE = (1.2, 0.7, 0.05)  # m
 TABLE_DROP = 0.03  # m, `randomized` lowers the table by up to this much
-FIELD_OF_VIEW = np.deg2rad(37.0)  # vertical, D435
-HEAD_POSITION, HEAD_FORWARD, HEAD_LEFT = (-0.032, -0.45, 1.35), (0.0, 0.6, -0.8), (-1.0, 0.0, 0.0)
 CLUTTER = 10  # objects, `randomized`
 CLUTTER_HEIGHT = (0.01, 0.045)  # m; lower than anything is carried, so that clutter never blocks a task
 ASLEEP_GAP = 1e-4  # m, between sleeping bodies that touch
@@ -189,9 +188,8 @@ class Tabletop:
 
     def add_cameras(self, head_size: tuple[int, int], wrist_size: tuple[int, int]) -> None:
         """Adds the three cameras; sizes are (height, width) in px."""
-        forward, left = np.array(HEAD_FORWARD), np.array(HEAD_LEFT)
         pose = np.eye(4)
-        pose[:3, :3] = np.stack([forward, left, np.cross(forward, left)], 1)
+        pose[:3, :3] = head_rotation()
         pose[:3, 3] = HEAD_POSITION
         (height, width) = head_size
         head = self.physics.add_camera("head_camera", width, height, FIELD_OF_VIEW, 0.1, 100)
