@@ -17,13 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import av
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 import tyro
+from av.error import FFmpegError
 
 from aim_rl.data.episode import Contacts, Episode, Header
 from aim_rl.data.video import read_frames
@@ -91,8 +90,8 @@ class LeRobotDataset:
             info = json.loads((folder / INFO).read_text())
             _check_version(folder, str(info["codebase_version"]))
             self.fps = float(info["fps"])
-            self._features: dict[str, Any] = dict(info["features"])
-            shapes = {name: tuple(feature["shape"]) for name, feature in self._features.items()}
+            self._features = {name: str(feature["dtype"]) for name, feature in info["features"].items()}
+            shapes = {name: tuple(feature["shape"]) for name, feature in info["features"].items()}
             if not 0 < self.fps < math.inf:
                 raise ValueError("fps")
             usual_paths = (info["data_path"], info["video_path"]) == (DATA_PATH, VIDEO_PATH)
@@ -143,7 +142,7 @@ class LeRobotDataset:
             if self._data is None or self._data[0] != path:
                 self._data = path, _read_table(path, _columns(self._features))
             table = self._data[1]
-            table = table.filter(pc.equal(table["episode_index"], index))
+            table = table.filter(pa.array(table["episode_index"].to_numpy() == index))
             if len(table) != length:
                 raise UserError(
                     f"{path} holds {len(table)} frames of episode {index}, and its metadata say {length}; {_AGAIN}."
@@ -160,10 +159,11 @@ class LeRobotDataset:
     def images(self, row: dict[str, Any], camera: str) -> np.ndarray:
         """The frames of a camera in an episode, u8 [T, H, W, 3]. Raises UserError: the video lacks them."""
         key = self._cameras[camera]
-        place = [row.get(f"videos/{key}/{name}") for name in ("chunk_index", "file_index", "from_timestamp")]
-        with _readable(self.folder / EPISODES_PATH.split("/chunk")[0]):
-            path = self.folder / _filled(VIDEO_PATH, int(place[0]), int(place[1]), key)
-            start = float(place[2])
+        with _readable(self.folder / "meta" / "episodes"):
+            chunk, file, start = (
+                row[f"videos/{key}/{name}"] for name in ("chunk_index", "file_index", "from_timestamp")
+            )
+            path, start = self.folder / _filled(VIDEO_PATH, int(chunk), int(file), key), float(start)
         with _readable(path):
             return read_frames(path, start, self.fps, row["length"])
 
@@ -195,7 +195,7 @@ class LeRobotDataset:
         """The contacts of an episode that has recorded ones. Raises UserError: they are missing."""
         path = self.folder / CONTACTS
         with _readable(path):
-            table = pq.read_table(path, filters=[("episode_index", "=", row["episode_index"])], partitioning=None)
+            table = pq.read_table(path, filters=[("episode_index", "=", row["episode_index"])])
             (fields,) = table.drop_columns(["episode_index"]).to_pylist()
             time = np.array(fields["time"], np.int32)
             small = {name: np.array(fields[name], np.uint8) for name in ("kind", "arm")}
@@ -212,14 +212,12 @@ class LeRobotDataset:
         keys = [*(IMAGES + name for name in names), *names]
         key = next((key for key in keys if key in self._features), None)
         if key is None:
-            there = [
-                name.removeprefix(IMAGES) for name, feature in self._features.items() if feature["dtype"] == "video"
-            ]
+            there = [name.removeprefix(IMAGES) for name, dtype in self._features.items() if dtype == "video"]
             raise UserError(
                 f"{self.folder} has no {camera} (called {' or '.join(names)}) among its videos "
                 f"({', '.join(there) or 'none'}); name three of them by --cameras HEAD LEFT RIGHT."
             )
-        if self._features[key]["dtype"] != "video":
+        if self._features[key] != "video":
             raise UserError(
                 f"{self.folder} holds {key} as images; convert them by `lerobot-edit-dataset --operation.type "
                 "convert_image_to_video`."
@@ -322,7 +320,7 @@ def _readable(path: Path) -> Iterator[None]:
         yield
     except (FileNotFoundError, NotADirectoryError) as error:
         raise UserError(f"{path} is missing; {_AGAIN}.") from error
-    except (OSError, av.FFmpegError, pa.ArrowException) as error:
+    except (OSError, FFmpegError, pa.ArrowException) as error:
         reason = str(error).split("\n")[0]
         raise UserError(f"{path} is truncated or cannot be read ({reason}); {_AGAIN}.") from error
     except (ValueError, TypeError, KeyError, AttributeError, IndexError, OverflowError, RecursionError) as error:
@@ -343,11 +341,12 @@ def _columns(features: Container[str]) -> list[str]:
 
 def _read_table(path: Path, columns: list[str] | None) -> pa.Table:
     """Reads a parquet file, after a look at how many rows it claims."""
-    if pq.read_metadata(path).num_rows > _MAX_ROWS:
-        raise UserError(
-            f"{path} says that it has more than {_MAX_ROWS} rows, which no file of LeRobot's has; {_AGAIN}."
-        )
-    return pq.read_table(path, columns=columns, partitioning=None)
+    with pq.ParquetFile(path) as file:
+        if file.metadata.num_rows > _MAX_ROWS:
+            raise UserError(
+                f"{path} says that it has more than {_MAX_ROWS} rows, as no file of LeRobot's has; {_AGAIN}."
+            )
+        return file.read(columns)
 
 
 def _array(column: pa.ChunkedArray) -> np.ndarray:

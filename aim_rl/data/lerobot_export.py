@@ -18,7 +18,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from aim_rl.data import video
 from aim_rl.data.episode import FPS, Contacts, Episode
 from aim_rl.data.lerobot import (
     ACTION,
@@ -33,6 +32,7 @@ from aim_rl.data.lerobot import (
     VIDEO_PATH,
 )
 from aim_rl.data.lerobot_stats import Stats, aggregate, image_stats, vector_stats
+from aim_rl.data.video import CODEC, PIXEL_FORMAT, VideoWriter
 from envs.constants import ARMS, CAMERAS
 from envs.errors import UserError
 from envs.files import atomic_folder
@@ -258,21 +258,19 @@ class _VideoFiles:
 
     def __init__(self, folder: Path, key: str, size: tuple[int, int], fps: float) -> None:
         self._folder, self._key, self.size, self._fps = folder, key, size, fps
-        self._number, self._writer, self._path = -1, None, folder
+        self._number, self._writer = -1, None
 
     def append(self, images: np.ndarray) -> dict[str, Any]:
         """Appends an episode [T, H, W, 3]; returns where it is."""
-        if self._writer is not None and self._path.stat().st_size >= VIDEO_MB * 2**20:
+        if self._writer is not None and self._writer.size >= VIDEO_MB * 2**20:
             self.close()
+        self._number += self._writer is None
+        chunk, file = divmod(self._number, CHUNK_SIZE)
         if self._writer is None:
-            self._number += 1
-            chunk, file = divmod(self._number, CHUNK_SIZE)
-            self._path = self._folder / VIDEO_PATH.format(video_key=self._key, chunk_index=chunk, file_index=file)
-            rate = Fraction(self._fps).limit_denominator(1001)
-            self._writer = video.VideoWriter(self._path, self.size, rate)
+            path = self._folder / VIDEO_PATH.format(video_key=self._key, chunk_index=chunk, file_index=file)
+            self._writer = VideoWriter(path, self.size, Fraction(self._fps).limit_denominator(1001))
         start = self._writer.frames
         self._writer.append(images)
-        chunk, file = divmod(self._number, CHUNK_SIZE)
         times = {"from_timestamp": start / self._fps, "to_timestamp": self._writer.frames / self._fps}
         return {"chunk_index": chunk, "file_index": file, **times}
 
@@ -286,7 +284,7 @@ class _VideoFiles:
         """The entry of `info.json`."""
         height, width = self.size
         about = {"video.height": height, "video.width": width, "video.channels": 3, "video.fps": _whole(self._fps)}
-        about |= {"video.codec": video.CODEC, "video.pix_fmt": video.PIXEL_FORMAT, "has_audio": False}
+        about |= {"video.codec": CODEC, "video.pix_fmt": PIXEL_FORMAT, "has_audio": False}
         return {
             "dtype": "video",
             "shape": [height, width, 3],

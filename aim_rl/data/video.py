@@ -57,20 +57,21 @@ class VideoWriter:
 
     Args:
         path: the file, .mp4.
-        size: (H, W) of the frames.
+        height_width: of the frames.
         fps: frames per second.
 
     Attributes:
-        frames: how many it has.
+        frames: how many were appended.
+        size: bytes that the encoder has given out for them so far.
     """
 
-    def __init__(self, path: Path, size: tuple[int, int], fps: Fraction) -> None:
+    def __init__(self, path: Path, height_width: tuple[int, int], fps: Fraction) -> None:
         os.environ.setdefault("SVT_LOG", "1")  # errors only; it reads this where an encoder is made
         path.parent.mkdir(parents=True, exist_ok=True)
-        self.frames = 0
+        self.frames = self.size = 0
         self._container = av.open(str(path), "w")
         self._stream = self._container.add_stream(_ENCODER, rate=fps, options=_ENCODER_OPTIONS)
-        self._stream.height, self._stream.width = size
+        self._stream.height, self._stream.width = height_width
         self._stream.pix_fmt = PIXEL_FORMAT
 
     def append(self, images: np.ndarray) -> None:
@@ -79,10 +80,15 @@ class VideoWriter:
             frame = av.VideoFrame.from_ndarray(image, format="rgb24")
             if number == 0:  # a key frame, so that the episode can be cut out (Rerun's viewer does)
                 frame.pict_type = PictureType.I
-            self._container.mux(self._stream.encode(frame))
+            self._write(frame)
         self.frames += len(images)
 
     def close(self) -> None:
         """Writes what the encoder holds back; the file is complete then."""
-        self._container.mux(self._stream.encode())
+        self._write(None)
         self._container.close()
+
+    def _write(self, frame: av.VideoFrame | None) -> None:
+        packets = self._stream.encode(frame)
+        self._container.mux(packets)
+        self.size += sum(packet.size for packet in packets)

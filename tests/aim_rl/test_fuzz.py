@@ -15,13 +15,16 @@ from typing import Any
 import h5py
 import msgpack
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from aim_rl import finetune, pretrain
-from aim_rl.data.files import _fill, episode_path, read_episode, read_header, write_episode
+from aim_rl.data.files import _fill, episode_path, find_episodes, read_episode, read_header, write_episode
+from aim_rl.data.lerobot_export import lerobot_writer
 from aim_rl.model import AIM
 from aim_rl.model.checkpoint import load_checkpoint, save_checkpoint
 from aim_rl.rl.policy import AimPolicy
@@ -298,6 +301,74 @@ def test_an_image_that_says_it_is_huge_allocates_nothing(episode: Path) -> None:
         images[1] = np.frombuffer(bytes(jpeg), np.uint8)
     with pytest.raises(UserError, match="holds an image that cannot be decoded"):
         read_episode(episode)
+
+
+@pytest.fixture
+def lerobot(tmp_path: Path) -> Path:
+    with lerobot_writer(tmp_path / "dataset") as writer:
+        for seed in range(2):
+            writer.add(episode_of(12, head=(32, 32), wrist=(16, 16), seed=seed))
+    return tmp_path / "dataset"
+
+
+@cases(200, 5000)
+def test_lerobot_datasets_with_damaged_bytes(lerobot: Path, cases: int) -> None:
+    whole = {path: path.read_bytes() for path in sorted(lerobot.rglob("*")) if path.is_file()}
+
+    @fuzz(cases, path=st.sampled_from([*whole]), keep=KEEP, changes=DAMAGE)
+    def check(path: Path, keep: float, changes: list[tuple[float, int]]) -> None:
+        path.write_bytes(damaged(whole[path], keep, changes))
+        try:
+            for source in find_episodes(lerobot):
+                read_header(source)
+                read_episode(source)
+        except UserError as error:
+            one_sentence(error)
+        path.write_bytes(whole[path])
+
+
+@cases(200, 3000)
+def test_lerobot_datasets_with_other_metadata(lerobot: Path, cases: int) -> None:
+    path = lerobot / "meta" / "info.json"
+    whole = json.loads(path.read_text())
+
+    @fuzz(cases, name=st.sampled_from([*whole, *whole["features"]]), value=JSON)
+    def check(name: str, value: Any) -> None:
+        changed = (
+            whole | {"features": whole["features"] | {name: value}}
+            if name in whole["features"]
+            else whole | {name: value}
+        )
+        path.write_text(json.dumps(changed))
+        try:
+            for source in find_episodes(lerobot):
+                read_episode(source)
+        except UserError as error:
+            one_sentence(error)
+
+
+ROWS = st.lists(NUMBERS | st.text(max_size=4) | st.lists(st.integers(-3, 3), max_size=2), min_size=2, max_size=2)
+
+
+@cases(200, 3000)
+def test_lerobot_datasets_with_other_rows(lerobot: Path, cases: int) -> None:
+    (path,) = lerobot.glob("meta/episodes/*/*.parquet")
+    whole = pq.read_table(path)
+    whole = whole.select([name for name in whole.column_names if not name.startswith("stats/")])
+
+    @fuzz(cases, column=st.integers(0, whole.num_columns - 1), values=ROWS)
+    def check(column: int, values: list[Any]) -> None:
+        try:
+            array = pa.array(values)
+        except (pa.ArrowException, OverflowError):
+            return
+        pq.write_table(whole.set_column(column, whole.column_names[column], array), path)
+        try:
+            for source in find_episodes(lerobot):
+                read_header(source)
+                read_episode(source)
+        except UserError as error:
+            one_sentence(error)
 
 
 # -- the served protocol ------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from gymnasium.utils.env_checker import check_env
 import envs
 from envs.errors import UserError
 from envs.tabletop import kinematics as kin
+from envs.tabletop.cameras import camera_extrinsics, camera_intrinsic
 from envs.tabletop.env import TabletopEnv
 from envs.tabletop.poses import matrix_from_quat
 
@@ -52,6 +53,19 @@ def test_all_tasks_and_the_alias_are_registered() -> None:
         assert f"RoboTwin/{task}-v0" in gym.registry
     alias = gym.make("RoboTwin/stack_blocks-v0", **SMALL).unwrapped
     assert isinstance(alias, TabletopEnv) and alias.task_class.name == "stack_blocks_two"
+
+
+def test_camera_matrices_follow_from_the_joints() -> None:
+    env = make()
+    env.restart(0)
+    action = env.observe()["qpos"] + np.array([0.3, 0.2, 0.1, 0.2, -0.3, 0.4, 0, -0.2, 0.3, 0.2, 0.1, 0.2, -0.3, 0])
+    for _ in range(5):
+        env.control(action)
+    seen = env.observe()
+    for camera, extrinsic in camera_extrinsics(seen["qpos_measured"][None]).items():
+        np.testing.assert_allclose(extrinsic[0], seen[f"{camera}_extrinsic"], atol=2e-6)
+        intrinsic = camera_intrinsic(seen[camera].shape[:2])
+        np.testing.assert_allclose(intrinsic, seen[f"{camera}_intrinsic"], rtol=1e-6)
 
 
 def test_a_point_that_a_body_lacks_is_named_with_those_it_has() -> None:

@@ -25,6 +25,8 @@ for episode, length in enumerate((12, 9, 15)):
             for number, camera in enumerate(CAMERAS)
         }
         task = "stack the blocks" if episode < 2 else "put one block on the other"
-        dataset.add_frame({"observation.state": state, "action": np.minimum(state + np.float32(0.01), 1), "task": task, **images})
+        dataset.add_frame(
+            {"observation.state": state, "action": np.minimum(state + np.float32(0.01), 1), "task": task, **images}
+        )
     dataset.save_episode()
 dataset.finalize()
