@@ -123,6 +123,15 @@ class ContactRecorder:
                     found += self._presses(arm, body)
         return sorted(found, key=lambda event: event.frame)
 
+    def touched(self) -> dict[str, int]:
+        """Body -> the first frame in which a finger touches it; furniture left out."""
+        first: dict[str, int] = {}
+        for index, frame in enumerate(self._frames):
+            for _, body in frame.fingers:
+                if body not in FURNITURE:
+                    first.setdefault(body, index)
+        return first
+
     def _spans(self, holds: Callable[[_Frame], bool]) -> list[tuple[int, int]]:
         """Frame ranges (first, last) in which a condition holds, gaps of up to MAX_GAP frames bridged."""
         frames = [i for i, frame in enumerate(self._frames) if holds(frame)]

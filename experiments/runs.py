@@ -169,7 +169,8 @@ def write_csv(path: Path, rows: Iterable[dict[str, Any]]) -> None:
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Writes and prints a Markdown table below the command that made it."""
     module = sys.modules["__main__"].__spec__
-    command = " ".join(["python -m", module.name if module else Path(sys.argv[0]).stem, *sys.argv[1:]])
+    name = module.name.removesuffix(".__main__") if module else Path(sys.argv[0]).stem
+    command = " ".join(["python -m", name, *sys.argv[1:]])
     lines = [" | ".join(map(str, row)) for row in (columns, ["---"] * len(columns), *rows)]
     with atomic_file(path) as aside:
         aside.write_text("\n".join([f"`{command}`", "", *(f"| {line} |" for line in lines), ""]))
