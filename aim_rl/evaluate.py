@@ -14,7 +14,7 @@ from typing import Any, Literal, cast
 import tyro
 
 import envs
-from aim_rl.model.checkpoint import load_checkpoint, shipped_checkpoint
+from aim_rl.model.checkpoint import load_checkpoint, resolve_checkpoint
 from aim_rl.rl.policy import AimPolicy
 from aim_rl.rollout import seeds
 from aim_rl.rollout.evaluation import run_episodes
@@ -37,7 +37,7 @@ class EvaluateConfig:
     task: str = ""
     """RoboTwin's task name."""
     checkpoint: Path | None = None
-    """Folder of a run or a checkpoint; the shipped one by default."""
+    """Folder of a run or a checkpoint; the shipped one by default. few-shot: a shipped one of fewer demonstrations."""
     wan: Path | None = None
     """Folder of Wan-AI/Wan2.2-TI2V-5B-Diffusers, if not the one that the checkpoint names."""
     episodes: int = 100
@@ -77,7 +77,7 @@ def choose_checkpoint(task: str, path: Path | None, flag: str = "--checkpoint") 
     Raises:
         UserError: none was given and none is shipped for the task.
     """
-    chosen = path or shipped_checkpoint(task)
+    chosen = resolve_checkpoint(task, path)
     if chosen is None:
         raise UserError(
             f"no checkpoint is shipped for {task}; give {flag} DIR, or train one with "

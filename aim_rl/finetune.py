@@ -20,7 +20,7 @@ from rich.table import Table
 
 from aim_rl import collect
 from aim_rl.model import AIM
-from aim_rl.model.checkpoint import load_checkpoint, read_metadata, shipped_checkpoint
+from aim_rl.model.checkpoint import load_checkpoint, read_metadata, resolve_checkpoint
 from aim_rl.rl.awr import Awr
 from aim_rl.rl.config import MOVED, FinetuneConfig, parse_flags
 from aim_rl.rl.policy import AimPolicy
@@ -49,7 +49,7 @@ def stage1_checkpoint(config: FinetuneConfig) -> Path | None:
     Raises:
         UserError: it is no checkpoint or one of another task. Its weights are not read.
     """
-    path = config.stage1 or shipped_checkpoint(config.task)
+    path = resolve_checkpoint(config.task, config.stage1)
     if path is not None:
         read_metadata(path, config.task)
     return path

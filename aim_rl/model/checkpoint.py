@@ -23,6 +23,7 @@ from envs.files import atomic_folder, folder_before
 
 FORMAT = "aim_rl.checkpoint/1"
 SHIPPED = Path(__file__).parents[1] / "checkpoints"
+FEW_SHOT = Path("few-shot")
 
 
 def save_checkpoint(directory: Path, model: AIM, metadata: dict[str, Any], write: bool = True) -> None:
@@ -75,10 +76,23 @@ def checkpoint_directory(path: Path) -> Path:
     raise UserError(f"{path} {what}; give the folder of a run or of a checkpoint, or leave the flag out")
 
 
-def shipped_checkpoint(task: str) -> Path | None:
-    """The Stage I checkpoint that is shipped for `task`, if there is one."""
-    directory = SHIPPED / task
-    return directory if (directory / "model.safetensors").is_file() else None
+def resolve_checkpoint(task: str, path: Path | None) -> Path | None:
+    """The checkpoint that a flag names: None is the one shipped for `task`, None too if there is none.
+
+    `few-shot` is a shipped Stage I of few demonstrations and few steps, for studies of reinforcement learning. A folder
+    of that name needs its absolute path.
+
+    Raises:
+        UserError: there is no few-shot checkpoint for the task.
+    """
+    if path is not None and path != FEW_SHOT:
+        return path
+    directory = SHIPPED / (path or "") / task
+    if (directory / "model.safetensors").is_file():
+        return directory
+    if path is None:
+        return None
+    raise UserError(f"no few-shot checkpoint is shipped for {task}; give the folder of another one")
 
 
 def read_metadata(path: Path, task: str | None = None) -> dict[str, Any]:

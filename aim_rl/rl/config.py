@@ -63,7 +63,7 @@ class FinetuneConfig:
     task: str
     """RoboTwin's task name; stack_blocks is short for stack_blocks_two."""
     stage1: Path | None = None
-    """Stage I run or checkpoint; the shipped one by default."""
+    """Stage I run or checkpoint; the shipped one by default. few-shot: a shipped one of fewer demonstrations."""
     wan: Path | None = None
     """Folder of Wan-AI/Wan2.2-TI2V-5B-Diffusers, if not the one that --stage1 names."""
     out: Path | None = None

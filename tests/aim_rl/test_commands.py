@@ -112,6 +112,12 @@ def test_a_checkpoint_of_another_task(refused: Refused, command: ModuleType, fla
     assert "trained for click_bell, not for stack_blocks_two" in words
 
 
+@pytest.mark.parametrize(("command", "flag"), [(evaluate, "--checkpoint"), (finetune, "--stage1")])
+def test_a_task_without_few_shot_checkpoint(refused: Refused, command: ModuleType, flag: str) -> None:
+    words = refused(command, [*BELL, flag, "few-shot"])
+    assert "no few-shot checkpoint is shipped for click_bell" in words
+
+
 def test_no_shipped_checkpoint_says_how_to_make_one(refused: Refused) -> None:
     assert "python -m aim_rl.finetune --task click_bell" in refused(evaluate, BELL)
 

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 
 import aim_rl
 from aim_rl.model import AIM, PRESETS
-from aim_rl.model.checkpoint import load_checkpoint, read_metadata, save_checkpoint
+from aim_rl.model.checkpoint import load_checkpoint, read_metadata, resolve_checkpoint, save_checkpoint
 from envs.errors import UserError
 
 CARD = {"task": "click_bell", "stage": 1, "minutes": 3.5}
@@ -52,6 +52,15 @@ def test_half_precision_loads_as_single(saved: Path, tiny_model: AIM) -> None:
     for name, tensor in tiny_model.state_dict().items():
         assert model.state_dict()[name].dtype == torch.float32
         torch.testing.assert_close(model.state_dict()[name], tensor, atol=1e-3, rtol=1e-3)
+
+
+def test_a_flag_names_a_folder_the_shipped_checkpoint_or_the_few_shot_one() -> None:
+    shipped, few_shot = (resolve_checkpoint("stack_blocks_two", path) for path in (None, Path("few-shot")))
+    assert shipped is not None and few_shot is not None and shipped != few_shot
+    for path in (shipped, few_shot):
+        assert read_metadata(path, "stack_blocks_two")["stage"] == 1
+    assert resolve_checkpoint("click_bell", None) is None
+    assert resolve_checkpoint("click_bell", Path("runs/mine")) == Path("runs/mine")
 
 
 def test_metadata_is_read_without_the_weights(saved: Path) -> None:
