@@ -1,4 +1,4 @@
-"""Samplers of the action's denoising chain: one Gaussian step from t to t_next = t - d (docs/method.md).
+"""Samplers of the action's denoising chain: one Gaussian step from t to t_next = t - d (docs/learning.md).
 
 With x0 = x_t - t·v and x1 = x_t + (1-t)·v:
 
