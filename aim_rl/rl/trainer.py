@@ -133,7 +133,8 @@ class Trainer:
         """
         title = f"Stage II {self._metadata['task']}"
         if self.validation is not None:
-            self.validation.begin(self.metadata())
+            for name, value in self.validation.begin(self.metadata()).items():
+                self.writer.add_scalar(f"stage2/{name}", value, self.steps)
             self._clock = time.monotonic()
         with (
             progress(title, self.schedule.iterations, "iterations", self.done) as bar,

@@ -47,11 +47,13 @@ class Validation:
         """Whether Stage I has been measured."""
         return bool(self._stage1)
 
-    def begin(self, metadata: Mapping[str, Any]) -> None:
+    def begin(self, metadata: Mapping[str, Any]) -> Metrics:
         """Measures Stage I; does nothing in a run that continues."""
-        if not self._stage1:
-            self._stage1 = self._measure()
-            self._keep(self._stage1, metadata)
+        if self._stage1:
+            return {}
+        self._stage1 = self._measure()
+        self._keep(self._stage1, metadata)
+        return {"validation/success": sum(self._stage1.values()) / len(self._stage1)}
 
     def due(self, done: int) -> bool:
         """Whether it is time to measure after so many iterations."""

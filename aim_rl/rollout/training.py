@@ -161,8 +161,8 @@ class _SeedsOfWorker:
 
     def failure(self) -> str:
         return (
-            f"in a row without a finished group (seed {self._next_seed}); if memory is short, take fewer "
-            "--envs-per-worker or --workers"
+            f"in a row without a finished group (seed {self._next_seed}); if memory is short, begin a new run with "
+            "fewer --rollout.envs-per-worker or --workers"
         )
 
     def finish(self, seeds: set[int]) -> None:

@@ -120,7 +120,7 @@ def test_a_seed_that_kills_is_given_up() -> None:
 @pytest.mark.filterwarnings("ignore:a simulator process")
 def test_a_machine_that_kills_everything_ends_the_run() -> None:
     with pytest.raises(
-        UserError, match=r"was killed by SIGKILL, the third in a row.*fewer --envs-per-worker or --workers"
+        UserError, match=r"was killed by SIGKILL, the third in a row.*fewer --rollout.envs-per-worker or --workers"
     ):
         rounds(9, dies=range(40, 60))
 
