@@ -6,6 +6,7 @@ seeds that they share.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +15,16 @@ from typing import Any, Literal, cast
 import tyro
 
 import envs
+from aim_rl.data.lerobot_export import check_new, lerobot_writer
 from aim_rl.model.checkpoint import load_checkpoint, resolve_checkpoint
 from aim_rl.rl.policy import AimPolicy
 from aim_rl.rollout import seeds
 from aim_rl.rollout.evaluation import run_episodes
+from aim_rl.rollout.policy_recording import record_policy
 from aim_rl.rollout.videos import record_episode
 from aim_rl.runs.config import BackendOptions
 from aim_rl.runs.folder import check_writable, gpu_or_cpu
+from aim_rl.runs.progress import progress
 from aim_rl.runs.statistics import SuccessRate, compare_pairs, describe, describe_pairs, success_rate
 from envs.backend import TABLETOP
 from envs.constants import SETTINGS
@@ -51,6 +55,8 @@ class EvaluateConfig:
     """Writes the result here."""
     video: Path | None = None
     """Writes videos of the first three episodes into this folder."""
+    record: Path | None = None
+    """Writes what the policy did as a LeRobot dataset into this new folder; runs the episodes again, to render more."""
     workers: int = 2
     """Processes."""
     compare: tuple[Path, Path] | None = None
@@ -93,6 +99,9 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     for path in (config.json, config.video and config.video / f"{config.task}.mp4"):
         if path is not None:
             check_writable(path)
+    if config.record is not None:
+        check_new(config.record)
+        check_writable(config.record / "meta")
     simulated = config.simulator.require(config.task, config.setting)
     policy, started = AimPolicy(model, model.preset.execute), time.monotonic()
     outcome = run_episodes(
@@ -132,7 +141,34 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
                 simulator=config.simulator,
                 instructions=config.instructions,
             )
+    if config.record is not None:
+        record(policy, config, config.record, list(outcome))
     return result
+
+
+def record(policy: AimPolicy, config: EvaluateConfig, folder: Path, scenes: list[int]) -> None:
+    """Writes what the policy does in these scenes as a LeRobot dataset, with its value maps as one more video.
+
+    Raises:
+        UserError: the dataset cannot be written.
+    """
+    preset, simulator = policy.model.preset, config.simulator
+    env = simulator.make(
+        config.task,
+        config.setting,
+        preset.head_size,
+        preset.wrist_size,
+        action_mode="ee",
+        evaluation=True,
+        instructions=config.instructions,
+    )
+    solved = 0
+    with lerobot_writer(folder) as writer, progress("record", len(scenes), "episodes") as bar, contextlib.closing(env):
+        for scene in scenes:
+            episode, maps = record_policy(policy, env, scene, config.setting)
+            writer.add(episode, {"value_map": maps})
+            solved += episode.success
+            bar.update(writer.episodes, f"success {solved}/{writer.episodes}")
 
 
 def read_outcomes(file: Path) -> dict[int, bool]:

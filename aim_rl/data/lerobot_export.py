@@ -59,6 +59,12 @@ _SCALARS = {
 }
 
 
+def check_new(folder: Path) -> None:
+    """Raises UserError if there is something at `folder` already."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"cannot write {folder}: it exists already; choose another folder, or delete it")
+
+
 @contextmanager
 def lerobot_writer(folder: Path, fps: float = FPS) -> Iterator[LeRobotWriter]:
     """A writer of a new dataset, which is at `folder` when the body has ended well, and else is not.
@@ -66,8 +72,7 @@ def lerobot_writer(folder: Path, fps: float = FPS) -> Iterator[LeRobotWriter]:
     Raises:
         UserError: there is something at `folder`, the disk refuses, or no episode was added.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"{folder} exists already; choose another folder, or delete it")
+    check_new(folder)
     with atomic_folder(folder, "the dataset") as aside:
         writer = LeRobotWriter(aside, fps)
         try:

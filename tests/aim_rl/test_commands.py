@@ -143,6 +143,8 @@ def test_a_dataset_that_is_none(refused: Refused, data: str, expected: str) -> N
         (evaluate, ["--checkpoint", "good", "--json", "file/result.json"]),
         (evaluate, ["--checkpoint", "good", "--json", "empty"]),
         (evaluate, ["--checkpoint", "good", "--video", "file"]),
+        (evaluate, ["--checkpoint", "good", "--record", "file"]),
+        (evaluate, ["--checkpoint", "good", "--record", "file/recorded"]),
     ],
 )
 def test_an_output_that_cannot_be_written(refused: Refused, command: ModuleType, arguments: list[str]) -> None:

@@ -11,11 +11,13 @@ from pathlib import Path
 from types import ModuleType
 
 import imageio.v3 as iio
+import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from aim_rl import collect, evaluate, finetune, pretrain
-from aim_rl.data.files import read_episode
+from aim_rl.data.files import find_episodes, read_episode
+from aim_rl.model.presets import PRESETS
 from aim_rl.rollout.seeds import TEST
 from envs.errors import exit_cleanly
 
@@ -145,7 +147,8 @@ def test_a_result_that_is_damaged_is_named(
 
 def test_evaluate_repeats_the_measurement_of_the_run(place: Path, stage2: tuple[Path, str]) -> None:
     file, video, run = place / "results" / "evaluation.json", place / "video", stage2[0]
-    command(evaluate, "--checkpoint", run, "--json", file, "--episodes", 1, "--workers", 1, "--video", video)
+    outputs = ["--json", file, "--video", video, "--record", place / "recorded"]
+    command(evaluate, "--checkpoint", run, "--episodes", 1, "--workers", 1, *outputs)
     result = json.loads(file.read_text())
     assert set(result) == {"task", "setting", "instructions", "checkpoint", "seeds", "succeeded", "seconds"} | RATE
     assert result["succeeded"] == result["seeds"][: result["successes"]]
@@ -154,3 +157,9 @@ def test_evaluate_repeats_the_measurement_of_the_run(place: Path, stage2: tuple[
     assert [path.name for path in video.iterdir()] == [f"click_bell-{TEST}.mp4"]
     frames = iio.imread(video / f"click_bell-{TEST}.mp4")
     assert frames.shape[1:] == (96, 128, 3) and len(frames) > 1 and frames.std() > 10
+    (source,) = find_episodes(place / "recorded")
+    episode = read_episode(source)
+    assert (episode.task, episode.seed, episode.success) == ("click_bell", TEST, bool(result["successes"]))
+    assert np.array_equal(episode.action[:-1], episode.qpos[1:]) and np.ptp(episode.qpos, 0).max() > 0.01
+    (maps,) = (place / "recorded" / "videos" / "value_map").rglob("*.mp4")
+    assert iio.imread(maps).shape == (len(episode), *PRESETS["tiny"].head_tile, 3)

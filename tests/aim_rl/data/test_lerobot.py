@@ -314,5 +314,5 @@ def test_an_export_is_whole_or_not_there(tmp_path: Path, recorded: Path, make_ep
     with pytest.raises(UserError, match="images of several sizes"):
         export(ExportConfig(data=recorded, out=tmp_path / "out"))
     assert [path.name for path in tmp_path.iterdir()] == ["recorded"]
-    with pytest.raises(UserError, match="recorded exists already; choose another folder"):
+    with pytest.raises(UserError, match="recorded: it exists already; choose another folder"):
         export(ExportConfig(data=recorded, out=recorded))
