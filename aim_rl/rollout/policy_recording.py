@@ -26,7 +26,7 @@ def record_policy(policy: Policy, env: TaskEnv, seed: int, setting: str) -> tupl
 
     Returns:
         The episode: T frames, `action` the joints commanded in each of them. And u8 [T, h, w, 3]: the head camera's
-        value map that the policy had predicted for its last decision (left arm red, right arm green, both blue).
+        value map predicted with the last decision (red: left arm, green: right arm, blue: the larger of the two).
 
     Raises:
         FloatingPointError: the simulator observes NaN or infinity.
