@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from tensordict import TensorDict
@@ -49,7 +51,7 @@ def record_policy(policy: Policy, env: TaskEnv, seed: int, setting: str) -> tupl
             if solved or env.steps >= env.step_limit:
                 break
         decisions += 1
-    stacked = {key: np.stack([frame[key] for frame in frames]) for key in frames[0]}
+    stacked: dict[str, Any] = {key: np.stack([frame[key] for frame in frames]) for key in frames[0]}
     episode = Episode(
         **stacked,
         action=np.stack(actions),
