@@ -38,7 +38,9 @@ _PACKAGES = {
     "typeguard": "typeguard",
     "msgpack": "msgpack",
     "websockets": "websockets",
+    "av": "av",
     "matplotlib": "matplotlib",
+    "pyarrow": "pyarrow",
     "psutil": "psutil",
     "stable-baselines3": "stable_baselines3",
 }

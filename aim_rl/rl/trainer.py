@@ -111,7 +111,7 @@ class Trainer:
         if validation is not None and self.done and not validation.has_stage1:
             self.validation = None  # a run of version 0.1, whose weights are no longer Stage I's
         self.batches = training_batches(rollouts, completed, schedule.batch)
-        self.writer = tensorboard(run, self.steps + 1)
+        self.writer = tensorboard(run, self.steps + 1 if self.done else 0)  # Stage I is at step 0
         self._clock = time.monotonic()
 
     @property

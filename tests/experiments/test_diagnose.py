@@ -129,7 +129,9 @@ def test_a_branch_sees_what_its_episode_saw(tiny_model: AIM) -> None:
         for moment, inputs in zip(mine, one.inputs[at : at + 2], strict=False):
             assert moment.decision is not None
             now = torch.cat([moment.decision["context_keypoints"], moment.decision["proprio"]])
-            torch.testing.assert_close(now, inputs["keypoints"], atol=1e-2, rtol=0)
+            torch.testing.assert_close(now, inputs["keypoints"], atol=3e-2, rtol=0)
+            other = one.inputs[at + 2]["keypoints"]
+            assert (now - other).abs().max() > 1e-1
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:
