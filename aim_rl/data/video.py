@@ -15,7 +15,7 @@ from envs.errors import UserError
 CODEC, PIXEL_FORMAT = "av1", "yuv420p"
 """What `VideoWriter` writes, as FFmpeg calls it."""
 _ENCODER, _ENCODER_OPTIONS = "libsvtav1", {"g": "2", "crf": "20", "preset": "8"}
-"""LeRobot's encoder and distance of key frames, at a better quality than its crf 30 (38 dB instead of 36)."""
+"""LeRobot's encoder and distance of key frames, at a better quality than its crf 30."""
 _MAX_IMAGE_PIXELS = 2**22  # px; RoboTwin's are 76 800
 _MAX_EPISODE_BYTES = 2**33  # of an episode's images of one camera
 

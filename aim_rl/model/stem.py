@@ -8,7 +8,7 @@ from aim_rl.model.presets import STEM_CELL, Preset
 
 SHARPNESS = 10.0
 """Factor of the initial keypoint logits. With torch's usual weights the softmax starts nearly uniform, every keypoint
-sits in the middle of the image, and objects that matter late in an episode are found only after thousands of steps.
+sits in the middle of the image, and objects that matter late in an episode are found late.
 Ten times sharper, keypoints sit on coloured objects from the start (docs/results.md, "What the keypoints know")."""
 
 

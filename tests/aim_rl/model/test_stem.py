@@ -18,7 +18,7 @@ def pictures(column: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def test_untrained_keypoints_already_follow_a_block() -> None:
-    """Where they do not, Stage I learns the place of a block only after thousands of steps."""
+    """Where they do not, Stage I learns late where a block is."""
     torch.manual_seed(0)
     stem = ObservationStem(SMALL)
     with torch.no_grad():
