@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from aim_rl.data.files import find_episodes, read_episode, read_header
+from aim_rl.data.files import common_fps, find_episodes, read_episode, read_header
 from aim_rl.data.lerobot import DEFAULT_OPTIONS, LeRobotFlags
 from aim_rl.data.lerobot_export import lerobot_writer
 from aim_rl.runs.config import parse
 from aim_rl.runs.progress import progress
-from envs.errors import UserError, exit_cleanly
+from envs.errors import exit_cleanly
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,10 +38,8 @@ def export(config: ExportConfig) -> int:
         UserError: an episode cannot be read, or the dataset not be written.
     """
     sources = find_episodes(config.data, config.lerobot)
-    rates = {read_header(source).fps for source in sources}
-    if len(rates) > 1:
-        raise UserError(f"{config.data} holds episodes of several frame rates; export those of each rate alone")
-    with lerobot_writer(config.out, rates.pop()) as writer, progress("export", len(sources), "episodes") as bar:
+    fps = common_fps(config.data, [read_header(source) for source in sources])
+    with lerobot_writer(config.out, fps) as writer, progress("export", len(sources), "episodes") as bar:
         for source in sources:
             writer.add(read_episode(source))
             bar.update(writer.episodes)

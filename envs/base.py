@@ -124,8 +124,8 @@ class TaskEnv(gym.Env[Observation, NDArray[np.float32]], ABC):
     def restore(self, snapshot: Snapshot) -> None:
         """Continues where a snapshot was taken, in this environment or another one of the same task and setting.
 
-        Branches of one snapshot repeat each other bit for bit. They repeat the episode in which it was taken to about
-        half a millimetre where bodies stand or are held, and less well where they roll, swing or pour, because a
+        Branches of one snapshot repeat each other bit for bit. They repeat the episode in which it was taken to within
+        a millimetre where bodies stand or are held, and less well where they roll, swing or pour, because a
         simulator remembers more of its contacts than can be saved. The scene is built anew; bodies and recorders
         (`ContactRecorder`) of before belong to the old one.
 

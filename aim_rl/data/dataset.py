@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from aim_rl.data.conventions import doubts
-from aim_rl.data.episode import FPS, Episode, Header
-from aim_rl.data.files import find_episodes, read_episode, read_header
+from aim_rl.data.episode import FPS, Episode
+from aim_rl.data.files import common_fps, find_episodes, read_episode, read_header
 from aim_rl.data.lerobot import DEFAULT_OPTIONS, LeRobotOptions
 from aim_rl.data.value_map import canvas_maps
 from aim_rl.model.presets import Preset
@@ -78,7 +78,7 @@ class DemonstrationSet:
         found = [(source, read_header(source)) for source in find_episodes(directory, lerobot)]
         sources = [source for source, header in found if header.success]
         headers = [header for _, header in found if header.success]
-        self.failures, self.fps = len(found) - len(sources), _common_fps(directory, headers)
+        self.failures, self.fps = len(found) - len(sources), common_fps(directory, headers)
         tasks = [header.task for header in headers]
         _check_tasks(directory, tasks, task)
         tokenize = tokenize or word_tokenizer(preset)
@@ -215,19 +215,6 @@ class DemonstrationSet:
         ahead = np.minimum(times[:, None] + apart * np.arange(1, preset.frames + 1), last)
         self._future[rows] = torch.from_numpy(rows.start + ahead)
         self._episode[rows] = number
-
-
-def _common_fps(directory: str | Path, headers: list[Header]) -> float:
-    """The frames per second of all episodes. Raises UserError if they differ, or if there are no episodes."""
-    rates = sorted({round(header.fps): header.fps for header in headers}.values())
-    if not rates:
-        raise UserError(f"{directory} holds no episode that succeeded; record others.")
-    if len(rates) > 1:
-        raise UserError(
-            f"{directory} holds episodes of {' and '.join(f'{rate:g}' for rate in rates)} frames per second, so a "
-            "chunk would take different times; train on the datasets of one rate."
-        )
-    return rates[0]
 
 
 def _check_tasks(directory: str | Path, tasks: list[str], wanted: str | None) -> None:

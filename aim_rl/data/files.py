@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -168,6 +169,19 @@ def read_header(source: str | Source) -> Header:
             frames = file.length("state/left_arm_joint_states")
             task = str(file.attribute("task")) if file.has_attribute("task") else robotwin.task_of(file.path)
         return Header(frames, task, "contacts" in file)
+
+
+def common_fps(directory: str | Path, headers: Sequence[Header]) -> float:
+    """The frames per second of all episodes, given their headers. Raises UserError if they differ or there are none."""
+    rates = sorted({round(header.fps): header.fps for header in headers}.values())
+    if not rates:
+        raise UserError(f"{directory} holds no episode that succeeded; record others.")
+    if len(rates) > 1:
+        raise UserError(
+            f"{directory} holds episodes of {' and '.join(f'{rate:g}' for rate in rates)} frames per second; chunks of "
+            "several frame rates take different times, so take the datasets of one rate alone."
+        )
+    return rates[0]
 
 
 def read_episode(source: str | Source) -> Episode:

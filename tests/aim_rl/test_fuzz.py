@@ -79,6 +79,13 @@ def damaged(data: bytes, keep: float, changes: list[tuple[float, int]]) -> bytes
     return bytes(broken)
 
 
+def changed(fields: dict[str, Any], nested: str, name: str, value: Any) -> str:
+    """The fields as JSON with another value of one of them, or of one inside the field `nested`."""
+    if name in fields[nested]:
+        name, value = nested, fields[nested] | {name: value}
+    return json.dumps(fields | {name: value})
+
+
 KEEP = st.just(1.0) | st.floats(0, 1)
 
 # -- checkpoints --------------------------------------------------------------------------------------------------
@@ -116,12 +123,7 @@ def test_checkpoints_with_other_cards(checkpoint: Path, cases: int) -> None:
         value=JSON,
     )
     def check(name: str, value: Any) -> None:
-        changed = (
-            metadata | {"preset": metadata["preset"] | {name: value}}
-            if name in metadata["preset"]
-            else metadata | {name: value}
-        )
-        file.write_text(json.dumps(changed))
+        file.write_text(changed(metadata, "preset", name, value))
         try:
             load_checkpoint(checkpoint, "click_bell")
         except UserError as error:
@@ -334,12 +336,7 @@ def test_lerobot_datasets_with_other_metadata(lerobot: Path, cases: int) -> None
 
     @fuzz(cases, name=st.sampled_from([*whole, *whole["features"]]), value=JSON)
     def check(name: str, value: Any) -> None:
-        changed = (
-            whole | {"features": whole["features"] | {name: value}}
-            if name in whole["features"]
-            else whole | {name: value}
-        )
-        path.write_text(json.dumps(changed))
+        path.write_text(changed(whole, "features", name, value))
         try:
             for source in find_episodes(lerobot):
                 read_episode(source)
