@@ -36,6 +36,7 @@ REPLAYED = (
 )
 DUAL_CLIP = 3.0  # largest ratio by which a decision with a negative advantage counts
 RATIO_TOLERANCE = 1e-4  # on |ratio - 1| of decisions that the current weights sampled
+ANCHORED = 4  # every so many decisions of a minibatch measure the distance to Stage I: it varies little
 CHECKED = 256  # decisions on which the ratio and the divergence from Stage I are measured
 
 
@@ -61,6 +62,8 @@ class PpoConfig:
     dense_weight: float | None = None
     """Normalises the returns of success and of the dense reward separately and weighs the second by this, the first by
     1; without GAE only. By default their weighted sum is normalised."""
+    anchor: float = 0.1
+    """Weight of the KL divergence from Stage I per denoising step, at the decisions of every minibatch."""
     max_gradient: float = 1.0
     """Largest norm of a gradient; longer ones are cut."""
     critic_steps: int = 300
@@ -71,6 +74,8 @@ class PpoConfig:
             raise UserError("--rl.epochs, --rl.minibatch and --rl.critic-steps must be at least 1")
         if min(self.learning_rate, self.std_floor, self.max_gradient) <= 0:
             raise UserError("--rl.learning-rate, --rl.std-floor and --rl.max-gradient must be above 0")
+        if self.anchor < 0:
+            raise UserError("--rl.anchor must be at least 0")
         if not 0 < self.clip_low < 1 or self.clip_high <= 0:
             raise UserError("--rl.clip-low must lie between 0 and 1, and --rl.clip-high above 0")
         if not (0 <= self.gamma <= 1 and 0 <= self.gae_lambda <= 1):
@@ -207,6 +212,8 @@ class Ppo:
         # For negative advantages PPO leaves the ratio unbounded: a few decisions with ratios of thousands would be the
         # whole gradient. Beyond DUAL_CLIP the loss is constant (dual-clip PPO, arXiv 1912.09729).
         loss = losses["loss_objective"].minimum(DUAL_CLIP * decisions["advantage"].abs()).mean()
+        if self.config.anchor:
+            loss = loss + self.config.anchor * self._kl_to_stage1(decisions[::ANCHORED])
         self.optimizer.zero_grad()
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self._parameters, self.config.max_gradient)
@@ -246,12 +253,16 @@ class Ppo:
     @torch.no_grad()
     def kl_to_stage1(self, decisions: TensorDictBase) -> float:
         """KL divergence per denoising step between the current policy and Stage I's, on stored chains."""
-        now = self.policy.get_dist(decisions)
+        return self._kl_to_stage1(decisions).item()
+
+    def _kl_to_stage1(self, decisions: TensorDictBase) -> Tensor:
+        """The same, with a gradient for the current policy."""
         part = "model" if self.policy.train_world else "model.action"
         trained = self.policy.trained
         self.policy.set_submodule(part, self._stage1)
         try:
-            before = self.policy.get_dist(decisions)
+            with torch.no_grad():
+                before = self.policy.get_dist(decisions)
         finally:
             self.policy.set_submodule(part, trained)
-        return torch.distributions.kl_divergence(now, before).mean().item()
+        return torch.distributions.kl_divergence(self.policy.get_dist(decisions), before).mean()

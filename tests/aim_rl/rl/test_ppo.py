@@ -154,6 +154,21 @@ def test_kl_to_stage1_starts_at_zero_and_grows(policy: AimPolicy, act: Act) -> N
     assert metrics["update/kl_to_stage1"] > 0
 
 
+@pytest.mark.parametrize(("anchor", "holds"), [(0.0, False), (10.0, True)])
+def test_the_anchor_pulls_the_head_back_to_stage_1(policy: AimPolicy, act: Act, anchor: float, holds: bool) -> None:
+    """Where advantages say nothing, the head returns towards Stage I; without the anchor it stays where it drifted."""
+    learner = Ppo(policy, PpoConfig(learning_rate=1e-3, epochs=20, anchor=anchor))
+    rollouts = with_advantage(act(policy))
+    with torch.no_grad():
+        for parameter in policy.model.action.parameters():
+            parameter.add_(0.02 * torch.randn_like(parameter))
+    rollouts = with_advantage(act(policy))
+    rollouts["advantage"] = torch.full_like(rollouts["advantage"], 1e-12)
+    drifted = learner.kl_to_stage1(rollouts)
+    learner.update(rollouts)
+    assert (learner.kl_to_stage1(rollouts) < 0.8 * drifted) == holds
+
+
 def test_the_commanded_tcp_is_the_tool_centre_of_the_commanded_pose(policy: AimPolicy, act: Act) -> None:
     rollouts = act(policy, 2, 2)
     assert rollouts["action"].shape == (2, 2, EXECUTE, 16)
