@@ -20,7 +20,7 @@ from rich.table import Table
 
 from aim_rl import collect
 from aim_rl.model import AIM
-from aim_rl.model.checkpoint import load_checkpoint, read_metadata, resolve_checkpoint
+from aim_rl.model.checkpoint import load_checkpoint, read_metadata, read_preset, resolve_checkpoint
 from aim_rl.rl.awr import Awr
 from aim_rl.rl.config import MOVED, FinetuneConfig, parse_flags
 from aim_rl.rl.policy import AimPolicy
@@ -29,6 +29,7 @@ from aim_rl.rl.trainer import COUNTED, Rollouts, Schedule, Trainer
 from aim_rl.rl.validation import Validation
 from aim_rl.rollout import seeds
 from aim_rl.rollout.evaluation import run_episodes
+from aim_rl.rollout.kept_rollouts import RolloutNotes, disk_need, write_rollouts
 from aim_rl.rollout.shared_memory import check_shared_memory
 from aim_rl.rollout.training import TrainingRollouts
 from aim_rl.runs.folder import gpu_or_cpu, new_run, use_all_cores
@@ -130,10 +131,11 @@ def reinforce(
     validation = None
     if config.validation_episodes:
         validation = Validation(run, policy, functools.partial(measured, config, model), config.validate_every)
-    source = rollouts(config, policy, learner.observed)
+    notes = RolloutNotes(run) if config.keep_rollouts else None
+    source = rollouts(config, policy, (*learner.observed, "action") if notes else learner.observed)
     try:
         resume = config.resume is not None
-        return Trainer(schedule, policy, source, reward, learner, validation, run, metadata, resume).train()
+        return Trainer(schedule, policy, source, reward, learner, validation, run, metadata, resume, notes).train()
     finally:
         source.shutdown()
 
@@ -199,6 +201,20 @@ def report(result: dict[str, Any]) -> None:
     Console().print(table)
 
 
+def write_kept(config: FinetuneConfig, run: Path) -> None:
+    """Writes the rollouts that the run has noted as episodes. Raises as `write_rollouts`."""
+    kept, preset = RolloutNotes(run).latest(config.keep_rollouts), read_preset(run / "checkpoint")
+    if not kept:
+        print("No rollout succeeded, so --keep-rollouts keeps none")
+        return
+    config.simulator.require(config.task, config.setting)
+    make_env = functools.partial(
+        config.simulator.make, config.task, config.setting, preset.head_size, preset.wrist_size, action_mode="ee"
+    )
+    write_rollouts(run, kept, preset, make_env, config.setting, config.workers)
+    print(f"Train Stage I on them: python -m aim_rl.pretrain --task {config.task} --data {run / 'rollouts'}")
+
+
 def main() -> None:
     config = parse_flags(__doc__)
     if config.resume is not None and (config.resume / "result.json").exists():
@@ -211,6 +227,10 @@ def main() -> None:
     else:
         run = start(config)
     shutil.rmtree(run / "trainer", ignore_errors=True)  # hundreds of megabytes of unfinished rollouts
+    if RolloutNotes(run).folder.exists():
+        with says_how_to_resume(run):
+            write_kept(config, run)
+        RolloutNotes(run).delete()
     print(f"Run: {run} (result.json, checkpoint); watch it with `tensorboard --logdir {run}`")
 
 
@@ -225,6 +245,9 @@ def start(config: FinetuneConfig) -> Path:
     run = config.resume or new_run(config.task, config.out, config)
     with says_how_to_resume(run):
         model = model or load_stage1(config, train_stage1(config, run))
+        if config.keep_rollouts:
+            most = disk_need(config.keep_rollouts * config.rollout.step_limit, model.preset)
+            print(f"--keep-rollouts {config.keep_rollouts} will take up to {most / 1e6:.0f} MB in {run / 'rollouts'}")
         if config.resume is not None:
             record_resume(run, config, MOVED)
         result = simulated | finetune(config, model, run)

@@ -145,6 +145,11 @@ def load_checkpoint(path: Path, task: str | None = None, wan: Path | None = None
     return model.eval(), metadata
 
 
+def read_preset(path: Path) -> Preset:
+    """The preset of the model in a checkpoint, without its weights. Raises UserError as `read_metadata`."""
+    return _preset(read_metadata(path).get("preset"), checkpoint_directory(path))[0]
+
+
 def _read_weights(directory: Path, expected: dict[str, torch.Size]) -> dict[str, Tensor]:
     """The tensors of a checkpoint in float32. Raises UserError: they are damaged, not finite or unexpected."""
     try:
