@@ -20,7 +20,8 @@ from rich.table import Table
 
 from aim_rl import collect
 from aim_rl.model import AIM
-from aim_rl.model.checkpoint import load_checkpoint, read_metadata, read_preset, resolve_checkpoint
+from aim_rl.model.checkpoint import add_metadata, load_checkpoint, resolve_checkpoint
+from aim_rl.model.pretrained import read_metadata, read_preset
 from aim_rl.rl.awr import Awr
 from aim_rl.rl.config import MOVED, FinetuneConfig, parse_flags
 from aim_rl.rl.policy import AimPolicy
@@ -32,7 +33,7 @@ from aim_rl.rollout.evaluation import run_episodes
 from aim_rl.rollout.kept_rollouts import RolloutNotes, disk_need, write_rollouts
 from aim_rl.rollout.shared_memory import check_shared_memory
 from aim_rl.rollout.training import TrainingRollouts
-from aim_rl.runs.folder import gpu_or_cpu, new_run, use_all_cores
+from aim_rl.runs.folder import command_of, gpu_or_cpu, new_run, use_all_cores
 from aim_rl.runs.history import record_resume
 from aim_rl.runs.interrupt import says_how_to_resume
 from aim_rl.runs.processes import processes
@@ -42,6 +43,9 @@ from aim_rl.supervised.trainer import pretrain
 from envs.errors import UserError, exit_cleanly
 from envs.files import read_json, write_json
 from rewards.torchrl_transform import ValueMapRewardTransform
+
+OF_STAGE1 = ("data", "demonstrations", "data_seeds", "steps", "command", "measured")
+"""What a checkpoint of Stage II says about the Stage I model that it was trained from."""
 
 
 def stage1_checkpoint(config: FinetuneConfig) -> Path | None:
@@ -127,7 +131,8 @@ def reinforce(
     reward = ValueMapRewardTransform(config.reward_config(), model.preset.head_size)
     batch = config.rollout.group_size * config.rollout.num_groups
     schedule = Schedule(iterations=config.iterations, batch=batch, save_every=config.save_every)
-    metadata = {"task": config.task, "stage": 2, "setting": config.setting}
+    metadata = {"task": config.task, "stage": 2, "setting": config.setting, "command": command_of(run)}
+    metadata["trained_from"] = {key: model.metadata[key] for key in OF_STAGE1 if key in model.metadata}
     validation = None
     if config.validation_episodes:
         validation = Validation(run, policy, functools.partial(measured, config, model), config.validate_every)
@@ -148,7 +153,8 @@ def trained_before(config: FinetuneConfig, model: AIM, run: Path) -> dict[str, A
     if "minutes" not in metadata:  # only the final checkpoint has it
         return None
     model.load_state_dict(load_checkpoint(run / "checkpoint", config.task, config.wan)[0].state_dict())
-    kept = ("task", "stage", "setting", *COUNTED, "updates", "skipped_updates", "validation", "minutes")
+    made = ("task", "stage", "setting", "command", "trained_from")
+    kept = (*made, *COUNTED, "updates", "skipped_updates", "validation", "minutes")
     return {name: metadata[name] for name in kept if name in metadata}
 
 
@@ -252,6 +258,9 @@ def start(config: FinetuneConfig) -> Path:
             record_resume(run, config, MOVED)
         result = simulated | finetune(config, model, run)
     report(result)
+    how = f"python -m aim_rl.evaluate --task {config.task} --setting {config.setting} --checkpoint DIR"
+    measured = {"setting": config.setting, "command": f"{how} --episodes {config.evaluation_episodes}"}
+    add_metadata(run / "checkpoint", {"measured": {**measured, **result["stage2"]}})
     write_json(run / "result.json", result)
     return run
 

@@ -72,7 +72,7 @@ WRITERS: dict[str, Writer] = {
     "TensorBoard": curve,
     "result": lambda run, _: write_json(run / "result.json", {"seeds": list(range(30_000))}),
     "episode": lambda run, _: write_episode(episode_path(run, 1), episode_of()),
-    "rollouts": lambda run, _: RolloutNotes(run).add(0, rollouts(*((seed, True, 12) for seed in range(9)))),
+    "rollouts": lambda run, _: RolloutNotes(run).add(0, rollouts(*((seed, True, 12) for seed in range(99)))),
     "probe": lambda run, _: check_writable(run / "videos" / "a.mp4"),
 }
 
