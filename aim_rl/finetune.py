@@ -256,7 +256,7 @@ def start(config: FinetuneConfig) -> Path:
             print(f"--keep-rollouts {config.keep_rollouts} will take up to {most / 1e6:.0f} MB in {run / 'rollouts'}")
         if config.resume is not None:
             record_resume(run, config, MOVED)
-        result = simulated | finetune(config, model, run)
+        result: dict[str, Any] = {**simulated, **finetune(config, model, run)}
     report(result)
     how = f"python -m aim_rl.evaluate --task {config.task} --setting {config.setting} --checkpoint DIR"
     measured = {"setting": config.setting, "command": f"{how} --episodes {config.evaluation_episodes}"}
