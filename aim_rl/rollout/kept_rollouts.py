@@ -33,13 +33,13 @@ BYTES_PER_PIXEL = 0.5  # of an episode file, with all that is in it; clean scene
 
 
 class RolloutNotes:
-    """Seeds and actions of a run's successful rollouts, one per scene, in `<run>/rollouts/noted`.
+    """Seeds and actions of a run's successful rollouts, one per scene, in `<run>/rollout_notes`.
 
     There is one file per iteration, so that an iteration that a resumed run repeats replaces its own.
     """
 
     def __init__(self, run: Path) -> None:
-        self.folder = run / "rollouts" / "noted"
+        self.folder = run / "rollout_notes"
 
     def add(self, iteration: int, rollouts: TensorDictBase) -> None:
         """Notes an iteration's rollouts [N, T], which hold `action`. Raises UserError if the disk refuses."""
