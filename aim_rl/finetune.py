@@ -20,7 +20,8 @@ from rich.table import Table
 
 from aim_rl import collect
 from aim_rl.model import AIM
-from aim_rl.model.checkpoint import load_checkpoint, read_metadata, resolve_checkpoint
+from aim_rl.model.checkpoint import add_metadata, load_checkpoint, resolve_checkpoint
+from aim_rl.model.pretrained import read_metadata, read_preset
 from aim_rl.rl.awr import Awr
 from aim_rl.rl.config import MOVED, FinetuneConfig, parse_flags
 from aim_rl.rl.policy import AimPolicy
@@ -29,9 +30,10 @@ from aim_rl.rl.trainer import COUNTED, Rollouts, Schedule, Trainer
 from aim_rl.rl.validation import Validation
 from aim_rl.rollout import seeds
 from aim_rl.rollout.evaluation import run_episodes
+from aim_rl.rollout.kept_rollouts import RolloutNotes, disk_need, write_rollouts
 from aim_rl.rollout.shared_memory import check_shared_memory
 from aim_rl.rollout.training import TrainingRollouts
-from aim_rl.runs.folder import gpu_or_cpu, new_run, use_all_cores
+from aim_rl.runs.folder import command_of, gpu_or_cpu, new_run, use_all_cores
 from aim_rl.runs.history import record_resume
 from aim_rl.runs.interrupt import says_how_to_resume
 from aim_rl.runs.processes import processes
@@ -41,6 +43,9 @@ from aim_rl.supervised.trainer import pretrain
 from envs.errors import UserError, exit_cleanly
 from envs.files import read_json, write_json
 from rewards.torchrl_transform import ValueMapRewardTransform
+
+OF_STAGE1 = ("data", "demonstrations", "data_seeds", "steps", "command", "measured")
+"""What a checkpoint of Stage II says about the Stage I model that it was trained from."""
 
 
 def stage1_checkpoint(config: FinetuneConfig) -> Path | None:
@@ -126,14 +131,16 @@ def reinforce(
     reward = ValueMapRewardTransform(config.reward_config(), model.preset.head_size)
     batch = config.rollout.group_size * config.rollout.num_groups
     schedule = Schedule(iterations=config.iterations, batch=batch, save_every=config.save_every)
-    metadata = {"task": config.task, "stage": 2, "setting": config.setting}
+    metadata = {"task": config.task, "stage": 2, "setting": config.setting, "command": command_of(run)}
+    metadata["trained_from"] = {key: model.metadata[key] for key in OF_STAGE1 if key in model.metadata}
     validation = None
     if config.validation_episodes:
         validation = Validation(run, policy, functools.partial(measured, config, model), config.validate_every)
-    source = rollouts(config, policy, learner.observed)
+    notes = RolloutNotes(run) if config.keep_rollouts else None
+    source = rollouts(config, policy, (*learner.observed, "action") if notes else learner.observed)
     try:
         resume = config.resume is not None
-        return Trainer(schedule, policy, source, reward, learner, validation, run, metadata, resume).train()
+        return Trainer(schedule, policy, source, reward, learner, validation, run, metadata, resume, notes).train()
     finally:
         source.shutdown()
 
@@ -146,7 +153,8 @@ def trained_before(config: FinetuneConfig, model: AIM, run: Path) -> dict[str, A
     if "minutes" not in metadata:  # only the final checkpoint has it
         return None
     model.load_state_dict(load_checkpoint(run / "checkpoint", config.task, config.wan)[0].state_dict())
-    kept = ("task", "stage", "setting", *COUNTED, "updates", "skipped_updates", "validation", "minutes")
+    made = ("task", "stage", "setting", "command", "trained_from")
+    kept = (*made, *COUNTED, "updates", "skipped_updates", "validation", "minutes")
     return {name: metadata[name] for name in kept if name in metadata}
 
 
@@ -199,6 +207,20 @@ def report(result: dict[str, Any]) -> None:
     Console().print(table)
 
 
+def write_kept(config: FinetuneConfig, run: Path) -> None:
+    """Writes the rollouts that the run has noted as episodes. Raises as `write_rollouts`."""
+    kept, preset = RolloutNotes(run).latest(config.keep_rollouts), read_preset(run / "checkpoint")
+    if not kept:
+        print("No rollout succeeded, so --keep-rollouts keeps none")
+        return
+    config.simulator.require(config.task, config.setting)
+    make_env = functools.partial(
+        config.simulator.make, config.task, config.setting, preset.head_size, preset.wrist_size, action_mode="ee"
+    )
+    write_rollouts(run, kept, preset, make_env, config.setting, config.workers)
+    print(f"Train Stage I on them: python -m aim_rl.pretrain --task {config.task} --data {run / 'rollouts'}")
+
+
 def main() -> None:
     config = parse_flags(__doc__)
     if config.resume is not None and (config.resume / "result.json").exists():
@@ -211,6 +233,10 @@ def main() -> None:
     else:
         run = start(config)
     shutil.rmtree(run / "trainer", ignore_errors=True)  # hundreds of megabytes of unfinished rollouts
+    if RolloutNotes(run).folder.exists():
+        with says_how_to_resume(run):
+            write_kept(config, run)
+        RolloutNotes(run).delete()
     print(f"Run: {run} (result.json, checkpoint); watch it with `tensorboard --logdir {run}`")
 
 
@@ -225,10 +251,16 @@ def start(config: FinetuneConfig) -> Path:
     run = config.resume or new_run(config.task, config.out, config)
     with says_how_to_resume(run):
         model = model or load_stage1(config, train_stage1(config, run))
+        if config.keep_rollouts:
+            most = disk_need(config.keep_rollouts * config.rollout.step_limit, model.preset)
+            print(f"--keep-rollouts {config.keep_rollouts} will take up to {most / 1e6:.0f} MB in {run / 'rollouts'}")
         if config.resume is not None:
             record_resume(run, config, MOVED)
-        result = simulated | finetune(config, model, run)
+        result: dict[str, Any] = {**simulated, **finetune(config, model, run)}
     report(result)
+    how = f"python -m aim_rl.evaluate --task {config.task} --setting {config.setting} --checkpoint DIR"
+    measured = {"setting": config.setting, "command": f"{how} --episodes {config.evaluation_episodes}"}
+    add_metadata(run / "checkpoint", {"measured": {**measured, **result["stage2"]}})
     write_json(run / "result.json", result)
     return run
 

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import tyro
 
-from aim_rl.model.checkpoint import load_checkpoint, tasks_of
+from aim_rl.model.checkpoint import load_checkpoint
+from aim_rl.model.pretrained import tasks_of
 from aim_rl.rl.policy import AimPolicy
 from aim_rl.rollout.serving import PolicyServer, run_server
 from aim_rl.runs.folder import gpu_or_cpu

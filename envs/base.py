@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.constants import CONTROL_STEP
-from envs.contacts import Event
+from envs.contacts import ContactRecorder, Event
 from envs.errors import UserError
 
 Observation = dict[str, NDArray[Any]]
@@ -138,6 +138,10 @@ class TaskEnv(gym.Env[Observation, NDArray[np.float32]], ABC):
     def progress(self) -> float:
         """A privileged measure of how far the task is, in [0, 1]; 0 always where the task or backend has none."""
         return 0.0
+
+    def watch_contacts(self) -> ContactRecorder | None:
+        """A recorder of the present episode's contacts; None where the simulator does not show them at every step."""
+        return None
 
     @abstractmethod
     def demonstrate(self, seed: int) -> Demonstration | None:

@@ -22,7 +22,8 @@ from torch import Tensor
 
 from aim_rl.evaluate import choose_checkpoint
 from aim_rl.model import AIM, WorldContext, proprio
-from aim_rl.model.checkpoint import load_checkpoint, read_metadata
+from aim_rl.model.checkpoint import load_checkpoint
+from aim_rl.model.pretrained import read_metadata
 from aim_rl.model.waypoints import decode_waypoints
 from aim_rl.rl.config import FinetuneConfig, RewardOptions, RolloutOptions
 from aim_rl.rl.policy import OBSERVATION

@@ -20,7 +20,7 @@ import tyro
 
 import envs
 from aim_rl.evaluate import choose_checkpoint
-from aim_rl.model.checkpoint import read_metadata
+from aim_rl.model.pretrained import read_metadata
 from aim_rl.rl.config import parse_flags
 from aim_rl.runs.interrupt import says_how_to_resume
 from aim_rl.runs.statistics import describe, success_rate

@@ -2,7 +2,6 @@
 
 import itertools
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import torch
@@ -15,6 +14,7 @@ from aim_rl.model.history import History, append, empty_history
 from aim_rl.model.layout import TokenLayout
 from aim_rl.model.normaliser import PROPRIO_DIM, Normaliser, proprio
 from aim_rl.model.presets import Preset
+from aim_rl.model.pretrained import Pretrained, rename_old_tensors
 from aim_rl.model.rotary import chunk_positions, rotation
 from aim_rl.model.stem import ObservationStem
 from aim_rl.model.streams import Segment, Stream, mixture, mlp, sincos_positions
@@ -56,18 +56,12 @@ class Observed(NamedTuple):
     """[B or 1, 1, 1], its time: 0 unless it was noised."""
 
 
-def rename_old_tensors(tensors: dict[str, Any], prefix: str = "") -> None:
-    """Renames, in place, the tensors of a state dict of version 0.1: `knots.*` became `waypoints.*` in 0.2."""
-    for name in [name for name in tensors if name.startswith(f"{prefix}knots.")]:
-        tensors[f"{prefix}waypoints.{name.removeprefix(f'{prefix}knots.')}"] = tensors.pop(name)
-
-
 def _rename_while_loading(_: nn.Module, tensors: dict[str, Any], prefix: str, *__: Any) -> None:
     """A function rather than a lambda: the model is pickled on its way to worker processes."""
     rename_old_tensors(tensors, prefix)
 
 
-class AIM(nn.Module):
+class AIM(Pretrained):
     """World-action model of one preset.
 
     Shapes use N = n_future tokens of token_dim numbers in [-1, 1]. Observations are dicts of tensors with a leading
@@ -82,7 +76,7 @@ class AIM(nn.Module):
         super().__init__()
         self.preset = preset
         self.recompute = False  # True: gradient checkpointing
-        self.wan: Path | None = None  # folder of the pretrained parts
+        self.wan, self.metadata = None, {}
         self.visibility = visibility or TABLES[preset.visibility]
         self.layout = TokenLayout(preset, self.visibility)
 

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from aim_rl.model.aim import AIM
 from aim_rl.model.presets import Preset
+from aim_rl.model.pretrained import load_frozen
 from aim_rl.model.streams import NORM_EPS, Stream
-from aim_rl.model.wan import SOURCE, WanText, WanTokenizer, check_config
+from aim_rl.model.wan import SOURCE, check_config
 from envs.errors import UserError
 
 FILE = "diffusion_pytorch_model.safetensors"
@@ -62,15 +63,6 @@ def load_wan(directory: Path, preset: Preset) -> AIM:
     for stream in (model.m, model.action.stream):
         narrow(model.x, stream)
     return model
-
-
-def load_frozen(model: AIM, directory: Path) -> None:
-    """Loads Wan's VAE and text encoder, which checkpoints do not hold. Raises UserError as `load_wan`."""
-    if not isinstance(model.tokenizer, WanTokenizer) or not isinstance(model.text, WanText):
-        raise UserError(f"the preset {model.preset.name} has its own tokenizer; Wan2.2 fits the preset wan2.2-5b")
-    model.tokenizer.load(directory)
-    model.text.load(directory)
-    model.wan = directory.absolute()
 
 
 @torch.no_grad()

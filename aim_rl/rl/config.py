@@ -82,6 +82,9 @@ class FinetuneConfig:
     train_world: bool = False
     """Ablation: trains the world streams too, which changes the maps that the reward reads."""
     evaluation_episodes: int = 100
+    keep_rollouts: int = 0
+    """Training rollouts to write to <run>/rollouts in the end, for `pretrain --data`: the last that succeeded, one per
+    scene. They are simulated a second time, to render every control step."""
     measure_stage1: bool = True
     """Measures Stage I too; several runs from one Stage I need it once."""
     seed: int = 0
@@ -101,10 +104,10 @@ class FinetuneConfig:
         if self.setting not in SETTINGS:
             raise UserError(f"unknown setting {self.setting!r}; choose one of {', '.join(SETTINGS)}")
         counts = self.iterations, self.save_every, self.validate_every, self.evaluation_episodes, self.workers
-        if min(counts) < 1 or self.validation_episodes < 0:
+        if min(counts) < 1 or min(self.validation_episodes, self.keep_rollouts) < 0:
             raise UserError(
                 "--iterations, --save-every, --validate-every, --evaluation-episodes and --workers must be at least 1, "
-                "--validation-episodes at least 0"
+                "--validation-episodes and --keep-rollouts at least 0"
             )
         if not 0 <= self.seed < seeds.TRAININGS:
             raise UserError(f"--seed must be at least 0 and below {seeds.TRAININGS}")
@@ -181,6 +184,7 @@ FLAGS["--no-anneal"] = "--reward.no-anneal"
 
 def parse_flags(description: str | None = None, arguments: list[str] | None = None) -> FinetuneConfig:
     """The configuration of a command line; see `aim_rl.runs.config.parse`."""
-    # Averages and learning rates depend on the iterations, batches on the group size, the result on the validation.
-    fixed = ("iterations", "rollout.group_size", "validation_episodes")
+    # Averages and learning rates depend on the iterations, batches on the group size, the result on the validation,
+    # what the rollouts of a saved state hold on keep_rollouts.
+    fixed = ("iterations", "rollout.group_size", "validation_episodes", "keep_rollouts")
     return parse(FinetuneConfig, description, arguments, fixed, renamed_flags=FLAGS, renamed_keys=MOVED)

@@ -18,6 +18,7 @@ from aim_rl.rl.metrics import count, describe_rollouts, log_pictures
 from aim_rl.rl.policy import AimPolicy
 from aim_rl.rl.validation import Validation
 from aim_rl.rollout.groups import CompletedRollouts, training_batches
+from aim_rl.rollout.kept_rollouts import RolloutNotes
 from aim_rl.runs.folder import tensorboard
 from aim_rl.runs.interrupt import Interrupt, ctrl_c_finishes_the_step
 from aim_rl.runs.progress import Bar, progress
@@ -83,6 +84,7 @@ class Trainer:
         run: folder of the run.
         metadata: of its checkpoints: task, stage, setting.
         resume: continue from the state in `run`, if there is one.
+        notes: where successful rollouts are noted; their keys must include `action`. None: nowhere.
     """
 
     def __init__(
@@ -96,9 +98,11 @@ class Trainer:
         run: Path,
         metadata: Mapping[str, Any],
         resume: bool = False,
+        notes: RolloutNotes | None = None,
     ) -> None:
         self.schedule, self.policy, self.rollouts, self.reward = schedule, policy, rollouts, reward
         self.learner, self.validation, self.run, self._metadata = learner, validation, run, metadata
+        self.notes = notes
         self.watch, self.average = HackingWatch(), AveragedModel(policy.trained)
         self.totals = Counters(dict.fromkeys((*COUNTED, "seconds", "restarts"), 0.0))
         completed = CompletedRollouts()
@@ -108,6 +112,8 @@ class Trainer:
         self.state = RunState(run, **parts, ready=completed, totals=self.totals)
         if resume and self.state.exists():
             self.state.restore()
+        elif notes is not None:
+            notes.delete()  # of a run that was stopped before its first state
         if validation is not None and self.done and not validation.has_stage1:
             self.validation = None  # a run of version 0.1, whose weights are no longer Stage I's
         self.batches = training_batches(rollouts, completed, schedule.batch)
@@ -143,6 +149,8 @@ class Trainer:
             for iteration in range(self.done, self.schedule.iterations):
                 self.set_schedule(iteration)
                 rollouts = self.reward(next(self.batches))
+                if self.notes is not None:
+                    self.notes.add(iteration, rollouts)
                 metrics = self.learner.observe(rollouts)
                 metrics |= self.learner.update(rollouts)
                 self.learner.check(self.run)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
+import shlex
 import sys
 import time
 from collections.abc import Iterator
@@ -15,7 +17,7 @@ import torch
 from torch.utils.tensorboard.writer import SummaryWriter
 
 from envs.errors import UserError
-from envs.files import write_json
+from envs.files import read_json, write_json
 
 
 def new_run(task: str, out: Path | None, config: Any) -> Path:
@@ -33,6 +35,19 @@ def new_run(task: str, out: Path | None, config: Any) -> Path:
     except OSError as error:
         raise UserError(f"cannot write to {run}: {error.strerror}; choose another folder with --out") from error
     return run
+
+
+def command_of(run: Path) -> str:
+    """The command that began a run, without its folder; "" where the run was begun from Python."""
+    file = run / "config.json"
+    if not file.exists():
+        return ""
+    program, *arguments = read_json(file)["command"]
+    if "--out" in arguments:
+        place = arguments.index("--out")
+        del arguments[place : place + 2]
+    name = re.split(r"[./-]", program.removesuffix(".py"))[-1]  # .../pretrain.py, aim_rl.pretrain, aim-rl-pretrain
+    return f"python -m aim_rl.{name} {shlex.join(arguments)}"
 
 
 def tensorboard(run: Path, first: int = 0) -> SummaryWriter:

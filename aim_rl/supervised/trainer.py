@@ -16,10 +16,11 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from aim_rl.data.dataset import DemonstrationSet
 from aim_rl.model import AIM, instruction_tokenizer, load_frozen, load_wan, proprio
-from aim_rl.model.checkpoint import read_metadata, save_checkpoint
+from aim_rl.model.checkpoint import save_checkpoint
 from aim_rl.model.compiling import check_compiler, compile_blocks
+from aim_rl.model.pretrained import read_metadata
 from aim_rl.rollout.seeds import torch_seed
-from aim_rl.runs.folder import new_run, tensorboard
+from aim_rl.runs.folder import command_of, new_run, tensorboard
 from aim_rl.runs.history import record_resume
 from aim_rl.runs.interrupt import ctrl_c_finishes_the_step, says_how_to_resume
 from aim_rl.runs.processes import ALONE, Processes, SharedState, Whole, place, release
@@ -154,7 +155,7 @@ class Trainer:
         self.log(metrics, done - 1, "stage1/held_out")
         if self.writer is not None:
             self.writer.add_image("stage1/predicted_and_true", picture, done - 1, dataformats="HWC")
-        metadata = stage1_metadata(self.config, self.data)
+        metadata = stage1_metadata(self.config, self.data) | {"command": command_of(self.run)}
         metadata |= {"held_out": metrics, "minutes": self.counters["seconds"] / 60}
         metadata |= {"skipped_updates": int(self.counters["skipped_updates"])}
         write = self.processes.is_first

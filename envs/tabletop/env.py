@@ -165,10 +165,13 @@ class TabletopEnv(TaskEnv):
             action[QPOS_GRIPPER[name]] = command.gripper
         return action
 
+    def watch_contacts(self) -> ContactRecorder:
+        return ContactRecorder(self.scene)
+
     def demonstrate(self, seed: int) -> Demonstration | None:
         """The scripted expert, disturbed on purpose so that the data shows recoveries (`ActionPerturbation`)."""
         self.restart(seed)
-        perturb, recorder = ActionPerturbation(np.random.default_rng([seed, 1])), ContactRecorder(self.scene)
+        perturb, recorder = ActionPerturbation(np.random.default_rng([seed, 1])), self.watch_contacts()
         observations: list[Observation] = []
         actions: list[NDArray[np.float32]] = []
         perturbed: list[bool] = []

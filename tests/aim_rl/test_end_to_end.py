@@ -9,16 +9,21 @@ import shutil
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import imageio.v3 as iio
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import save_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from aim_rl import collect, evaluate, finetune, pretrain
 from aim_rl.data.files import find_episodes, read_episode
 from aim_rl.model.presets import PRESETS
+from aim_rl.rollout.kept_rollouts import RolloutNotes
 from aim_rl.rollout.seeds import TEST
+from envs.backend import TABLETOP
 from envs.errors import exit_cleanly
 
 RATE = {"successes", "episodes", "success_rate", "ci_low", "ci_high"}
@@ -69,7 +74,7 @@ def stage2(place: Path, stage1: tuple[Path, str]) -> tuple[Path, str]:
     """The run's folder, and what the command printed."""
     sizes = ["--iterations", 4, "--rollout.group-size", 2, "--rollout.num-groups", 1, "--workers", 1]
     sizes += ["--rollout.envs-per-worker", 2, "--rollout.step-limit", 24, "--evaluation-episodes", 1]
-    sizes += ["--validation-episodes", 2, "--validate-every", 2]
+    sizes += ["--validation-episodes", 2, "--validate-every", 2, "--keep-rollouts", 2]
     run = place / "stage2"
     return run, command(finetune, "--stage1", stage1[0], "--out", run, *sizes)
 
@@ -118,6 +123,7 @@ def test_pretrain_leaves_a_checkpoint_and_its_curves(stage1: tuple[Path, str]) -
 def test_finetune_measures_both_stages_and_leaves_its_run(stage2: tuple[Path, str]) -> None:
     run, output = stage2
     assert "Stage I" in output and "Stage II" in output and "n = 1" in output
+    assert "--keep-rollouts 2 will take up to" in output and "No rollout succeeded" in output
     left = ["best", "checkpoint", "config.json", "result.json", "stage1.json", "tensorboard"]
     assert sorted(path.name for path in run.iterdir()) == left
     result = json.loads((run / "result.json").read_text())
@@ -125,13 +131,48 @@ def test_finetune_measures_both_stages_and_leaves_its_run(stage2: tuple[Path, st
     assert result["stage1"]["episodes"] == result["stage2"]["episodes"] == 1
     assert (result["task"], result["setting"], result["episodes"]) == ("click_bell", "clean", 8)
     assert 8 <= result["environment_steps"] <= 8 * 24 and result["minutes"] > 0
-    assert json.loads((run / "checkpoint" / "config.json").read_text())["stage"] == 2
+    metadata = json.loads((run / "checkpoint" / "config.json").read_text())
+    assert metadata["stage"] == 2 and metadata["measured"]["episodes"] == 1
+    assert metadata["command"].startswith("python -m aim_rl.finetune --task click_bell --stage1")
+    assert metadata["trained_from"]["command"].startswith("python -m aim_rl.pretrain --task click_bell --data")
+    assert "| Stage I: data |" in (run / "checkpoint" / "README.md").read_text()
     scalars, images = tags(run)
     expected = {"success", "return", "return_dense", "return_sparse", "groups_mixed", "noise_level"}
     expected |= {"watch/alarm", "watch/hovering", "dense_success_rank_correlation"}
     expected |= {"speed/episodes_per_s", "speed/decisions_per_s", "update/decisions"}
     assert {f"stage2/{name}" for name in expected} <= scalars
     assert {"rollout/decision_0", "rollout/decision_1"} <= images
+
+
+def endposes(seed: int) -> np.ndarray:
+    """The expert's actions as a policy gives them: end-effector poses and grippers f32 [steps, 16]."""
+    env: Any = TABLETOP.make("click_bell", "clean", PRESETS["tiny"].head_size, PRESETS["tiny"].wrist_size)
+    rows = []
+    actions = env.demonstrate(seed).action
+    env.restart(seed)
+    for action in actions:
+        env.control(action)
+        poses = [arm.commanded_endpose() for arm in env.scene.arms.values()]
+        rows.append([*poses[0].p, *poses[0].q, action[6], *poses[1].p, *poses[1].q, action[13]])
+    return np.array(rows, np.float32)
+
+
+def test_rollouts_that_succeeded_are_data_for_stage_one(tmp_path: Path, stage2: tuple[Path, str]) -> None:
+    """The run's own policy solves nothing, so the expert's actions stand in for what it would have noted."""
+    run = shutil.copytree(stage2[0], tmp_path / "run")
+    seeds = (200_021, 200_022, 200_023)
+    notes = {str(seed): torch.from_numpy(endposes(seed)) for seed in seeds}
+    RolloutNotes(run).folder.mkdir()
+    save_file(notes, RolloutNotes(run).folder / "0000003.safetensors")
+    output = command(finetune, "--resume", run)
+    assert "Writing 2 rollouts" in output and f"pretrain --task click_bell --data {run / 'rollouts'}" in output
+    episodes = [read_episode(path) for path in sorted((run / "rollouts" / "data").iterdir())]
+    assert [(episode.seed, episode.success) for episode in episodes] == [(seed, True) for seed in seeds[1:]]
+    assert all(episode.contacts_recorded and len(episode.contacts.time) for episode in episodes)
+    assert not RolloutNotes(run).folder.exists()
+    sizes = ["--preset", "tiny", "--steps", 2, "--batch-size", 2]
+    said = command(pretrain, "--data", run / "rollouts", "--out", tmp_path / "again", *sizes)
+    assert "2 episodes of click_bell: contacts recorded in 2" in said
 
 
 @pytest.mark.parametrize("left", ['{"stage1": ', "[" * 100_000, b"\xff"])

@@ -17,10 +17,12 @@ from safetensors.torch import load_file, save_file
 
 import aim_rl
 from aim_rl.model import AIM, PRESETS
-from aim_rl.model.checkpoint import load_checkpoint, read_metadata, resolve_checkpoint, save_checkpoint
+from aim_rl.model.checkpoint import load_checkpoint, resolve_checkpoint, save_checkpoint
+from aim_rl.model.pretrained import read_metadata
 from envs.errors import UserError
 
 CARD = {"task": "click_bell", "stage": 1, "minutes": 3.5}
+FILES = ["checkpoint/README.md", "checkpoint/config.json", "checkpoint/model.safetensors"]
 
 
 @pytest.fixture
@@ -41,7 +43,7 @@ def test_weights_come_back_bit_equal(saved: Path, tiny_model: AIM) -> None:
         assert not model.training
         for name, tensor in tiny_model.state_dict().items():
             assert torch.equal(model.state_dict()[name], tensor), name
-    assert sorted(contents(saved.parent)) == ["checkpoint/config.json", "checkpoint/model.safetensors"]
+    assert sorted(contents(saved.parent)) == FILES
 
 
 def test_half_precision_loads_as_single(saved: Path, tiny_model: AIM) -> None:
@@ -162,7 +164,7 @@ def test_a_new_checkpoint_replaces_the_old_one(saved: Path) -> None:
     save_checkpoint(saved, other, {"task": "click_bell", "stage": 2})
     model, metadata = load_checkpoint(saved)
     assert model.preset.depth == 1 and metadata["stage"] == 2 and "minutes" not in metadata
-    assert len(contents(saved.parent)) == 2
+    assert len(contents(saved.parent)) == len(FILES)
 
 
 @pytest.mark.parametrize("given", ["the checkpoint", "its run"])
@@ -181,7 +183,7 @@ save_checkpoint(saved, *load_checkpoint(saved))
     model, metadata = load_checkpoint(saved if given == "the checkpoint" else saved.parent)
     assert metadata["task"] == CARD["task"]
     save_checkpoint(saved, model, metadata)
-    assert set(contents(saved.parent)) == {"checkpoint/config.json", "checkpoint/model.safetensors"}
+    assert sorted(contents(saved.parent)) == FILES
 
 
 def test_output_below_a_file_is_refused(tmp_path: Path, tiny_model: AIM) -> None:

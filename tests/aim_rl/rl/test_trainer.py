@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -27,6 +28,7 @@ from aim_rl.rl.exploration import ExplorationConfig
 from aim_rl.rl.policy import AimPolicy
 from aim_rl.rl.ppo import Ppo, PpoConfig
 from aim_rl.rl.trainer import Schedule, Trainer
+from aim_rl.rollout.kept_rollouts import RolloutNotes
 from aim_rl.runs.folder import new_run, one_thread
 from aim_rl.runs.statistics import success_rate
 from envs.errors import UserError
@@ -223,6 +225,29 @@ def test_stage2_resumed_equals_stage2_in_one_go(
     for name in ("checkpoint", "best"):
         metadata = [json.loads((tmp_path / run / name / "config.json").read_text()) for run in ("whole", "stopped")]
         assert [{**metadata, "minutes": 0} for metadata in metadata] == [{**metadata[0], "minutes": 0}] * 2
+
+
+def test_a_resumed_run_notes_each_rollout_once(
+    tmp_path: Path, tiny_model: AIM, observations: Callable[..., TensorDict]
+) -> None:
+    """What another run, stopped before its first state, has noted in the same folder is not this one's."""
+
+    def run(run: Path, resume: bool = False, at: int = 0) -> dict[int, bytes]:
+        config = replace(SEVEN, keep_rollouts=5, validation_episodes=0, resume=run if resume else None)
+        happens: Callable[[int], object] = lambda number: number == at and kill()  # noqa: E731
+        reinforce(config, copy.deepcopy(tiny_model), run, lambda _, policy, __: MadeUp(policy, observations, happens))
+        noted = {prefix.seed: np.stack(prefix.actions).tobytes() for prefix in RolloutNotes(run).latest(5)}
+        assert list(noted) == [3, 4, 5, 6, 7]  # of seeds 1 to 7, each of which the first rollout solves
+        return noted
+
+    stale = RolloutNotes(tmp_path / "stopped").folder / "0000099.safetensors"
+    stale.parent.mkdir(parents=True)
+    stale.write_bytes(b"")
+    with one_thread():
+        with pytest.raises(SystemExit):
+            run(tmp_path / "stopped", at=6)
+        torch.manual_seed(123)
+        assert run(tmp_path / "stopped", resume=True) == run(tmp_path / "whole")
 
 
 def test_a_run_that_lost_its_result_is_measured_and_not_trained_again(tmp_path: Path, train: Train) -> None:

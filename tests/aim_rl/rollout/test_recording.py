@@ -15,6 +15,7 @@ from aim_rl.rollout.recording import record_demonstrations
 from aim_rl.rollout.worker import WorkerLost
 from envs.backend import Backend
 from envs.errors import UserError
+from envs.wrappers import EpisodePrefix
 
 from ..data.conftest import episode_of
 from .fake_transport import FakeTransport
@@ -41,9 +42,9 @@ class Recorder:
     def __init__(self, all_of_them: Recorders) -> None:
         self._all, self._seed = all_of_them, -1
 
-    def ask(self, seed: int) -> None:
-        self._seed = seed
-        self._all.asked[seed] += 1
+    def ask(self, prefix: EpisodePrefix) -> None:
+        self._seed = prefix.seed
+        self._all.asked[prefix.seed] += 1
 
     def answer(self, timeout: float) -> Any:
         seed, first = self._seed, self._all.first

@@ -13,6 +13,7 @@ import pytest
 from aim_rl.data.files import episode_path, read_episode, write_episode
 from aim_rl.model import AIM
 from aim_rl.model.checkpoint import load_checkpoint, save_checkpoint
+from aim_rl.rollout.kept_rollouts import RolloutNotes
 from aim_rl.runs.folder import check_writable, new_run, tensorboard
 from aim_rl.runs.state import RunState
 from aim_rl.supervised.config import PretrainConfig
@@ -20,6 +21,7 @@ from envs.errors import exit_cleanly
 from envs.files import write_json
 
 from ..data.conftest import episode_of
+from ..rollout.test_kept_rollouts import rollouts
 
 SIZE = 4096  # kB; what the tests write fits, until the disk is filled
 
@@ -70,6 +72,7 @@ WRITERS: dict[str, Writer] = {
     "TensorBoard": curve,
     "result": lambda run, _: write_json(run / "result.json", {"seeds": list(range(30_000))}),
     "episode": lambda run, _: write_episode(episode_path(run, 1), episode_of()),
+    "rollouts": lambda run, _: RolloutNotes(run).add(0, rollouts(*((seed, True, 12) for seed in range(99)))),
     "probe": lambda run, _: check_writable(run / "videos" / "a.mp4"),
 }
 
