@@ -9,6 +9,7 @@ Stage II on the same held-out seeds.
 from __future__ import annotations
 
 import functools
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,7 @@ from aim_rl.model import AIM
 from aim_rl.model.checkpoint import load_checkpoint, read_metadata, resolve_checkpoint
 from aim_rl.rl.awr import Awr
 from aim_rl.rl.config import MOVED, FinetuneConfig, parse_flags
+from aim_rl.rl.plan import duration, plan
 from aim_rl.rl.policy import AimPolicy
 from aim_rl.rl.ppo import Ppo
 from aim_rl.rl.trainer import COUNTED, Rollouts, Schedule, Trainer
@@ -31,10 +33,12 @@ from aim_rl.rollout import seeds
 from aim_rl.rollout.evaluation import run_episodes
 from aim_rl.rollout.shared_memory import check_shared_memory
 from aim_rl.rollout.training import TrainingRollouts
-from aim_rl.runs.folder import gpu_or_cpu, new_run, use_all_cores
+from aim_rl.runs.dashboard import STAGE2, describe_run, log_held_out
+from aim_rl.runs.folder import gpu_or_cpu, new_run, use_all_cores, watch
 from aim_rl.runs.history import record_resume
 from aim_rl.runs.interrupt import says_how_to_resume
 from aim_rl.runs.processes import processes
+from aim_rl.runs.state import last_step
 from aim_rl.runs.statistics import SuccessRate, describe, success_rate
 from aim_rl.supervised.config import PretrainConfig
 from aim_rl.supervised.trainer import pretrain
@@ -133,7 +137,9 @@ def reinforce(
     source = rollouts(config, policy, learner.observed)
     try:
         resume = config.resume is not None
-        return Trainer(schedule, policy, source, reward, learner, validation, run, metadata, resume).train()
+        trainer = Trainer(schedule, policy, source, reward, learner, validation, run, metadata, resume)
+        describe_run(trainer.writer, STAGE2, config, trainer.steps)
+        return trainer.train()
     finally:
         source.shutdown()
 
@@ -211,12 +217,15 @@ def main() -> None:
     else:
         run = start(config)
     shutil.rmtree(run / "trainer", ignore_errors=True)  # hundreds of megabytes of unfinished rollouts
-    print(f"Run: {run} (result.json, checkpoint); watch it with `tensorboard --logdir {run}`")
+    print(f"Run: {run} (result.json, checkpoint); look at it with")
+    print(f"  {shlex.join(['python', '-m', 'aim_rl.report', str(run)])}\n  {watch(run)}")
 
 
 def start(config: FinetuneConfig) -> Path:
     """Runs the command; returns the folder of the run. A Stage I that is not usable is refused before it is made."""
     path = stage1_checkpoint(config)
+    done = 0 if config.resume is None else last_step(config.resume)
+    print(plan(config, path is None, done), flush=True)
     use_all_cores()
     simulated = config.simulator.require(config.task, config.setting)
     model = None if path is None else load_stage1(config, path)
@@ -224,11 +233,14 @@ def start(config: FinetuneConfig) -> Path:
         check_shared_memory(model, config.workers)  # `simulate` does so, too, but only after Stage I is measured
     run = config.resume or new_run(config.task, config.out, config)
     with says_how_to_resume(run):
+        print(f"Watch it, from the first iteration on, at http://localhost:6006 after\n  {watch(run)}", flush=True)
         model = model or load_stage1(config, train_stage1(config, run))
+        print(duration(config, model, done), flush=True)
         if config.resume is not None:
             record_resume(run, config, MOVED)
         result = simulated | finetune(config, model, run)
     report(result)
+    log_held_out(run, result)
     write_json(run / "result.json", result)
     return run
 

@@ -83,7 +83,9 @@ def load_config(config_class: type[Config], run: Path, renamed_keys: Renamed | N
     try:
         values = json.loads((run / "config.json").read_text())
         del values["command"]
-        values.pop("history", None)
+        for name, kind in (("history", list), ("environment", dict)):
+            if not isinstance(values.pop(name, kind()), kind):
+                raise TypeError(f"{name} is damaged")
         for old, new in (renamed_keys or {}).items():
             with suppress(KeyError):
                 _put(values, new, _take(values, old))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shlex
+import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -14,6 +16,7 @@ from typing import Any
 import torch
 from torch.utils.tensorboard.writer import SummaryWriter
 
+from aim_rl.runs.environment import environment
 from envs.errors import UserError
 from envs.files import write_json
 
@@ -29,7 +32,8 @@ def new_run(task: str, out: Path | None, config: Any) -> Path:
     run = out or Path("runs") / f"{task}-{time.strftime('%Y%m%d-%H%M%S')}"
     try:
         run.mkdir(parents=True, exist_ok=out is not None)  # two runs may start in one second
-        write_json(run / "config.json", {"command": sys.argv, **dataclasses.asdict(config)})
+        written = {"command": sys.argv, **dataclasses.asdict(config), "environment": environment()}
+        write_json(run / "config.json", written)
     except OSError as error:
         raise UserError(f"cannot write to {run}: {error.strerror}; choose another folder with --out") from error
     return run
@@ -38,6 +42,12 @@ def new_run(task: str, out: Path | None, config: Any) -> Path:
 def tensorboard(run: Path, first: int = 0) -> SummaryWriter:
     """Writer of `<run>/tensorboard` from step `first` on; TensorBoard hides later steps of an interrupted run."""
     return SummaryWriter(run / "tensorboard", purge_step=first)
+
+
+def watch(run: Path) -> str:
+    """The command that shows a run in TensorBoard, also where no virtual environment is activated."""
+    program = "tensorboard" if shutil.which("tensorboard") else str(Path(sys.executable).with_name("tensorboard"))
+    return shlex.join([program, "--logdir", str(run)])
 
 
 def check_writable(path: Path) -> None:

@@ -204,7 +204,7 @@ def press_ctrl_c() -> None:
 
 @pytest.mark.parametrize(
     ("what", "at", "ends"),
-    [(kill, 2, "killed"), (kill, 6, "killed"), (press_ctrl_c, 5, "stopped after 5 iterations; go on with --resume")],
+    [(kill, 2, "killed"), (kill, 6, "killed"), (press_ctrl_c, 5, "stopped after 4 iterations; go on with --resume")],
 )
 def test_stage2_resumed_equals_stage2_in_one_go(
     tmp_path: Path, train: Train, what: Callable[[], None], at: int, ends: str
@@ -220,6 +220,7 @@ def test_stage2_resumed_equals_stage2_in_one_go(
     assert {**totals, "minutes": 0} == {**resumed_totals, "minutes": 0}
     assert curves(tmp_path / "whole") == curves(tmp_path / "stopped")
     assert len(curves(tmp_path / "whole")["stage2/success"]) == 7
+    assert [step for step, _ in curves(tmp_path / "whole")["stage2/validation/success"]] == [0, 96, 192, 288]
     for name in ("checkpoint", "best"):
         metadata = [json.loads((tmp_path / run / name / "config.json").read_text()) for run in ("whole", "stopped")]
         assert [{**metadata, "minutes": 0} for metadata in metadata] == [{**metadata[0], "minutes": 0}] * 2
