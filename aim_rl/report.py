@@ -38,6 +38,10 @@ figcaption, .legend { font-size: 13px; color: #555; } svg { width: 100%; } svg t
 table { border-collapse: collapse; } td, th { text-align: left; vertical-align: top; padding: 2px 18px 2px 0; }
 code, pre { font: 13px/1.4 ui-monospace, monospace; overflow-wrap: anywhere; white-space: pre-wrap; }
 """
+LEGEND = (
+    "Orange: where the model says that the left hand should act next; blue: the right hand. Small squares: the "
+    "positions that the tool is sent to."
+)
 Rows = list[tuple[str, ...]]
 
 
@@ -78,6 +82,11 @@ class Run:
         self.videos = sorted((folder / "videos").glob("*.mp4"))
 
     @property
+    def unit(self) -> str:
+        """What the curves count."""
+        return "step" if self.stage == 1 else "environment step"
+
+    @property
     def title(self) -> str:
         return f"Stage {'I' * self.stage}: {self.config.get('task')}"
 
@@ -93,7 +102,7 @@ class Run:
             parts.append(f"the final losses, because {done} ({self._resume('pretrain')})")
         if not any(self.events.curve(tag) for chart in self.charts for tag in chart.tags):
             parts.append("the curves, because nothing is logged yet")
-        if not self.videos and not any(picture.kind == "gif" for picture in self.events.pictures()):
+        if self.metadata and not self.videos and not any(picture.kind == "gif" for picture in self.events.pictures()):
             words = ["python", "-m", "aim_rl.evaluate", "--task", str(config["task"]), "--episodes", "3"]
             words += ["--checkpoint", str(self.folder), "--video", str(self.folder / "videos")]
             parts.append(f"videos (`{shlex.join(words)}` records some)")
@@ -113,8 +122,9 @@ def page(run: Run) -> str:
     missing = run.missing()
     parts = [f"<h1>{escape(run.title)}</h1>", f"<p>{_code(run.folder.resolve())}</p>"]
     parts += [f'<p class="missing">{escape(missing)}</p>'] if missing else []
-    parts += ["<h2>Result</h2>", table(final_rows(run)), "<h2>Curves</h2>", grid(charts(run))]
-    parts += ["<h2>Videos and pictures</h2>", grid(pictures(run)), "<h2>Settings</h2>"]
+    parts += ["<h2>Result</h2>", table(final_rows(run))]
+    parts += ["<h2>Curves</h2>", f"<p>Over {run.unit}s.</p>", grid(charts(run))]
+    parts += ["<h2>Videos and pictures</h2>", f"<p>{LEGEND}</p>", grid(pictures(run)), "<h2>Settings</h2>"]
     parts += [f"<p>{_code(' '.join(map(str, run.config['command'])))}</p>", table(settings(run)), *history(run)]
     parts += ["<h2>Machine and commit</h2>", table(_pairs(run.config.get("environment", {})))]
     head = f'<meta charset="utf-8"><title>{escape(run.title)}</title><style>{STYLE}</style>'
@@ -166,9 +176,8 @@ def pictures(run: Run) -> Iterable[str]:
         yield f'<video src="{_data("mp4", path.read_bytes())}" controls loop muted autoplay></video>' + _caption(
             path.stem
         )
-    unit = "step" if run.stage == 1 else "environment step"
     for picture in run.events.pictures()[: VIDEOS - shown]:
-        alt = f"{picture.tag}, {unit} {picture.step}"
+        alt = f"{picture.tag}, {run.unit} {picture.step}"
         yield f'<img src="{_data(picture.kind, picture.data)}" alt="{escape(alt)}">{_caption(alt)}'
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 import sys
 import time
@@ -81,10 +82,11 @@ def ctrl_c_finishes_the_step(interrupt: Interrupt) -> Iterator[None]:
 @contextmanager
 def says_how_to_resume(run: Path) -> Iterator[None]:
     """Makes Ctrl-C and a limit of the machine end in a sentence that names the run; if nested, the outermost run."""
+    go_on = f"go on with --resume {shlex.quote(str(run))}"
     try:
         yield
     except OutOfResources as error:
-        raise OutOfResources(f"{str(error).partition('; go on with')[0]}; go on with --resume {run}") from error
+        raise OutOfResources(f"{str(error).partition('; go on with')[0]}; {go_on}") from error
     except (KeyboardInterrupt, RuntimeError, MemoryError, OSError) as error:
         # In TorchRL's loss, tensordict's `with parameters.to_module(...)` turns it into a RuntimeError.
         interrupt = error if isinstance(error, KeyboardInterrupt) else error.__context__
@@ -92,6 +94,6 @@ def says_how_to_resume(run: Path) -> Iterator[None]:
             limit = machine_limit(error)
             if limit is None:
                 raise
-            raise OutOfResources(f"{limit}; go on with --resume {run}") from error
+            raise OutOfResources(f"{limit}; {go_on}") from error
         what = str(interrupt).partition(";")[0] or "interrupted"
-        raise KeyboardInterrupt(f"{what}; go on with --resume {run}") from interrupt
+        raise KeyboardInterrupt(f"{what}; {go_on}") from interrupt
