@@ -19,6 +19,7 @@ import tyro
 
 from aim_rl.model.checkpoint import read_metadata
 from aim_rl.runs.chart import svg_chart
+from aim_rl.runs.config import refuse_links
 from aim_rl.runs.dashboard import STAGE1, STAGE2, Chart
 from aim_rl.runs.events import Events
 from aim_rl.runs.statistics import describe, describe_pairs
@@ -62,7 +63,7 @@ class Run:
         folder: of the run, which may come from someone else.
 
     Raises:
-        UserError: it is not one of pretrain or finetune, or a file in it is damaged.
+        UserError: it is not one of pretrain or finetune, a file in it is damaged, or a link may lead out of it.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -73,6 +74,7 @@ class Run:
         names = self.config.keys() if isinstance(self.config, dict) else set()
         if not {"steps", "preset"} <= names and not {"iterations", "stage1"} <= names:
             raise UserError(f"{folder} is not a run of pretrain or finetune; give the folder of one")
+        refuse_links(folder)  # the page, which is made to be sent, would hold their targets
         self.stage = 1 if "preset" in names else 2
         self.events = Events(folder)
         self.charts = STAGE1 if self.stage == 1 else STAGE2
@@ -170,13 +172,11 @@ def _short(tag: str, chart: Chart) -> str:
 
 def pictures(run: Run) -> Iterable[str]:
     """Recorded videos first, then animated pictures and pictures out of TensorBoard."""
-    shown = 0
-    for path in run.videos[:VIDEOS]:
-        shown += 1
-        yield f'<video src="{_data("mp4", path.read_bytes())}" controls loop muted autoplay></video>' + _caption(
-            path.stem
-        )
-    for picture in run.events.pictures()[: VIDEOS - shown]:
+    videos = run.videos[:VIDEOS]
+    for path in videos:
+        source = _data("mp4", path.read_bytes())
+        yield f'<video src="{source}" controls loop muted autoplay></video>{_caption(path.stem)}'
+    for picture in run.events.pictures()[: VIDEOS - len(videos)]:
         alt = f"{picture.tag}, {run.unit} {picture.step}"
         yield f'<img src="{_data(picture.kind, picture.data)}" alt="{escape(alt)}">{_caption(alt)}'
 

@@ -102,7 +102,7 @@ def refuse_links(run: Path) -> None:
     """Raises UserError if the folder of a run, which may be a stranger's, holds a symbolic link."""
     link = next((path for path in run.rglob("*") if path.is_symlink()), None)
     if link is not None:
-        raise UserError(f"{link} is a link, and resuming would write to its target; replace it by the file itself")
+        raise UserError(f"{link} is a link, and its target may lie outside; replace it by the file itself")
 
 
 def _put(values: dict[str, Any], key: str, value: Any) -> None:

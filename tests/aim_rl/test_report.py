@@ -105,6 +105,14 @@ def test_words_of_a_foreign_run_stay_words(stage2: Path) -> None:
     assert not [tag for tag in ("<script", "<img>", "<b>", "<i>", "<u>", "<a>") if tag in page]
 
 
+def test_a_foreign_link_is_not_followed_into_the_page(stage2: Path) -> None:
+    (stage2.parent / "secret").write_text("mine")
+    (stage2 / "videos").mkdir()
+    (stage2 / "videos" / "a.mp4").symlink_to(stage2.parent / "secret")
+    with pytest.raises(UserError, match=r"a\.mp4 is a link"):
+        words(stage2)
+
+
 def test_a_curve_that_is_cut_off_is_drawn_as_far_as_it_goes(stage2: Path) -> None:
     (file,) = (stage2 / "tensorboard").iterdir()
     file.write_bytes(file.read_bytes()[:-20])

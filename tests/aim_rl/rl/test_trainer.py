@@ -142,7 +142,9 @@ class Restarted(MadeUp):
 def test_a_lost_process_is_counted_once(
     tmp_path: Path, tiny_model: AIM, observations: Callable[..., TensorDict]
 ) -> None:
-    config = FinetuneConfig(task="click_bell", iterations=2, rollout=RolloutOptions(num_groups=2))
+    config = FinetuneConfig(
+        task="click_bell", iterations=2, validation_episodes=0, rollout=RolloutOptions(num_groups=2)
+    )
     reinforce(config, tiny_model, tmp_path, lambda _, policy, __: Restarted(policy, observations))
     events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     assert [event.value for event in events.Scalars("stage2/simulator_restarts")] == [4, 0]
@@ -385,7 +387,7 @@ def test_a_run_without_an_update_says_so_and_what_to_try(
 ) -> None:
     config = replace(SEVEN, iterations=2, rl=PpoConfig(advantage="group"))
     before = copy.deepcopy(tiny_model.action.state_dict())
-    totals = reinforce(config, tiny_model, tmp_path, lambda _, policy, __: AllFail(policy, observations))
+    totals = reinforce(config, tiny_model, tmp_path, lambda _, policy, __: AllFail(policy, observations), outcome)
     assert all(torch.equal(tensor, before[name]) for name, tensor in tiny_model.action.state_dict().items())
     rate = success_rate(0, 1)
     finetune.report({**totals, "stage1": rate, "stage2": rate})
