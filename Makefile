@@ -4,6 +4,7 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/setup-done
+CHECKED := $(VENV)/machine-checked
 CPU_TORCH := torch==2.13.0+cpu
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 WORKERS ?= 2
@@ -21,15 +22,18 @@ export OMP_NUM_THREADS ?= 1
 setup: $(STAMP)
 	@echo "Checking this machine"
 	@$(BIN)/python -m aim_rl.doctor --install
+	@touch $(CHECKED)
 
 test: lint
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
 
-finetune: task-named setup
-	$(BIN)/python -m aim_rl.finetune --task $(TASK) $(ARGS)
+finetune: task-named $(CHECKED)
+	@echo "Starting Stage II of $(TASK); its plan follows in some seconds"
+	@$(BIN)/python -m aim_rl.finetune --task $(TASK) $(ARGS)
 
 task-named:
 	@if [ -z "$(TASK)" ]; then echo "error: name a task, for example: make finetune TASK=stack_blocks"; exit 2; fi
+	@if [ ! -e $(CHECKED) ]; then echo "First time here: set-up (a few minutes), then Stage II of $(TASK)"; fi
 
 lint: setup
 	$(BIN)/ruff format --check .
@@ -41,6 +45,10 @@ doctor: $(STAMP)
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .hypothesis
+
+# Once: later the commands themselves say what is missing, and start ten seconds sooner.
+$(CHECKED): $(STAMP)
+	@$(MAKE) --no-print-directory setup
 
 $(STAMP): pyproject.toml constraints.txt $(BIN)/pip
 	@if [ -z "$$(ls -d /dev/nvidia[0-9]* 2>/dev/null)" ] && [ "$$(uname -m)" = x86_64 ]; then \

@@ -20,7 +20,7 @@ from aim_rl.rollout.recording import record_demonstrations
 from aim_rl.rollout.worker import LOCAL, Transport
 from aim_rl.runs.config import BackendOptions, load_config, parse
 from aim_rl.runs.folder import check_writable, new_run
-from aim_rl.runs.interrupt import ctrl_c_finishes_the_step, says_how_to_resume
+from aim_rl.runs.interrupt import Interrupt, ctrl_c_finishes_the_step, says_how_to_resume
 from aim_rl.runs.progress import progress
 from envs.backend import TABLETOP
 from envs.constants import SETTINGS
@@ -84,8 +84,9 @@ def collect(config: CollectConfig, transport: Transport = LOCAL) -> int:
     with (
         contextlib.closing(recorded),
         progress(f"collect {config.task}", config.episodes, "episodes", written) as bar,
-        ctrl_c_finishes_the_step() as interrupt,
+        ctrl_c_finishes_the_step(interrupt := Interrupt("this episode")),
     ):
+        interrupt.saved = f"episode {written}"
         for seed, episode in recorded:
             if seed >= seeds.REINFORCEMENT:  # failed seeds have pushed it there
                 raise UserError(f"{written} episodes are all that the seeds from {config.seed} on give; {SEED_RANGE}")
@@ -99,6 +100,8 @@ def collect(config: CollectConfig, transport: Transport = LOCAL) -> int:
                 break
             if interrupt.pressed:
                 raise KeyboardInterrupt(f"stopped after {written} episodes; go on with --resume {config.out}")
+            interrupt.saved = f"episode {written}"
+            interrupt.begin("this episode")
     return failed
 
 

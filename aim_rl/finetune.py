@@ -9,6 +9,7 @@ Stage II on the same held-out seeds.
 from __future__ import annotations
 
 import functools
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +25,7 @@ from aim_rl.model.checkpoint import add_metadata, load_checkpoint, resolve_check
 from aim_rl.model.pretrained import read_metadata, read_preset
 from aim_rl.rl.awr import Awr
 from aim_rl.rl.config import MOVED, FinetuneConfig, parse_flags
+from aim_rl.rl.plan import duration, plan
 from aim_rl.rl.policy import AimPolicy
 from aim_rl.rl.ppo import Ppo
 from aim_rl.rl.trainer import COUNTED, Rollouts, Schedule, Trainer
@@ -33,10 +35,12 @@ from aim_rl.rollout.evaluation import run_episodes
 from aim_rl.rollout.kept_rollouts import RolloutNotes, disk_need, write_rollouts
 from aim_rl.rollout.shared_memory import check_shared_memory
 from aim_rl.rollout.training import TrainingRollouts
-from aim_rl.runs.folder import command_of, gpu_or_cpu, new_run, use_all_cores
+from aim_rl.runs.dashboard import STAGE2, describe_run, log_held_out
+from aim_rl.runs.folder import command_of, gpu_or_cpu, new_run, use_all_cores, watch
 from aim_rl.runs.history import record_resume
 from aim_rl.runs.interrupt import says_how_to_resume
 from aim_rl.runs.processes import processes
+from aim_rl.runs.state import last_step
 from aim_rl.runs.statistics import SuccessRate, describe, success_rate
 from aim_rl.supervised.config import PretrainConfig
 from aim_rl.supervised.trainer import pretrain
@@ -140,7 +144,9 @@ def reinforce(
     source = rollouts(config, policy, (*learner.observed, "action") if notes else learner.observed)
     try:
         resume = config.resume is not None
-        return Trainer(schedule, policy, source, reward, learner, validation, run, metadata, resume, notes).train()
+        trainer = Trainer(schedule, policy, source, reward, learner, validation, run, metadata, resume, notes)
+        describe_run(trainer.writer, STAGE2, config, trainer.steps)
+        return trainer.train()
     finally:
         source.shutdown()
 
@@ -237,12 +243,15 @@ def main() -> None:
         with says_how_to_resume(run):
             write_kept(config, run)
         RolloutNotes(run).delete()
-    print(f"Run: {run} (result.json, checkpoint); watch it with `tensorboard --logdir {run}`")
+    print(f"Run: {run} (result.json, checkpoint); look at it with")
+    print(f"  {shlex.join(['python', '-m', 'aim_rl.report', str(run)])}\n  {watch(run)}")
 
 
 def start(config: FinetuneConfig) -> Path:
     """Runs the command; returns the folder of the run. A Stage I that is not usable is refused before it is made."""
     path = stage1_checkpoint(config)
+    done = 0 if config.resume is None else last_step(config.resume)
+    print(plan(config, path is None, done), flush=True)
     use_all_cores()
     simulated = config.simulator.require(config.task, config.setting)
     model = None if path is None else load_stage1(config, path)
@@ -250,10 +259,12 @@ def start(config: FinetuneConfig) -> Path:
         check_shared_memory(model, config.workers)  # `simulate` does so, too, but only after Stage I is measured
     run = config.resume or new_run(config.task, config.out, config)
     with says_how_to_resume(run):
+        print(f"Watch it, from the first iteration on, at http://localhost:6006 after\n  {watch(run)}", flush=True)
         model = model or load_stage1(config, train_stage1(config, run))
         if config.keep_rollouts:
             most = disk_need(config.keep_rollouts * config.rollout.step_limit, model.preset)
             print(f"--keep-rollouts {config.keep_rollouts} will take up to {most / 1e6:.0f} MB in {run / 'rollouts'}")
+        print(duration(config, model, done), flush=True)
         if config.resume is not None:
             record_resume(run, config, MOVED)
         result: dict[str, Any] = {**simulated, **finetune(config, model, run)}
@@ -261,6 +272,7 @@ def start(config: FinetuneConfig) -> Path:
     how = f"python -m aim_rl.evaluate --task {config.task} --setting {config.setting} --checkpoint DIR"
     measured = {"setting": config.setting, "command": f"{how} --episodes {config.evaluation_episodes}"}
     add_metadata(run / "checkpoint", {"measured": {**measured, **result["stage2"]}})
+    log_held_out(run, result)
     write_json(run / "result.json", result)
     return run
 

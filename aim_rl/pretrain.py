@@ -5,6 +5,8 @@ Trains the world-action model on demonstrations (aim_rl/supervised/trainer.py, d
 
 from __future__ import annotations
 
+import shlex
+
 from aim_rl.runs.config import parse
 from aim_rl.runs.folder import use_all_cores
 from aim_rl.runs.processes import processes
@@ -21,7 +23,7 @@ def main() -> None:
         run = pretrain(config, here)
         print(f"Stage I checkpoint: {run / 'checkpoint'}; measure it with")
         task = "TASK" if config.task == ALL_TASKS else config.task
-        print(f"  python -m aim_rl.evaluate --task {task} --checkpoint {run}")
+        print(f"  python -m aim_rl.evaluate --task {task} --checkpoint {shlex.quote(str(run))}")
 
 
 if __name__ == "__main__":

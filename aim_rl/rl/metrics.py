@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 from tensordict import TensorDictBase
 from torch import Tensor
@@ -10,7 +10,9 @@ from torch.utils.tensorboard.writer import SummaryWriter
 
 from aim_rl.rl.advantage import mixed_groups
 from aim_rl.rollout.videos import draw_decision
-from aim_rl.runs.statistics import rank_correlation
+from aim_rl.runs.dashboard import add_animation
+from aim_rl.runs.pictures import Image
+from aim_rl.runs.statistics import rank_correlation, success_rate
 
 
 def succeeded(rollouts: TensorDictBase) -> Tensor:
@@ -24,7 +26,7 @@ def describe_rollouts(rollouts: TensorDictBase) -> dict[str, float]:
     dense = (rollouts["next", "reward_dense"].sum(-1) * mask).sum(1)
     steps = (rollouts["next", "executed"].sum(-1) * mask).sum(1)
     return {
-        "success": success.float().mean().item(),
+        **interval("success", int(success.sum()), len(success)),
         "groups_mixed": mixed_groups(success, rollouts["seed"][:, 0, 0]).float().mean().item(),
         "return": (rollouts["next", "reward"][..., 0] * mask).sum(1).mean().item(),
         "return_dense": dense.mean().item(),
@@ -41,15 +43,31 @@ def count(rollouts: TensorDictBase) -> dict[str, int]:
     return {"episodes": len(rollouts), "environment_steps": int(steps), "decisions": int(mask.sum())}
 
 
-def log_pictures(writer: SummaryWriter, rollouts: TensorDictBase, step: int) -> None:
-    """The first rollout's first decisions: frame, predicted map, projected commanded TCP positions."""
-    for index in range(min(4, int(rollouts["collector", "mask"][0].sum()))):
-        decision = cast(TensorDictBase, rollouts[0, index])
-        picture = draw_decision(
+def interval(name: str, successes: int, episodes: int) -> dict[str, float]:
+    """A success rate under `name`, and its Wilson 95 % interval under `name`_ci_low and `name`_ci_high."""
+    rate = success_rate(successes, episodes)
+    return {name: rate["success_rate"], f"{name}_ci_low": rate["ci_low"], f"{name}_ci_high": rate["ci_high"]}
+
+
+def log_videos(writer: SummaryWriter, rollouts: TensorDictBase, step: int) -> None:
+    """The first success and the first failure of rollouts [N, T], a picture per decision."""
+    success = succeeded(rollouts)
+    for name, chosen in (("success", success), ("failure", ~success)):
+        if chosen.any():
+            rollout = cast(TensorDictBase, rollouts[int(chosen.nonzero()[0])])
+            add_animation(writer, f"rollout/{name}", _draw(rollout), step)
+
+
+def _draw(rollout: TensorDictBase) -> list[Image]:
+    """Frame, predicted map and projected commanded TCP positions of each decision of a rollout [T]."""
+    decisions: list[Any] = list(rollout[rollout["collector", "mask"]].unbind(0))
+    return [
+        draw_decision(
             decision["head_camera"],
             decision["value_map"][0],
             decision["commanded_tcp"][: decision["next", "executed"].shape[-1]],
             decision["head_camera_intrinsic"],
             decision["head_camera_extrinsic"],
         )
-        writer.add_image(f"rollout/decision_{index}", picture, step, dataformats="HWC")
+        for decision in decisions
+    ]

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 from tensordict import TensorDictBase
 from torch.optim.swa_utils import AveragedModel
@@ -14,7 +14,7 @@ from torch.optim.swa_utils import AveragedModel
 from aim_rl.model.checkpoint import save_checkpoint
 from aim_rl.rl.algorithm import Algorithm, Metrics
 from aim_rl.rl.hacking_watch import ALARM, HackingWatch
-from aim_rl.rl.metrics import count, describe_rollouts, log_pictures
+from aim_rl.rl.metrics import count, describe_rollouts, log_videos
 from aim_rl.rl.policy import AimPolicy
 from aim_rl.rl.validation import Validation
 from aim_rl.rollout.groups import CompletedRollouts, training_batches
@@ -27,7 +27,8 @@ from rewards.torchrl_transform import ValueMapRewardTransform
 
 WARM_UP = 0.1  # share of the training in which the learning rate rises
 COUNTED = ("iterations", "episodes", "environment_steps", "decisions")
-PICTURES_EVERY = 10  # iterations
+VIDEOS_EVERY = 10  # iterations
+ROUND = "this round of rollouts"
 
 
 class Rollouts(Protocol):
@@ -110,14 +111,16 @@ class Trainer:
         if validation is not None:
             parts["judged"] = validation  # the name that version 0.1 saved under
         self.state = RunState(run, **parts, ready=completed, totals=self.totals)
-        if resume and self.state.exists():
+        restored = resume and self.state.exists()
+        if restored:
             self.state.restore()
         elif notes is not None:
             notes.delete()  # of a run that was stopped before its first state
         if validation is not None and self.done and not validation.has_stage1:
             self.validation = None  # a run of version 0.1, whose weights are no longer Stage I's
-        self.batches = training_batches(rollouts, completed, schedule.batch)
-        self.writer = tensorboard(run, self.steps + 1 if self.done else 0)  # Stage I is at step 0
+        self.interrupt = Interrupt(ROUND)
+        self.batches = training_batches(self._rounds(completed), completed, schedule.batch)
+        self.writer = tensorboard(run, self.steps + 1 if restored else 0)  # Stage I is at step 0
         self._clock = time.monotonic()
 
     @property
@@ -135,7 +138,7 @@ class Trainer:
 
         Raises:
             UserError: updates have diverged, the disk is full or processes cannot be kept alive.
-            KeyboardInterrupt: Ctrl-C, after the iteration it came in was saved.
+            KeyboardInterrupt: Ctrl-C, after everything up to a round of rollouts or an update was saved.
         """
         title = f"Stage II {self._metadata['task']}"
         if self.validation is not None:
@@ -144,22 +147,35 @@ class Trainer:
             self._clock = time.monotonic()
         with (
             progress(title, self.schedule.iterations, "iterations", self.done) as bar,
-            ctrl_c_finishes_the_step() as interrupt,
+            ctrl_c_finishes_the_step(self.interrupt),
         ):
+            self.interrupt.saved = f"iteration {self.done}"
+            self.validate()
             for iteration in range(self.done, self.schedule.iterations):
                 self.set_schedule(iteration)
+                self.interrupt.begin(ROUND)
                 rollouts = self.reward(next(self.batches))
                 if self.notes is not None:
                     self.notes.add(iteration, rollouts)
+                self.interrupt.begin("this update")
                 metrics = self.learner.observe(rollouts)
                 metrics |= self.learner.update(rollouts)
                 self.learner.check(self.run)
                 self.average_weights(iteration)
                 metrics |= self.measure(rollouts)
-                metrics |= self.validate()
                 self.log(rollouts, metrics, bar)
-                self.save(interrupt)
+                self.save()
+                self.validate()
         return self.finish()
+
+    def _rounds(self, completed: CompletedRollouts) -> Iterator[list[TensorDictBase]]:
+        """Rounds of rollouts. After each of them Ctrl-C ends the training; the state then holds `completed`."""
+        for finished in self.rollouts:
+            if self.interrupt.pressed:
+                completed.rollouts += finished
+                self.stop()
+            yield finished
+            self.interrupt.begin(ROUND)
 
     def set_schedule(self, iteration: int) -> None:
         """What depends on how far the training is."""
@@ -189,14 +205,19 @@ class Trainer:
         self.totals.update({key: self.totals[key] + added[key] for key in self.totals})
         return metrics
 
-    def validate(self) -> Metrics:
-        """Measures the policy on the validation scenes, if it is time to."""
+    def validate(self) -> None:
+        """Measures the policy on the validation scenes, if it is time to; after Ctrl-C `--resume` does so."""
         if self.validation is None or not self.validation.due(self.done):
-            return {}
-        metrics = self.validation.validate(self.metadata())
+            return
+        try:
+            with self.interrupt.raises():
+                outcome = self.validation.measure()
+        except KeyboardInterrupt:
+            self.stop()
+        for name, value in self.validation.judge(outcome, self.done, self.metadata()).items():
+            self.writer.add_scalar(f"stage2/{name}", value, self.steps)
         self.totals["seconds"] += time.monotonic() - self._clock
         self._clock = time.monotonic()
-        return metrics
 
     def log(self, rollouts: TensorDictBase, metrics: Metrics, bar: Bar) -> None:
         """To TensorBoard and the progress bar."""
@@ -204,22 +225,32 @@ class Trainer:
             self.writer.add_scalar(f"stage2/{name}", value, self.steps)
         if self.watch.raised_now:
             print(ALARM)
-        if (self.done - 1) % PICTURES_EVERY == 0:
-            log_pictures(self.writer, rollouts, self.steps)
+        if (self.done - 1) % VIDEOS_EVERY == 0:
+            log_videos(self.writer, rollouts, self.steps)
         bar.update(
             self.done,
             f"success {metrics['success']:.2f} dense {metrics['return_dense']:.2f} "
             f"KL {metrics.get('update/kl_to_stage1', 0):.3f} {metrics['speed/episodes_per_s']:.1f} episodes/s",
         )
 
-    def save(self, interrupt: Interrupt) -> None:
+    def save(self) -> None:
         """Every `save_every` iterations, at the end, and after Ctrl-C, which stops the training here."""
-        if self.done % self.schedule.save_every == 0 or self.done == self.schedule.iterations or interrupt.pressed:
-            save_checkpoint(self.run / "checkpoint", self.policy.model, self.metadata())
-            self.writer.flush()  # otherwise a killed run's curves would end before its state
-            self.state.save(self.done)
-        if interrupt.pressed:
-            raise KeyboardInterrupt(f"stopped after {self.done} iterations; go on with --resume {self.run}")
+        if self.interrupt.pressed:
+            self.stop()
+        if self.done % self.schedule.save_every == 0 or self.done == self.schedule.iterations:
+            self._save()
+
+    def stop(self) -> NoReturn:
+        """Ends the training after Ctrl-C: all up to here is saved."""
+        self.totals["seconds"] += time.monotonic() - self._clock
+        self._save()
+        raise KeyboardInterrupt(f"stopped after {self.done} iterations; go on with --resume {self.run}")
+
+    def _save(self) -> None:
+        save_checkpoint(self.run / "checkpoint", self.policy.model, self.metadata())
+        self.writer.flush()  # otherwise a killed run's curves would end before its state
+        self.state.save(self.done)
+        self.interrupt.saved = f"iteration {self.done}"
 
     def metadata(self) -> dict[str, Any]:
         """What a checkpoint's metadata says of the run so far."""

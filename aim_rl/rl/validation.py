@@ -14,6 +14,7 @@ from typing import Any
 
 from aim_rl.model.checkpoint import save_checkpoint
 from aim_rl.rl.algorithm import Metrics
+from aim_rl.rl.metrics import interval
 from aim_rl.rl.policy import AimPolicy
 from aim_rl.runs.statistics import compare_pairs, describe_pairs
 
@@ -32,12 +33,14 @@ class Validation:
         every: iterations between two measurements.
 
     Attributes:
+        measure: as given.
         rate: factor of the learning rate, halved with every roll-back.
     """
 
     def __init__(self, run: Path, policy: AimPolicy, measure: Callable[[], Outcome], every: int) -> None:
-        self._run, self._policy, self._measure, self._every = run, policy, measure, every
+        self._run, self._policy, self.measure, self._every = run, policy, measure, every
         self.rate = 1.0
+        self._judged_at = 0  # iterations
         self._stage1: Outcome = {}
         self._best: Outcome = {}
         self._weights: dict[str, Any] = {}
@@ -51,17 +54,23 @@ class Validation:
         """Measures Stage I; does nothing in a run that continues."""
         if self._stage1:
             return {}
-        self._stage1 = self._measure()
+        self._stage1 = self.measure()
         self._keep(self._stage1, metadata)
-        return {"validation/success": sum(self._stage1.values()) / len(self._stage1)}
+        return _success(self._stage1)
 
     def due(self, done: int) -> bool:
         """Whether it is time to measure after so many iterations."""
-        return done % self._every == 0
+        return done % self._every == 0 and done > self._judged_at
 
-    def validate(self, metadata: Mapping[str, Any]) -> Metrics:
-        """Measures the policy, keeps its weights if they are the best, undoes them if they are worse than Stage I."""
-        outcome = self._measure()
+    def judge(self, outcome: Outcome, done: int, metadata: Mapping[str, Any]) -> Metrics:
+        """Keeps the policy's weights if they are the best, undoes them if they are worse than Stage I.
+
+        Args:
+            outcome: what `measure` has found.
+            done: after so many iterations.
+            metadata: of the checkpoint.
+        """
+        self._judged_at = done
         pairs = self._compare(outcome)
         is_best = self._keep_if_best(outcome, metadata)
         if not is_best and pairs["difference"] < 0 and pairs["p_value"] < SIGNIFICANCE:
@@ -71,13 +80,11 @@ class Validation:
                 f"Worse than Stage I on the validation scenes: {describe_pairs(pairs)}. "
                 "Training goes on from the best weights so far, with half the learning rate."
             )
-        counts = {name: float(pairs[name]) for name in ("kept", "gained", "lost")}
-        success = sum(outcome.values()) / len(outcome)
-        return {f"validation/{name}": value for name, value in {"success": success, **counts}.items()}
+        return _success(outcome) | {f"validation/{name}": float(pairs[name]) for name in ("kept", "gained", "lost")}
 
     def finish(self, metadata: Mapping[str, Any]) -> dict[str, Any]:
         """Measures the final weights and leaves the policy with the best ones; says how those compare with Stage I."""
-        self._keep_if_best(self._measure(), metadata)
+        self._keep_if_best(self.measure(), metadata)
         self.restore_best()
         return {"validation": self._compare(self._best)}
 
@@ -93,6 +100,7 @@ class Validation:
             "best": [float(self._best[seed]) for seed in self._stage1],
             "weights": self._weights,
             "rate": self.rate,
+            "judged_at": self._judged_at,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -103,6 +111,7 @@ class Validation:
                 for name in ("stage1", "best")
             )
             self._weights, self.rate = dict(state["weights"]), float(state["rate"])
+            self._judged_at = int(state.get("judged_at", 0))  # states of version 0.1 do not say it
 
     def _compare(self, outcome: Outcome) -> Any:
         seeds = list(self._stage1)
@@ -121,3 +130,7 @@ class Validation:
             "validation_success": sum(outcome.values()) / len(outcome),
         }
         save_checkpoint(self._run / "best", self._policy.model, {**metadata, **success})
+
+
+def _success(outcome: Outcome) -> Metrics:
+    return interval("validation/success", sum(outcome.values()), len(outcome))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Generic, Protocol, TypeVar
 
 from aim_rl.rollout.worker import LOCAL, Transport, Worker, WorkerLost
@@ -136,6 +137,6 @@ class WorkerPool(Generic[J]):
         return busy[0], None
 
     def close(self) -> None:
-        """Ends the workers."""
-        for slot in self.slots:
-            slot.close()
+        """Ends the workers, all at once: one that is in the middle of a request is waited for."""
+        with ThreadPoolExecutor(len(self.slots)) as threads:
+            list(threads.map(Slot.close, self.slots))

@@ -83,7 +83,9 @@ def load_config(config_class: type[Config], run: Path, renamed_keys: Renamed | N
     try:
         values = json.loads((run / "config.json").read_text())
         del values["command"]
-        values.pop("history", None)
+        for name, kind in (("history", list), ("environment", dict)):
+            if not isinstance(values.pop(name, kind()), kind):
+                raise TypeError(f"{name} is damaged")
         for old, new in (renamed_keys or {}).items():
             with suppress(KeyError):
                 _put(values, new, _take(values, old))
@@ -100,7 +102,7 @@ def refuse_links(run: Path) -> None:
     """Raises UserError if the folder of a run, which may be a stranger's, holds a symbolic link."""
     link = next((path for path in run.rglob("*") if path.is_symlink()), None)
     if link is not None:
-        raise UserError(f"{link} is a link, and resuming would write to its target; replace it by the file itself")
+        raise UserError(f"{link} is a link, and its target may lie outside; replace it by the file itself")
 
 
 def _put(values: dict[str, Any], key: str, value: Any) -> None:

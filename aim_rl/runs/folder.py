@@ -6,6 +6,7 @@ import dataclasses
 import os
 import re
 import shlex
+import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from typing import Any
 import torch
 from torch.utils.tensorboard.writer import SummaryWriter
 
+from aim_rl.runs.environment import environment
 from envs.errors import UserError
 from envs.files import read_json, write_json
 
@@ -31,7 +33,8 @@ def new_run(task: str, out: Path | None, config: Any) -> Path:
     run = out or Path("runs") / f"{task}-{time.strftime('%Y%m%d-%H%M%S')}"
     try:
         run.mkdir(parents=True, exist_ok=out is not None)  # two runs may start in one second
-        write_json(run / "config.json", {"command": sys.argv, **dataclasses.asdict(config)})
+        written = {"command": sys.argv, **dataclasses.asdict(config), "environment": environment()}
+        write_json(run / "config.json", written)
     except OSError as error:
         raise UserError(f"cannot write to {run}: {error.strerror}; choose another folder with --out") from error
     return run
@@ -53,6 +56,12 @@ def command_of(run: Path) -> str:
 def tensorboard(run: Path, first: int = 0) -> SummaryWriter:
     """Writer of `<run>/tensorboard` from step `first` on; TensorBoard hides later steps of an interrupted run."""
     return SummaryWriter(run / "tensorboard", purge_step=first)
+
+
+def watch(run: Path) -> str:
+    """The command that shows a run in TensorBoard, also where no virtual environment is activated."""
+    program = "tensorboard" if shutil.which("tensorboard") else str(Path(sys.executable).with_name("tensorboard"))
+    return shlex.join([program, "--logdir", str(run)])
 
 
 def check_writable(path: Path) -> None:

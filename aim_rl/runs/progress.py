@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
+from rich import get_console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -15,8 +16,10 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
 
 PLAIN_EVERY = 30.0  # s between the lines of a log file
+BAR_FROM = 100  # columns of a terminal; a narrower one has room for the numbers alone, in several lines
 
 
 class Bar(Protocol):
@@ -80,18 +83,19 @@ def progress(title: str, total: int, unit: str, done: int = 0) -> Iterator[Bar]:
     if not title:
         yield _SilentBar()
         return
+    console = get_console()
     columns = (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
+        TextColumn("{task.description}", table_column=Column(overflow="fold")),
+        *([BarColumn(bar_width=24)] if console.width >= BAR_FROM else []),
         MofNCompleteColumn(),
         TextColumn(unit),
         TimeElapsedColumn(),
         TextColumn("<"),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[detail]}"),
+        TextColumn("{task.fields[detail]}", table_column=Column(overflow="fold")),
     )
-    display = Progress(*columns)
-    if display.console.is_terminal:
+    display = Progress(*columns, console=console)
+    if console.is_terminal:
         with display:
             yield _LiveBar(display, title, total, done)
     else:

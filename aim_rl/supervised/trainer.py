@@ -20,9 +20,10 @@ from aim_rl.model.checkpoint import save_checkpoint
 from aim_rl.model.compiling import check_compiler, compile_blocks
 from aim_rl.model.pretrained import read_metadata
 from aim_rl.rollout.seeds import torch_seed
+from aim_rl.runs.dashboard import STAGE1, describe_run
 from aim_rl.runs.folder import command_of, new_run, tensorboard
 from aim_rl.runs.history import record_resume
-from aim_rl.runs.interrupt import ctrl_c_finishes_the_step, says_how_to_resume
+from aim_rl.runs.interrupt import Interrupt, ctrl_c_finishes_the_step, says_how_to_resume
 from aim_rl.runs.processes import ALONE, Processes, SharedState, Whole, place, release
 from aim_rl.runs.progress import progress
 from aim_rl.runs.state import Counters, FiniteUpdates
@@ -55,6 +56,8 @@ def pretrain(config: PretrainConfig, processes: Processes = ALONE) -> Path:
         trainer = Trainer(config, data, run, processes)
         if config.resume is not None and processes.is_first:
             record_resume(run, config)
+        if trainer.writer is not None:
+            describe_run(trainer.writer, STAGE1, config, trainer.first)
         trainer.train()
     return run
 
@@ -112,9 +115,11 @@ class Trainer:
         started = time.monotonic() - self.counters["seconds"]
         with (
             progress(f"Stage I {self.config.task}", steps, "steps", first) as bar,
-            ctrl_c_finishes_the_step() as interrupt,
+            ctrl_c_finishes_the_step(interrupt := Interrupt("this step")),
         ):
+            interrupt.saved = f"step {first}"
             for step in range(first, steps):
+                interrupt.begin("this step")
                 losses = self.update(step)
                 done, is_last = step + 1, step + 1 == steps
                 if step % LOG_EVERY == 0 or is_last:
@@ -124,10 +129,12 @@ class Trainer:
                     )
                 self.counters.update(step=done, seconds=time.monotonic() - started)
                 if done % VALIDATE_EVERY == 0 or is_last:
+                    interrupt.begin("the validation")
                     self.validate_and_save(done)
                 stopped = self.processes.any(interrupt.pressed)
                 if done % self.config.save_every == 0 or is_last or stopped:
                     self.save_state(done)
+                    interrupt.saved = f"step {done}"
                 if stopped and not is_last:
                     raise KeyboardInterrupt(f"stopped after {done} steps; go on with --resume {self.run}")
         if self.writer is not None:

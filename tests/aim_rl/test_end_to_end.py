@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import save_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from aim_rl import collect, evaluate, finetune, pretrain
+from aim_rl import collect, evaluate, finetune, pretrain, report
 from aim_rl.data.files import find_episodes, read_episode
 from aim_rl.model.presets import PRESETS
 from aim_rl.rollout.kept_rollouts import RolloutNotes
@@ -141,7 +141,27 @@ def test_finetune_measures_both_stages_and_leaves_its_run(stage2: tuple[Path, st
     expected |= {"watch/alarm", "watch/hovering", "dense_success_rank_correlation"}
     expected |= {"speed/episodes_per_s", "speed/decisions_per_s", "update/decisions"}
     assert {f"stage2/{name}" for name in expected} <= scalars
-    assert {"rollout/decision_0", "rollout/decision_1"} <= images
+    assert images and images <= {"rollout/success", "rollout/failure"}
+
+
+def test_finetune_says_first_what_it_does_and_how_long_that_takes(stage2: tuple[Path, str]) -> None:
+    run, output = stage2
+    lines = output.splitlines()
+    assert lines[0] == "Stage II, reinforcement learning of click_bell (clean):"
+    assert "  2. 4 iterations of 2 episodes, and 2 validation scenes every 2 iterations" in lines
+    measured = next(number for number, line in enumerate(lines) if line.startswith("Measured on this machine"))
+    assert f"tensorboard --logdir {run}" in lines[measured - 1] and lines[measured + 1].startswith("evaluate Stage I")
+
+
+@pytest.mark.parametrize("stage", ["stage1", "stage2"])
+def test_a_report_of_either_stage(stage: str, request: pytest.FixtureRequest) -> None:
+    run = request.getfixturevalue(stage)[0]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["report", str(run)])
+        exit_cleanly(report.main)
+    page = (run / "report.html").read_text()
+    assert "Not on this page" not in page or "videos (" in page
+    assert page.count("<svg") >= 4 and "data:image/" in page
 
 
 def endposes(seed: int) -> np.ndarray:

@@ -13,10 +13,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import imageio.v3 as iio
 import numpy as np
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
+from tensorboard.plugins.hparams.metadata import parse_session_start_info_plugin_data
 from tensordict import TensorDict, TensorDictBase
 
 from aim_rl import finetune
@@ -29,7 +32,9 @@ from aim_rl.rl.policy import AimPolicy
 from aim_rl.rl.ppo import Ppo, PpoConfig
 from aim_rl.rl.trainer import Schedule, Trainer
 from aim_rl.rollout.kept_rollouts import RolloutNotes
+from aim_rl.runs.dashboard import STAGE2, log_held_out
 from aim_rl.runs.folder import new_run, one_thread
+from aim_rl.runs.state import last_step
 from aim_rl.runs.statistics import success_rate
 from envs.errors import UserError
 from rewards import RewardConfig
@@ -139,7 +144,9 @@ class Restarted(MadeUp):
 def test_a_lost_process_is_counted_once(
     tmp_path: Path, tiny_model: AIM, observations: Callable[..., TensorDict]
 ) -> None:
-    config = FinetuneConfig(task="click_bell", iterations=2, rollout=RolloutOptions(num_groups=2))
+    config = FinetuneConfig(
+        task="click_bell", iterations=2, validation_episodes=0, rollout=RolloutOptions(num_groups=2)
+    )
     reinforce(config, tiny_model, tmp_path, lambda _, policy, __: Restarted(policy, observations))
     events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     assert [event.value for event in events.Scalars("stage2/simulator_restarts")] == [4, 0]
@@ -168,9 +175,10 @@ def outcome(_: FinetuneConfig, model: AIM) -> dict[int, bool]:
 
 @pytest.fixture
 def train(tiny_model: AIM, observations: Callable[..., TensorDict]) -> Iterator[Train]:
-    """`train(run, resume, happens, device, source)`: seven iterations, a state every second; the model and the totals.
+    """`train(run, resume, happens, device, source, groups, measured)`: seven iterations, a state every second.
 
-    `happens(number)` is called before each iteration's rollouts.
+    `happens(number)` is called before each round of rollouts; an iteration has `groups` of them. Returns the model and
+    the totals.
     """
 
     def run(
@@ -179,11 +187,13 @@ def train(tiny_model: AIM, observations: Callable[..., TensorDict]) -> Iterator[
         happens: Callable[[int], object] = lambda _: None,
         device: Any = "cpu",
         source: type[MadeUp] = MadeUp,
+        groups: int = 1,
+        measured: Any = outcome,
     ) -> Any:
-        config = replace(SEVEN, resume=run if resume else None)
+        config = replace(SEVEN, resume=run if resume else None, rollout=RolloutOptions(num_groups=groups))
         model = copy.deepcopy(tiny_model).to(device)
         return model, reinforce(
-            config, model, run, lambda _, policy, __: source(policy, observations, happens), outcome
+            config, model, run, lambda _, policy, __: source(policy, observations, happens), measured
         )
 
     with one_thread():
@@ -206,7 +216,7 @@ def press_ctrl_c() -> None:
 
 @pytest.mark.parametrize(
     ("what", "at", "ends"),
-    [(kill, 2, "killed"), (kill, 6, "killed"), (press_ctrl_c, 5, "stopped after 5 iterations; go on with --resume")],
+    [(kill, 2, "killed"), (kill, 6, "killed"), (press_ctrl_c, 5, "stopped after 4 iterations; go on with --resume")],
 )
 def test_stage2_resumed_equals_stage2_in_one_go(
     tmp_path: Path, train: Train, what: Callable[[], None], at: int, ends: str
@@ -222,6 +232,7 @@ def test_stage2_resumed_equals_stage2_in_one_go(
     assert {**totals, "minutes": 0} == {**resumed_totals, "minutes": 0}
     assert curves(tmp_path / "whole") == curves(tmp_path / "stopped")
     assert len(curves(tmp_path / "whole")["stage2/success"]) == 7
+    assert [step for step, _ in curves(tmp_path / "whole")["stage2/validation/success"]] == [0, 96, 192, 288]
     for name in ("checkpoint", "best"):
         metadata = [json.loads((tmp_path / run / name / "config.json").read_text()) for run in ("whole", "stopped")]
         assert [{**metadata, "minutes": 0} for metadata in metadata] == [{**metadata[0], "minutes": 0}] * 2
@@ -248,6 +259,83 @@ def test_a_resumed_run_notes_each_rollout_once(
             run(tmp_path / "stopped", at=6)
         torch.manual_seed(123)
         assert run(tmp_path / "stopped", resume=True) == run(tmp_path / "whole")
+
+
+def same(tmp_path: Path, whole: tuple[AIM, Any], resumed: tuple[AIM, Any]) -> None:
+    """Asserts that a run in `stopped` ends as the one in `whole`, which nobody touched."""
+    for (name, tensor), other in zip(whole[0].state_dict().items(), resumed[0].state_dict().values(), strict=True):
+        assert torch.equal(tensor, other), name
+    assert {**whole[1], "minutes": 0} == {**resumed[1], "minutes": 0}
+    assert curves(tmp_path / "whole") == curves(tmp_path / "stopped")
+
+
+@pytest.mark.parametrize(("at", "after"), [(1, 0), (5, 2)])
+def test_ctrl_c_waits_for_a_round_of_rollouts_and_not_for_the_iteration(
+    tmp_path: Path, train: Train, at: int, after: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = train(tmp_path / "whole", groups=2)
+    capsys.readouterr()
+    with pytest.raises(KeyboardInterrupt, match=f"stopped after {after} iterations; go on with --resume"):
+        train(tmp_path / "stopped", groups=2, happens=lambda number: number == at and press_ctrl_c())
+    said = capsys.readouterr().err
+    assert said.startswith("Ctrl-C: finishing this round of rollouts") and said.count("\n") == 1
+    assert f"Ctrl-C again stops at once, and what came after iteration {after} is lost." in said
+    time.sleep(1)  # event files are read in the order of the seconds in their names
+    same(tmp_path, whole, train(tmp_path / "stopped", resume=True, groups=2))
+
+
+def test_ctrl_c_breaks_a_validation_off_and_resume_repeats_it(
+    tmp_path: Path, train: Train, capsys: pytest.CaptureFixture[str]
+) -> None:
+    measured: list[int] = []
+
+    def interrupted(config: FinetuneConfig, model: AIM) -> dict[int, bool]:
+        measured.append(len(measured))
+        if len(measured) == 3:  # Stage I, after two iterations, after four
+            press_ctrl_c()
+        return outcome(config, model)
+
+    whole = train(tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt, match="stopped after 4 iterations; go on with --resume"):
+        train(tmp_path / "stopped", measured=interrupted)
+    assert "Ctrl-C: saving." in capsys.readouterr().err
+    time.sleep(1)  # event files are read in the order of the seconds in their names
+    same(tmp_path, whole, train(tmp_path / "stopped", resume=True, measured=interrupted))
+    assert len(measured) == 3 + 3  # after four again, after six, at the end
+
+
+def test_ctrl_c_twice_loses_what_came_after_the_state_that_it_names(
+    tmp_path: Path, train: Train, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = train(tmp_path / "whole")
+    capsys.readouterr()
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "stopped", happens=lambda number: number == 6 and (press_ctrl_c(), press_ctrl_c()))
+    assert "what came after iteration 4 is lost" in capsys.readouterr().err
+    assert last_step(tmp_path / "stopped") == 4
+    time.sleep(1)  # event files are read in the order of the seconds in their names
+    same(tmp_path, whole, train(tmp_path / "stopped", resume=True))
+
+
+def test_a_run_shows_itself_in_tensorboard(tmp_path: Path, train: Train) -> None:
+    _, totals = train(tmp_path)
+    for success in (3, 4):  # measured again after a kill
+        log_held_out(tmp_path, {**totals, "stage2": success_rate(success, 5)})
+        time.sleep(1)  # event files are read in the order of the seconds in their names
+    events = EventAccumulator(str(tmp_path / "tensorboard"), size_guidance={"images": 0}).Reload()
+    assert [event.value for event in events.Scalars("stage2/held_out/success")] == [pytest.approx(0.8)]
+    tags = set(events.Tags()["scalars"])
+    for chart in STAGE2:
+        assert tags.issuperset((*chart.tags, *(chart.band or ()))), chart.title
+    layout = Layout.FromString(events.Tensors("custom_scalars__config__")[0].tensor_proto.string_val[0])
+    assert [chart.title for chart in layout.category[0].chart] == [chart.title for chart in STAGE2]
+    row = events.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
+    assert parse_session_start_info_plugin_data(row).hparams["rl.critic_steps"].number_value == 5
+    words = events.Tensors("run/text_summary")[0].tensor_proto.string_val[0].decode()
+    assert "| rl.critic_steps | `5` |" in words and "| commit | `" in words
+    for tag in ("rollout/success", "rollout/failure"):
+        (picture,) = events.Images(tag)  # of the first iteration; the next would be of the eleventh
+        assert iio.imread(picture.encoded_image_string, index=None).shape[0] == DECISIONS
 
 
 def test_a_run_that_lost_its_result_is_measured_and_not_trained_again(tmp_path: Path, train: Train) -> None:
@@ -324,7 +412,7 @@ def test_a_run_without_an_update_says_so_and_what_to_try(
 ) -> None:
     config = replace(SEVEN, iterations=2, rl=PpoConfig(advantage="group"))
     before = copy.deepcopy(tiny_model.action.state_dict())
-    totals = reinforce(config, tiny_model, tmp_path, lambda _, policy, __: AllFail(policy, observations))
+    totals = reinforce(config, tiny_model, tmp_path, lambda _, policy, __: AllFail(policy, observations), outcome)
     assert all(torch.equal(tensor, before[name]) for name, tensor in tiny_model.action.state_dict().items())
     rate = success_rate(0, 1)
     finetune.report({**totals, "stage1": rate, "stage2": rate})

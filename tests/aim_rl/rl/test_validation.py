@@ -36,6 +36,9 @@ class Rail:
     def version(self) -> float:
         return self.policy.model.action.stream.head.bias[0].item()
 
+    def validate(self) -> dict[str, float]:
+        return self.validation.judge(self.validation.measure(), 5, TASK)
+
     def train(self, version: float) -> None:
         with torch.no_grad():
             self.policy.model.action.stream.head.bias[0] = version
@@ -46,7 +49,10 @@ def test_the_best_weights_are_handed_over(tmp_path: Path, tiny_model: AIM) -> No
     rail.train(0)
     rail.validation.begin(TASK)
     rail.train(1)
-    metrics = rail.validation.validate(TASK)
+    metrics = rail.validate()
+    assert (metrics.pop("validation/success_ci_low"), metrics.pop("validation/success_ci_high")) == pytest.approx(
+        (0.387, 0.781), abs=1e-3
+    )
     assert metrics == {
         "validation/success": 0.6,
         "validation/kept": 8,
@@ -54,7 +60,7 @@ def test_the_best_weights_are_handed_over(tmp_path: Path, tiny_model: AIM) -> No
         "validation/lost": 0,
     }
     rail.train(2)
-    rail.validation.validate(TASK)
+    rail.validate()
     assert rail.version == 2 and rail.validation.rate == 1  # worse than the best, not than Stage I
     rail.train(3)
     pairs = rail.validation.finish(TASK)["validation"]
@@ -71,13 +77,13 @@ def test_a_collapse_is_undone_at_half_the_rate(
     rail.train(0)
     rail.validation.begin(TASK)
     rail.train(1)
-    rail.validation.validate(TASK)
+    rail.validate()
     rail.train(2)
-    rail.validation.validate(TASK)  # six scenes lost, none gained: p = 2 / 2^6
+    rail.validate()  # six scenes lost, none gained: p = 2 / 2^6
     assert rail.version == 1 and rail.validation.rate == 0.5
     assert "6 lost" in capsys.readouterr().out
     rail.train(3)
-    rail.validation.validate(TASK)  # one lost: chance
+    rail.validate()  # one lost: chance
     assert rail.version == 3 and rail.validation.rate == 0.5
 
 
@@ -86,7 +92,7 @@ def test_stage_1_is_handed_over_where_nothing_was_better(tmp_path: Path, tiny_mo
     rail.train(0)
     rail.validation.begin(TASK)
     rail.train(1)
-    rail.validation.validate(TASK)
+    rail.validate()
     rail.train(2)
     assert rail.validation.finish(TASK)["validation"]["difference"] == 0
     assert rail.version == 0
@@ -97,7 +103,7 @@ def test_a_run_that_continues_compares_with_the_same_stage_1(tmp_path: Path, tin
     rail.train(0)
     rail.validation.begin(TASK)
     rail.train(1)
-    rail.validation.validate(TASK)
+    rail.validate()
     state = copy.deepcopy(rail.validation.state_dict())
     json.dumps({name: value for name, value in state.items() if name != "weights"})  # as it is saved
 
@@ -111,4 +117,13 @@ def test_a_run_that_continues_compares_with_the_same_stage_1(tmp_path: Path, tin
 
 def test_it_is_due_after_whole_periods(tmp_path: Path, tiny_model: AIM) -> None:
     validation = Rail(tmp_path, tiny_model, []).validation
-    assert [done for done in range(1, 16) if validation.due(done)] == [5, 10, 15]
+    assert [done for done in range(16) if validation.due(done)] == [5, 10, 15]
+
+
+def test_it_is_not_due_again_in_a_run_that_continues(tmp_path: Path, tiny_model: AIM) -> None:
+    rail = Rail(tmp_path, tiny_model, [10, 11])
+    rail.validation.begin(TASK)
+    rail.validate()
+    other = Rail(tmp_path, tiny_model, []).validation
+    other.load_state_dict(rail.validation.state_dict())
+    assert not other.due(5) and other.due(10)

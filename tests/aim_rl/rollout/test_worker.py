@@ -11,10 +11,12 @@ import numpy as np
 import psutil
 import pytest
 
+from aim_rl.rollout.pool import WorkerPool
 from aim_rl.rollout.worker import LOCAL, WorkerLost
 from envs.errors import UserError
 
 from .. import faulty_worker
+from .fake_transport import FakeTransport
 
 REPOSITORY = Path(__file__).parents[3]
 
@@ -60,6 +62,41 @@ def test_the_first_worker_that_answers_or_is_lost_is_ready() -> None:
         worker.close()
 
 
+class _WaitsForTheOther:
+    """A worker whose end takes until the other one is ended, too."""
+
+    def __init__(self, both: threading.Barrier) -> None:
+        self._both = both
+
+    def ask(self, request: object) -> None:
+        pass
+
+    def close(self) -> None:
+        self._both.wait(60.0)
+
+
+def test_a_pool_ends_its_workers_at_the_same_time() -> None:
+    """Each may be given seconds to clean up, and Ctrl-C waits for all."""
+
+    class Job:
+        name = "worker"
+
+        def start(self, losses: int) -> tuple[threading.Barrier]:
+            return (both,)
+
+        def after_loss(self) -> str:
+            return ""
+
+        failure = after_loss
+
+    both = threading.Barrier(2)
+    pool = WorkerPool(faulty_worker.answer, [Job(), Job()], FakeTransport(_WaitsForTheOther))
+    for slot in pool.slots:
+        slot.ask("hello")
+    pool.close()
+    assert not both.broken
+
+
 @pytest.mark.parametrize("faults", [6, pytest.param(100, marks=pytest.mark.slow)])
 def test_lost_workers_leave_nothing_behind(faults: int) -> None:
     """Neither processes, nor descriptors, nor threads."""
@@ -82,6 +119,7 @@ def test_lost_workers_leave_nothing_behind(faults: int) -> None:
 
 MAIN = """
 import os, time
+from aim_rl.rollout.pool import WorkerPool
 from aim_rl.rollout.worker import LOCAL
 from tests.aim_rl import faulty_worker
 worker = LOCAL.start(faulty_worker.answer)

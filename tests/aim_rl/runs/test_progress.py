@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
+from rich.console import Console
 
 from aim_rl.runs import progress as module
 from aim_rl.runs.progress import progress
@@ -29,3 +32,16 @@ def test_an_interrupted_block_says_how_far_it_came(capsys: pytest.CaptureFixture
         bar.update(3)
         raise KeyboardInterrupt
     assert capsys.readouterr().out == "collect click_bell 3/10 episodes, 0:00:00, 0:00:00 left\n"
+
+
+@pytest.mark.parametrize("columns", [60, 200])
+def test_a_narrow_terminal_shows_the_whole_times_and_numbers(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = io.StringIO()
+    terminal = Console(file=screen, width=columns, force_terminal=True, color_system=None)
+    monkeypatch.setattr(module, "get_console", lambda: terminal)
+    with progress("Stage II stack_blocks_two", 80, "iterations") as bar:
+        bar.update(12, "success 0.81 dense 4.10 KL 0.013 5.6 episodes/s")
+    words = screen.getvalue().split()
+    for word in ("12/80", "iterations", "0:00:00", "0.81", "4.10", "0.013", "5.6", "episodes/s"):
+        assert word in words
+    assert "…" not in screen.getvalue() and ("━" in screen.getvalue()) == (columns == 200)

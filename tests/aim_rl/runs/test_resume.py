@@ -23,10 +23,12 @@ from aim_rl import pretrain
 from aim_rl.data.dataset import DemonstrationSet
 from aim_rl.data.files import episode_path, write_episode
 from aim_rl.model import AIM, PRESETS
+from aim_rl.runs import environment
+from aim_rl.runs import interrupt as interrupt_module
 from aim_rl.runs.config import load_config, parse
 from aim_rl.runs.folder import new_run, one_thread
 from aim_rl.runs.history import record_resume
-from aim_rl.runs.interrupt import ctrl_c_finishes_the_step, says_how_to_resume
+from aim_rl.runs.interrupt import Interrupt, ctrl_c_finishes_the_step, says_how_to_resume
 from aim_rl.runs.processes import ALONE
 from aim_rl.runs.state import Counters, FiniteUpdates, RunState
 from aim_rl.supervised.config import PretrainConfig
@@ -315,11 +317,41 @@ def test_three_in_a_row_are_noticed_also_after_one_that_was_made(tmp_path: Path)
 
 
 def test_ctrl_c_twice_stops_at_once() -> None:
-    with ctrl_c_finishes_the_step() as interrupt:
+    interrupt = Interrupt("this step")
+    with ctrl_c_finishes_the_step(interrupt):
         press_ctrl_c()
         assert interrupt.pressed
         with pytest.raises(KeyboardInterrupt):
             press_ctrl_c()
+
+
+def test_ctrl_c_says_how_long_it_waits_by_the_last_time(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(interrupt_module.time, "monotonic", lambda: now)
+    interrupt = Interrupt("this step")
+    for seconds in (7, 12):
+        now += seconds
+        interrupt.begin("this step")
+    now += 3
+    interrupt.press()
+    assert capsys.readouterr().err.startswith("Ctrl-C: finishing this step, about 9 s, then saving. Ctrl-C again")
+
+
+def test_a_run_that_goes_on_with_other_code_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = PretrainConfig(task="click_bell", data=Path("D"), steps=3)
+    for commit in ("abc", "abc", "def"):
+        monkeypatch.setattr(environment, "_commit", lambda commit=commit: commit)
+        if not (tmp_path / "config.json").exists():
+            new_run("click_bell", tmp_path, config)
+        record_resume(tmp_path, config)
+    written = json.loads((tmp_path / "config.json").read_text())
+    assert written["environment"]["commit"] == "def" and written["environment"]["torch"] == torch.__version__
+    assert [entry["changed"] for entry in written["history"]] == [{"environment.commit": ["abc", "def"]}]
+    (tmp_path / "config.json").write_text(json.dumps({**written, "history": 3}))
+    with pytest.raises(UserError, match="history is damaged"):
+        load_config(PretrainConfig, tmp_path)
 
 
 def test_ctrl_c_in_torchrls_loss_is_one(tmp_path: Path) -> None:
@@ -329,6 +361,8 @@ def test_ctrl_c_in_torchrls_loss_is_one(tmp_path: Path) -> None:
         says_how_to_resume(tmp_path),
         TensorDict.from_module(module).to_module(module, preserve_module_state=False),
     ):
+        raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt, match="go on with --resume '/my run'"), says_how_to_resume(Path("/my run")):
         raise KeyboardInterrupt
     with pytest.raises(RuntimeError, match="another"), says_how_to_resume(tmp_path):
         raise RuntimeError("another")

@@ -1,0 +1,49 @@
+"""Where a run computes: commit, packages and machine, as its config.json, TensorBoard and its report say it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+import aim_rl
+
+ROOT = Path(aim_rl.__file__).parents[1]
+PACKAGES = ("torch", "torchrl", "sapien", "gymnasium", "numpy")
+
+
+def environment() -> dict[str, str]:
+    """Names and values in words: aim_rl, commit, Python, packages, system, processor, memory, GPU."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return {
+        "aim_rl": aim_rl.__version__,
+        "commit": _commit(),
+        "Python": platform.python_version(),
+        **{name: version(name) for name in PACKAGES},
+        "system": platform.platform(),
+        "processor": f"{_processor()}, {len(os.sched_getaffinity(0))} cores",
+        "memory": f"{memory:.0f} GiB",
+        "GPU": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
+    }
+
+
+def _commit() -> str:
+    """The commit of the checkout, with `-dirty` if files were changed."""
+    if not (ROOT / ".git").exists():  # installed without one, perhaps inside the folder of another project
+        return "not a git checkout"
+    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown, git could not say it"
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
