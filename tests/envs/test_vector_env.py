@@ -18,7 +18,7 @@ from envs.tabletop.env import TabletopEnv
 
 SMALL = {"head_size": (24, 32), "wrist_size": (16, 16)}
 STEPS = 2  # per episode
-ENV_HUB = Path(envs.__file__).parents[1] / "env.py"
+ENV_HUB = Path(envs.__file__).with_name("env_hub.py")
 
 
 def run(mode: str, autoreset: AutoresetMode) -> list[tuple[Any, ...]]:

@@ -1,6 +1,6 @@
 """What LeRobot's EnvHub loads: `lerobot.envs.factory.make_env("USER/REPOSITORY", n_envs=2, trust_remote_code=True)`.
 
-Upload this file; the package `envs` must be installed where LeRobot runs (docs/data.md).
+Upload this file or the repository; the package `envs` must be installed where LeRobot runs (docs/data.md).
 """
 
 from envs.lerobot import make_env
