@@ -150,7 +150,7 @@ class Trainer:
             ctrl_c_finishes_the_step(self.interrupt),
         ):
             self.interrupt.saved = f"iteration {self.done}"
-            self.validate()
+            self.validate()  # what Ctrl-C broke off
             for iteration in range(self.done, self.schedule.iterations):
                 self.set_schedule(iteration)
                 self.interrupt.begin(ROUND)
@@ -164,8 +164,8 @@ class Trainer:
                 self.average_weights(iteration)
                 metrics |= self.measure(rollouts)
                 self.log(rollouts, metrics, bar)
-                self.save()
                 self.validate()
+                self.save()
         return self.finish()
 
     def _rounds(self, completed: CompletedRollouts) -> Iterator[list[TensorDictBase]]:

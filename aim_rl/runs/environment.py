@@ -10,17 +10,14 @@ from pathlib import Path
 
 import torch
 
-import aim_rl
-
-ROOT = Path(aim_rl.__file__).parents[1]
-PACKAGES = ("torch", "torchrl", "sapien", "gymnasium", "numpy")
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("aim_rl", "torch", "torchrl", "sapien", "gymnasium", "numpy")
 
 
 def environment() -> dict[str, str]:
-    """Names and values in words: aim_rl, commit, Python, packages, system, processor, memory, GPU."""
+    """Names and values in words: commit, Python, packages, system, processor, memory, GPU."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return {
-        "aim_rl": aim_rl.__version__,
         "commit": _commit(),
         "Python": platform.python_version(),
         **{name: version(name) for name in PACKAGES},
