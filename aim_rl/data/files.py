@@ -130,7 +130,8 @@ def _fill(file: h5py.File, episode: Episode) -> None:
     file["additional_info/perturbed"] = episode.perturbed.astype(bool)
     for camera in CAMERAS:
         _write_camera(file.create_group(f"vision/{robotwin.DISK_CAMERA[camera]}"), episode, camera)
-    _fill_contacts(file, episode.contacts)
+    if episode.contacts_recorded:
+        _fill_contacts(file, episode.contacts)
     file["instructions"] = json.dumps(episode.instructions)
     file["data_format_version"] = _FORMAT_VERSION
     file["additional_info/frequency"] = robotwin.PHYSICS_STEPS_PER_FRAME
@@ -168,7 +169,8 @@ def read_header(source: str | Source) -> Header:
         else:
             frames = file.length("state/left_arm_joint_states")
             task = str(file.attribute("task")) if file.has_attribute("task") else robotwin.task_of(file.path)
-        return Header(frames, task, "contacts" in file)
+        success = not file.has_attribute("success") or bool(file.attribute("success"))
+        return Header(frames, task, "contacts" in file, success)
 
 
 def common_fps(directory: str | Path, headers: Sequence[Header]) -> float:
@@ -209,11 +211,13 @@ def read_episode(source: str | Source) -> Episode:
 
 
 def _read_own(source: EpisodeFile) -> Episode:
+    fields, recorded = robotwin.main_fields(source), "contacts" in source  # a rollout on RoboTwin has none
     return Episode(
-        **robotwin.main_fields(source),
+        **fields,
         qpos_measured=source.array("measured/joint_states"),
         perturbed=source.array("additional_info/perturbed").astype(bool),
-        contacts=robotwin.recorded_contacts(source),
+        contacts=robotwin.recorded_contacts(source) if recorded else Contacts.empty(len(fields["qpos"])),
+        contacts_recorded=recorded,
         task=str(source.attribute("task")),
         setting=str(source.attribute("setting")),
         seed=int(source.attribute("seed")),

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from aim_rl.data.episode import Episode
-from aim_rl.data.files import episode_path, episode_paths, read_episode, write_episode
+from aim_rl.data.files import episode_path, episode_paths, read_episode, read_header, write_episode
 from envs.constants import CAMERAS
 from envs.errors import UserError
 
@@ -55,6 +55,15 @@ def test_round_trip(written: Path, make_episode: Make) -> None:
         0,
         True,
     )
+
+
+def test_a_rollout_that_failed_and_has_no_contacts_says_so(tmp_path: Path, make_episode: Make) -> None:
+    episode = make_episode()
+    episode.success = episode.contacts_recorded = False
+    write_episode(tmp_path / "rollout.hdf5", episode)
+    header, read = read_header(tmp_path / "rollout.hdf5"), read_episode(tmp_path / "rollout.hdf5")
+    assert (header.success, header.contacts_recorded) == (read.success, read.contacts_recorded) == (False, False)
+    assert read.contacts.body_poses.shape[1:] == (len(episode), 7)
 
 
 def test_robotwins_readers_find_their_fields(written: Path, make_episode: Make) -> None:
