@@ -1,4 +1,4 @@
-"""What LeRobot's EnvHub loads: `lerobot.envs.factory.make_env("USER/NAME:envs/env_hub.py", n_envs=2, trust_remote_code=True)`.
+"""What LeRobot's EnvHub loads: `lerobot.envs.factory.make_env("USER/NAME:envs/env_hub.py", trust_remote_code=True)`.
 
 Upload this file or the repository; the package `envs` must be installed where LeRobot runs (docs/data.md).
 """

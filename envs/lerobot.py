@@ -1,4 +1,4 @@
-"""The tasks as LeRobot's environments: its names of observations and attributes. `envs/env_hub.py` offers them to its EnvHub.
+"""The tasks as LeRobot's environments: its names of observations and attributes, for its EnvHub (`envs/env_hub.py`).
 
 Neither LeRobot nor torch is needed here.
 """
