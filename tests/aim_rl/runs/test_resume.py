@@ -29,6 +29,7 @@ from aim_rl.runs.history import record_resume
 from aim_rl.runs.interrupt import ctrl_c_finishes_the_step, says_how_to_resume
 from aim_rl.runs.processes import ALONE
 from aim_rl.runs.state import Counters, FiniteUpdates, RunState
+from aim_rl.supervised.batches import micro_batches
 from aim_rl.supervised.config import PretrainConfig
 from aim_rl.supervised.trainer import Trainer, accumulate_gradients
 from envs.errors import UserError
@@ -63,6 +64,7 @@ def train(run: Path, data: DemonstrationSet, resume: bool = False, steps: int = 
         batch_size=2,
         preset="tiny",
         save_every=4,
+        workers=0,
     )
     run.mkdir(exist_ok=True)
     if resume:
@@ -84,12 +86,12 @@ class StopAt:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._data, name)
 
-    def batch(self, indices: torch.Tensor, generator: torch.Generator | None = None) -> dict[str, torch.Tensor]:
+    def packed(self, indices: torch.Tensor, generator: torch.Generator | None = None) -> dict[str, torch.Tensor]:
         if len(indices) == 2:  # a training batch
             self._count += 1
             if self._count == self._batch:
                 self._what()
-        return self._data.batch(indices, generator)
+        return self._data.packed(indices, generator)
 
 
 def kill() -> None:
@@ -123,7 +125,7 @@ def test_every_seed_takes_batches_of_its_own(data: DemonstrationSet) -> None:
 
     def losses(seed: int, step: int = 0) -> dict[str, float]:
         config = PretrainConfig(task="click_bell", data=Path("D"), batch_size=2, preset="tiny", seed=seed)
-        return accumulate_gradients(model, data, config, step, ALONE)
+        return accumulate_gradients(model, micro_batches(data, config, ALONE, step), config, ALONE)
 
     seeds = (0, 1, 2, 2**22, 2**23 - 1)
     found = [losses(seed, step)["loss"] for seed in seeds for step in (0, 1)]
@@ -282,8 +284,8 @@ class Poisoned(StopAt):
         super().__init__(data, 0, None)
         self._poisoned = batches
 
-    def batch(self, indices: torch.Tensor, generator: torch.Generator | None = None) -> dict[str, torch.Tensor]:
-        batch = super().batch(indices, generator)
+    def packed(self, indices: torch.Tensor, generator: torch.Generator | None = None) -> dict[str, torch.Tensor]:
+        batch = super().packed(indices, generator)
         if len(indices) == 2 and self._count in self._poisoned:
             batch["waypoints"] = torch.full_like(batch["waypoints"], torch.nan)
         return batch
