@@ -31,7 +31,6 @@ WHERE = "AIM_RL_CACHE"
 """Environment variable: the folder of the caches, if they should not be beside the data."""
 _BESIDE_DATA = ".frames"
 _DESCRIPTION = "cache.json"
-_SPARE = 2**24  # bytes: descriptions, and a block of the disk for each file
 
 
 def digest(value: Any) -> str:
@@ -62,7 +61,7 @@ class CacheWriter:
     def reserve(self, size: int) -> None:
         """Says how many bytes will be written. Raises UserError: the disk has not so many."""
         place, free = self._folder.parent, shutil.disk_usage(self._folder).free
-        if free < size + _SPARE:
+        if free < size:
             raise UserError(
                 f"the decoded frames take {size / 1e9:.1f} GB and {place} has {free / 1e9:.1f} GB free; free some "
                 f"space, or choose another folder by {WHERE}=DIR"

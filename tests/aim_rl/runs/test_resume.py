@@ -32,7 +32,7 @@ from aim_rl.runs.state import Counters, FiniteUpdates, RunState
 from aim_rl.supervised.batches import micro_batches
 from aim_rl.supervised.config import PretrainConfig
 from aim_rl.supervised.trainer import Trainer, accumulate_gradients
-from envs.errors import UserError
+from envs.errors import OutOfResources, UserError
 
 from ..data.conftest import episode_of
 
@@ -53,7 +53,7 @@ def repeatable() -> Iterator[None]:
         yield
 
 
-def train(run: Path, data: DemonstrationSet, resume: bool = False, steps: int = STEPS) -> AIM:
+def train(run: Path, data: DemonstrationSet, resume: bool = False, steps: int = STEPS, workers: int = 0) -> AIM:
     resumed = run if resume else None
     config = PretrainConfig(
         task="click_bell",
@@ -64,7 +64,7 @@ def train(run: Path, data: DemonstrationSet, resume: bool = False, steps: int = 
         batch_size=2,
         preset="tiny",
         save_every=4,
-        workers=0,
+        workers=workers,
     )
     run.mkdir(exist_ok=True)
     if resume:
@@ -118,6 +118,27 @@ def test_stage1_resumed_equals_stage1_in_one_go(tmp_path: Path, data: Demonstrat
     assert curve(tmp_path / "stopped") == curve(tmp_path / "whole")
     metadata = [json.loads((tmp_path / run / "checkpoint" / "config.json").read_text()) for run in ("whole", "stopped")]
     assert metadata[0]["held_out"] == metadata[1]["held_out"]
+
+
+def test_stage1_with_batches_prepared_ahead_is_the_same_also_after_ctrl_c(
+    tmp_path: Path, data: DemonstrationSet, capfd: pytest.CaptureFixture[str]
+) -> None:
+    whole = train(tmp_path / "whole", data)
+    stopped: Any = StopAt(data, 7, lambda: (os.kill(os.getpid(), signal.SIGINT), os.kill(os.getppid(), signal.SIGINT)))
+    with pytest.raises(KeyboardInterrupt, match=r"stopped after [1-8] steps"):  # the worker is up to two steps ahead
+        train(tmp_path / "stopped", stopped, workers=1)
+    assert capfd.readouterr().err.count("Finishing this step") == 1
+    resumed = train(tmp_path / "stopped", data, resume=True, workers=1)
+    for (name, tensor), other in zip(whole.state_dict().items(), resumed.state_dict().values(), strict=True):
+        assert torch.equal(tensor, other), name
+    assert curve(tmp_path / "stopped") == curve(tmp_path / "whole")
+
+
+def test_a_worker_that_is_killed_ends_the_run_in_one_sentence(tmp_path: Path, data: DemonstrationSet) -> None:
+    killed: Any = StopAt(data, 3, lambda: os.kill(os.getpid(), signal.SIGKILL))
+    sentence = r"prepares batches was killed.*go on with --resume"
+    with pytest.raises(OutOfResources, match=sentence), says_how_to_resume(tmp_path / "run"):
+        train(tmp_path / "run", killed, workers=1)
 
 
 def test_every_seed_takes_batches_of_its_own(data: DemonstrationSet) -> None:
