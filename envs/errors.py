@@ -22,6 +22,10 @@ LIMITS = {
     r"can't start new thread|Resource temporarily unavailable": (
         "no more processes or threads are allowed; raise the limit with `ulimit -u`, or take fewer --workers"
     ),
+    r"DataLoader worker.*(killed by signal|exited unexpectedly)": (
+        "a process that prepares batches was killed, which happens when memory runs out; end other programs, take "
+        "smaller batches, or --workers 0"
+    ),
     r"out of memory|OutOfMemory|can(no|')t allocate memory|MemoryError|bad_alloc": (
         "there is not enough memory; end other programs, or take smaller batches, fewer workers or fewer environments"
     ),

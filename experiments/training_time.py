@@ -9,16 +9,16 @@ AdamW (four numbers read and three written per weight).
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 import tyro
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from aim_rl.data.dataset import DemonstrationSet
 from aim_rl.model import AIM, Preset
 from aim_rl.model.compiling import check_compiler, compile_blocks
 from aim_rl.model.presets import preset_named
@@ -51,28 +51,28 @@ class RandomChunks:
     """Replaces demonstrations and the model's pretrained parts by noise of their shapes and dtypes."""
 
     def __init__(self, model: AIM) -> None:
-        self.preset, self.train = model.preset, torch.arange(1)
+        self.preset = model.preset
         weight = model.x.head.weight
         self._like: dict[str, Any] = {"device": weight.device, "dtype": weight.dtype}
         if not isinstance(model.tokenizer, PixelTokenizer):
             model.tokenizer = self  # pyright: ignore[reportAttributeAccessIssue]
             model.text = self._text  # pyright: ignore[reportAttributeAccessIssue]
 
-    def batch(self, indices: Tensor, generator: torch.Generator | None = None) -> dict[str, Tensor]:
-        """As `DemonstrationSet.batch`."""
+    def batch(self, size: int) -> dict[str, Tensor]:
+        """As `DemonstrationSet.batch`, of `size` chunks."""
         preset, past = self.preset, (self.preset.history,) if self.preset.history else ()
         sizes = (preset.head_size, preset.wrist_size, preset.wrist_size)
 
         def normal(*shape: int) -> Tensor:
-            return torch.randn(len(indices), *shape, **self._like)
+            return torch.randn(size, *shape, **self._like)
 
         def picture(*shape: int) -> Tensor:
-            return torch.zeros(len(indices), *shape, dtype=torch.uint8, device=self._like["device"])
+            return torch.zeros(size, *shape, dtype=torch.uint8, device=self._like["device"])
 
         batch = {name: picture(*size, 3) for name, size in zip(CAMERAS, sizes, strict=True)}
         batch |= {"qpos": normal(14), "qpos_measured": normal(14)}
         batch |= {f"{arm}_endpose": normal(7) for arm in ("left", "right")}
-        batch["text"] = torch.zeros(len(indices), preset.text_length, dtype=torch.long, device=self._like["device"])
+        batch["text"] = torch.zeros(size, preset.text_length, dtype=torch.long, device=self._like["device"])
         batch["future_rgb"] = batch["future_maps"] = normal(preset.frames, 3, *preset.canvas)
         batch["waypoints"] = normal(preset.n_waypoints, preset.action_dim)
         if past:
@@ -102,7 +102,7 @@ def training_flops(preset: Preset, batch_size: int) -> int:
     """FLOPs of one forward and backward pass, counted on the meta device."""
     with torch.device("meta"):
         model = AIM(preset)
-        batch = RandomChunks(model).batch(torch.empty(batch_size))
+        batch = RandomChunks(model).batch(batch_size)
         with FlopCounterMode(display=False) as counter:
             model.loss(batch)["loss"].backward()
     return counter.get_total_flops()
@@ -121,14 +121,15 @@ def training_time(config: TrainingTimeConfig) -> str:
     model.recompute = config.recompute
     if config.compile:
         compile_blocks(model)
-    data = cast(DemonstrationSet, RandomChunks(model))
+    chunks = RandomChunks(model)
+    batches = (chunks.batch(config.batch_size) for _ in itertools.count())
     optimizer = torch.optim.AdamW(model.parameters(), 1e-5, fused=True)
     recipe = PretrainConfig(task=ALL_TASKS, data=Path(), batch_size=config.batch_size, bf16=cuda)
     here = Processes(0, 1, machine.device)
 
     def step() -> None:
         optimizer.zero_grad()
-        accumulate_gradients(model, data, recipe, 0, here)
+        accumulate_gradients(model, batches, recipe, here)
         optimizer.step()
 
     taken = seconds(step, machine.device, config.repeats)

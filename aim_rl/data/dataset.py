@@ -1,9 +1,9 @@
-"""Demonstrations in memory, and batches of them for Stage I."""
+"""Demonstrations, and batches of them for Stage I."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 import cv2
@@ -11,34 +11,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aim_rl.data.conventions import doubts
-from aim_rl.data.episode import FPS, Episode
-from aim_rl.data.files import common_fps, find_episodes, read_episode, read_header
+from aim_rl.data.decoding import JOINTS, OBSERVED, decoded
+from aim_rl.data.episode import FPS
 from aim_rl.data.lerobot import DEFAULT_OPTIONS, LeRobotOptions
-from aim_rl.data.value_map import canvas_maps
 from aim_rl.model.presets import Preset
 from aim_rl.model.text import Tokenize, word_tokenizer
-from aim_rl.model.waypoints import encode_waypoints
 from envs.constants import CAMERAS
-from envs.errors import UserError
-
-HELD_OUT_EVERY = 20
-"""One episode in this many of each task is kept for validation."""
-
-STD_FLOOR = (0.005,) * 3 + (0.02,) * 3 + (0.1,)
-"""Smallest standard deviation of a waypoint's numbers, per arm: 5 mm, 0.02 rad, 0.1 of the gripper."""
-
-MAX_ENLARGEMENT = 1.1
-"""RoboTwin's 240 rows may be enlarged to the 256 that the preset wan2.2-5b needs."""
-
-_JOINTS = ("qpos", "qpos_measured", "left_endpose", "right_endpose")
 
 
 class DemonstrationSet:
     """All episodes of a dataset directory at a preset's sizes; every frame is the start of one chunk.
 
     Frames are numbered across episodes. A chunk that reaches beyond the end of its episode repeats the last command and
-    the last frame. Chunks with a perturbed command (`Episode.perturbed`) are in neither split.
+    the last frame. Chunks with a perturbed command (`Episode.perturbed`) are in neither split. Frames are on disk,
+    decoded once (`aim_rl.data.decoding`), and mapped: the system keeps what is read in memory as long as there is room.
 
     Attributes:
         episodes: number of episodes.
@@ -62,7 +48,7 @@ class DemonstrationSet:
         tokenize: Tokenize | None = None,
         lerobot: LeRobotOptions = DEFAULT_OPTIONS,
     ) -> None:
-        """Read the episodes of `directory` once.
+        """Reads the episodes of `directory` once; later, and in other processes, maps what was decoded.
 
         Args:
             directory: holds episodes in any format (`aim_rl.data.files.find_episodes`).
@@ -73,40 +59,20 @@ class DemonstrationSet:
 
         Raises:
             UserError: no episodes, only one of a task, one of another task, of several frame rates, a broken file,
-                images smaller than the preset's, or no unperturbed chunk to train on or to validate with.
+                images smaller than the preset's, no unperturbed chunk to train on or to validate with, or no room on
+                the disk.
         """
-        found = [(source, read_header(source)) for source in find_episodes(directory, lerobot)]
-        sources = [source for source, header in found if header.success]
-        headers = [header for _, header in found if header.success]
-        self.failures, self.fps = len(found) - len(sources), common_fps(directory, headers)
-        tasks = [header.task for header in headers]
-        _check_tasks(directory, tasks, task)
-        tokenize = tokenize or word_tokenizer(preset)
+        self._arrays, read = decoded(Path(directory), preset, task, tokenize or word_tokenizer(preset), lerobot)
         self.preset = preset
-        self.episodes, self.frames = len(sources), sum(header.frames for header in headers)
-        self.tasks, self.derived_contacts, self.constant_cameras, self.doubts = set(tasks), 0, 0, Counter[str]()
-        starts = np.cumsum([0, *(header.frames for header in headers)])
-        self._first_frame = torch.from_numpy(starts[:-1])
-        self._allocate()
-        texts: list[Tensor] = []
-        for number, source in enumerate(sources):
-            episode = resize_episode(read_episode(source), preset.head_size, preset.wrist_size)
-            self._store(episode, number, slice(starts[number], starts[number + 1]))
-            self.derived_contacts += not episode.contacts_recorded
-            self.constant_cameras += not episode.cameras_recorded
-            self.doubts.update(doubts(episode))
-            texts.append(torch.stack([tokenize(text) for text in episode.instructions]))
-        self._text = torch.cat(texts)
-        self._instructions = torch.tensor([len(each) for each in texts])  # per episode
+        self.train, self.validation = self._arrays["train"], self._arrays["validation"]
+        self.tasks, self.episodes, self.frames = set(read.tasks), len(read.tasks), sum(read.frames)
+        self.derived_contacts, self.constant_cameras = read.derived_contacts, read.constant_cameras
+        self.failures, self.fps, self.doubts = read.failures, read.fps, Counter(read.doubts)
+        self.waypoint_mean, self.waypoint_std = torch.tensor(read.waypoint_mean), torch.tensor(read.waypoint_std)
+        self._end = torch.tensor(read.frames).cumsum(0)  # per episode, the frame after its last one
+        self._first_frame = self._end - torch.tensor(read.frames)
+        self._instructions = torch.tensor(read.instructions)
         self._first_instruction = self._instructions.cumsum(0) - self._instructions
-        held_out = _held_out(tasks)[self._episode]
-        self.validation = torch.where(held_out & self._clean)[0]
-        self.train = torch.where(~held_out & self._clean)[0]
-        if not len(self.train) or not len(self.validation):
-            raise UserError(f"{directory} holds too few unperturbed chunks; record more episodes into it.")
-        self.waypoint_mean = self._arrays["waypoints"][self.train].mean(0)
-        floor = torch.tensor(STD_FLOOR * 2)
-        self.waypoint_std = self._arrays["waypoints"][self.train].std(0).maximum(floor)
 
     def batch(self, indices: Tensor, generator: torch.Generator | None = None) -> dict[str, Tensor]:
         """The chunks that start at frames `indices` [B].
@@ -123,20 +89,23 @@ class DemonstrationSet:
             the k decisions before, `execute` frames apart: `past_<camera>` u8 [B, k, H, W, 3], `past_waypoints`
             [B, k, n_past, 14], what was commanded, and `past_happened` bool [B, k].
         """
-        batch = {name: array[indices] for name, array in self._arrays.items()}
-        episode = self._episode[indices]
+        return unpack(self.packed(indices, generator))
+
+    def packed(self, indices: Tensor, generator: torch.Generator | None = None) -> dict[str, Tensor]:
+        """As `batch`, a quarter as large: `future_rgb` u8 [B, F, 3, h, w] and `future_maps` u8 [B, F, 2, h, w], without
+        the third channel; `unpack` makes the batch of it.
+        """
+        batch = {name: self._arrays[name][indices] for name in (*OBSERVED, "waypoints")}
+        episode = torch.searchsorted(self._end, indices.contiguous(), right=True)
         text = self._first_instruction[episode]
         if generator is not None:
             text = text + (torch.rand(len(indices), generator=generator) * self._instructions[episode]).long()
-        batch["text"] = self._text[text]
-        future = self._future[indices]
-        batch["future_rgb"] = self._canvas(future)
-        arms = self._maps[future]
-        maps = torch.empty(*future.shape, 3, *self.preset.canvas)
-        torch.mul(arms, 1 / 255, out=maps[:, :, :2])
-        torch.maximum(maps[:, :, 0], maps[:, :, 1], out=maps[:, :, 2])
-        batch["future_maps"] = maps
-        return batch | self._past(indices)
+        batch["text"] = self._arrays["text"][text]
+        apart = self.preset.horizon // self.preset.frames
+        ahead = indices[:, None] + apart * torch.arange(1, self.preset.frames + 1)
+        future = torch.minimum(ahead, self._end[episode][:, None] - 1)
+        batch |= {"future_rgb": self._canvas(future), "future_maps": self._arrays["maps"][future]}
+        return batch | self._past(indices, self._first_frame[episode])
 
     def describe(self) -> str:
         """What was read, for the command's output."""
@@ -154,21 +123,21 @@ class DemonstrationSet:
 
     def joints(self, indices: Tensor) -> dict[str, Tensor]:
         """Joints and endposes of `batch`, without the images, which take much memory."""
-        return {name: self._arrays[name][indices] for name in _JOINTS}
+        return {name: self._arrays[name][indices] for name in JOINTS}
 
-    def _past(self, indices: Tensor) -> dict[str, Tensor]:
+    def _past(self, indices: Tensor, first: Tensor) -> dict[str, Tensor]:
+        """What `batch` says of decisions before; `first` [B]: first frames of the episodes."""
         preset = self.preset
         if not preset.history:
             return {}
         before = indices[:, None] - preset.execute * torch.arange(preset.history, 0, -1)
-        first = self._first_frame[self._episode[indices]][:, None]
-        frames = torch.maximum(before, first)
+        frames = torch.maximum(before, first[:, None])
         past = {f"past_{camera}": self._arrays[camera][frames] for camera in CAMERAS}
         waypoints = self._arrays["waypoints"][frames][:, :, : preset.n_past]
-        return past | {"past_waypoints": waypoints, "past_happened": before >= first}
+        return past | {"past_waypoints": waypoints, "past_happened": before >= first[:, None]}
 
     def _canvas(self, frames: Tensor) -> Tensor:
-        """Frames [B, F] -> prediction canvas f32 [B, F, 3, h, w] in [0, 1], as `aim_rl.model.tokenizer.pack`.
+        """Frames [B, F] -> prediction canvas u8 [B, F, 3, h, w], as `aim_rl.model.tokenizer.pack`.
 
         Shrunk as bytes by OpenCV, 20 times faster than pooling floats.
         """
@@ -179,105 +148,11 @@ class DemonstrationSet:
             images, size = self._arrays[camera].numpy(), (tile.shape[2], tile.shape[1])
             for row, frame in enumerate(frames.flatten().tolist()):
                 tile[row] = cv2.resize(images[frame], size, interpolation=cv2.INTER_AREA)
-        rgb = torch.empty(len(canvas), 3, *self.preset.canvas)
-        torch.mul(torch.from_numpy(canvas).movedim(-1, 1), 1 / 255, out=rgb)
-        return rgb.unflatten(0, frames.shape)
-
-    def _allocate(self) -> None:
-        preset, n = self.preset, self.frames
-        self._arrays = {
-            "head_camera": torch.empty(n, *preset.head_size, 3, dtype=torch.uint8),
-            "left_camera": torch.empty(n, *preset.wrist_size, 3, dtype=torch.uint8),
-            "right_camera": torch.empty(n, *preset.wrist_size, 3, dtype=torch.uint8),
-            **{f"{camera}_intrinsic": torch.empty(n, 3, 3) for camera in CAMERAS},
-            **{f"{camera}_extrinsic": torch.empty(n, 3, 4) for camera in CAMERAS},
-            **{name: torch.empty(n, 14 if name.startswith("qpos") else 7) for name in _JOINTS},
-            "waypoints": torch.empty(n, preset.n_waypoints, preset.action_dim),
-        }
-        # Without the third channel, which is the max of these two.
-        self._maps = torch.empty(n, 2, *preset.canvas, dtype=torch.uint8)
-        self._future = torch.empty(n, preset.frames, dtype=torch.long)
-        self._episode = torch.empty(n, dtype=torch.long)
-        self._clean = torch.empty(n, dtype=torch.bool)
-
-    def _store(self, episode: Episode, number: int, rows: slice) -> None:
-        preset, times, last = self.preset, np.arange(len(episode)), len(episode) - 1
-        for name, array in self._arrays.items():
-            if name != "waypoints":
-                array[rows] = torch.from_numpy(getattr(episode, name))
-        chunk = np.minimum(times[:, None] + np.arange(preset.horizon), last)
-        targets = torch.from_numpy(episode.action[chunk])
-        self._clean[rows] = torch.from_numpy(~episode.perturbed[chunk].any(1))
-        self._arrays["waypoints"][rows] = encode_waypoints(torch.from_numpy(episode.qpos), targets, preset.stride)
-        maps = canvas_maps(episode, times, preset.head_tile, preset.wrist_tile)[:, :2]
-        self._maps[rows] = torch.from_numpy((255 * maps + 0.5).astype(np.uint8))
-        apart = preset.horizon // preset.frames
-        ahead = np.minimum(times[:, None] + apart * np.arange(1, preset.frames + 1), last)
-        self._future[rows] = torch.from_numpy(rows.start + ahead)
-        self._episode[rows] = number
+        return torch.from_numpy(canvas).movedim(-1, 1).contiguous().unflatten(0, frames.shape)
 
 
-def _check_tasks(directory: str | Path, tasks: list[str], wanted: str | None) -> None:
-    """Raises UserError unless the episodes, given the task of each, are of `wanted` and two or more of each task."""
-    if wanted is not None and set(tasks) != {wanted}:
-        raise UserError(
-            f"{directory} holds demonstrations of {', '.join(sorted(set(tasks)))}, not only of {wanted}; give the "
-            "folder of one task, or train on all of them with --task all."
-        )
-    for task, episodes in Counter(tasks).items():
-        if episodes < 2:
-            raise UserError(f"{directory} holds one episode of {task}; record at least two, one is for validation.")
-
-
-def _held_out(tasks: list[str]) -> Tensor:
-    """Which episodes are kept for validation, bool [episodes], given the task of each.
-
-    One in `HELD_OUT_EVERY` of every task, or the last one if there are fewer.
-    """
-    total, seen = Counter(tasks), Counter[str]()
-    kept = []
-    for task in tasks:
-        kept.append(seen[task] % HELD_OUT_EVERY == min(HELD_OUT_EVERY, total[task]) - 1)
-        seen[task] += 1
-    return torch.tensor(kept)
-
-
-def resize_episode(episode: Episode, head_size: tuple[int, int], wrist_size: tuple[int, int]) -> Episode:
-    """The episode at other image sizes (H, W): cropped to the aspect about the centre, area-resized.
-
-    The intrinsics follow; extrinsics stay.
-
-    Raises:
-        UserError: a camera was recorded smaller than asked for, by more than `MAX_ENLARGEMENT` can fix.
-    """
-    changes = {}
-    for camera in CAMERAS:
-        size = head_size if camera == "head_camera" else wrist_size
-        images, intrinsic = getattr(episode, camera), getattr(episode, f"{camera}_intrinsic")
-        if images.shape[1:3] != size:
-            changes[camera], changes[f"{camera}_intrinsic"] = crop_and_resize(images, intrinsic, size)
-    return dataclasses.replace(episode, **changes)
-
-
-def crop_and_resize(images: np.ndarray, intrinsic: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Images u8 [T, H, W, 3] at size (h, w): cropped to its aspect about the centre, area-resized; intrinsics [T, 3, 3]
-    in px follow.
-
-    Raises:
-        UserError: they are smaller, by more than `MAX_ENLARGEMENT` can fix.
-    """
-    (height, width), (h, w) = images.shape[1:3], size
-    scale = min(height / h, width / w)
-    if scale * MAX_ENLARGEMENT < 1:
-        raise UserError(
-            f"The images are of {width} x {height} px and the model needs {w} x {h}; record them that large or larger."
-        )
-    crop_h, crop_w = round(h * scale), round(w * scale)
-    top, left = (height - crop_h) // 2, (width - crop_w) // 2
-    crop = images[:, top : top + crop_h, left : left + crop_w]
-    how = cv2.INTER_AREA if scale >= 1 else cv2.INTER_LINEAR
-    resized = np.stack([cv2.resize(image, (w, h), interpolation=how) for image in crop])
-    # Pixel edges, not centres, sit at whole numbers: a crop shifts and a resize scales, nothing else.
-    to_crop = np.array([[1, 0, -left], [0, 1, -top], [0, 0, 1]])
-    to_size = np.diag([w / crop_w, h / crop_h, 1.0])
-    return resized, (to_size @ to_crop @ intrinsic).astype(np.float32)
+def unpack(batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """`DemonstrationSet.batch` of `packed`: f32 in [0, 1], and a third channel of the maps, the max of both arms."""
+    maps = batch["future_maps"] * (1 / 255)
+    maps = torch.cat([maps, maps.amax(-3, keepdim=True)], -3)
+    return {**batch, "future_rgb": batch["future_rgb"] * (1 / 255), "future_maps": maps}

@@ -50,6 +50,15 @@ def find_episodes(directory: str | Path, options: LeRobotOptions = DEFAULT_OPTIO
     return [*_numbered_paths(directory), *(episode for dataset in datasets for episode in dataset.episodes())]
 
 
+def files_of(sources: Sequence[Source]) -> list[Path]:
+    """All files that the episodes are read from."""
+    datasets = {source.dataset.folder: None for source in sources if isinstance(source, LeRobotEpisode)}
+    found = [path for folder in datasets for part in lerobot.PARTS for path in sorted(folder.glob(f"{part}/**/*"))]
+    for path in (source for source in sources if isinstance(source, Path)):
+        found += [path, robotwin.instructions_beside(path)]
+    return [path for path in found if path.is_file()]
+
+
 def episode_paths(directory: str | Path) -> list[Path]:
     """The HDF5 files of a dataset directory, folder by folder, sorted by number.
 

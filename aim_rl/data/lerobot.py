@@ -47,6 +47,9 @@ VIDEO_PATH = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.m
 EPISODES_PATH = "meta/episodes/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 INFO, TASKS, STATS, CONTACTS = "meta/info.json", "meta/tasks.parquet", "meta/stats.json", "meta/contacts.parquet"
 
+PARTS = ("meta", "data", "videos")
+"""Folders of a dataset."""
+
 _MAX_ROWS = 2**22  # of a parquet file; LeRobot's are of at most 100 MB
 _AGAIN = "download or copy the dataset again"
 

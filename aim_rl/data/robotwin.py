@@ -136,11 +136,13 @@ def read_legacy(source: EpisodeFile) -> Episode:
     fields |= {"qpos": vector[:-1], "action": vector[1:]}
     for side in ("left", "right"):
         fields[f"{side}_endpose"] = source.floats(f"endpose/{side}_endpose")[:-1]
-    folder = _folders(source.path)[1]
-    fields["instructions"] = _instructions(
-        _read_json(folder / "instructions" / f"{source.path.stem}.json"), source.path
-    )
-    return _episode(fields, source, setting=folder.name)
+    fields["instructions"] = _instructions(_read_json(instructions_beside(source.path)), source.path)
+    return _episode(fields, source, setting=_folders(source.path)[1].name)
+
+
+def instructions_beside(path: Path) -> Path:
+    """Where the legacy layout keeps the instructions of an episode."""
+    return path.parent.parent / "instructions" / f"{path.stem}.json"
 
 
 def _episode(fields: dict[str, Any], source: EpisodeFile, setting: str) -> Episode:

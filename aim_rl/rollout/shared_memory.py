@@ -1,4 +1,4 @@
-"""Checks that the weights fit into shared memory before they are moved there."""
+"""Checks that what processes share fits into shared memory, before it is moved there."""
 
 from __future__ import annotations
 
@@ -34,15 +34,20 @@ def check_shared_memory(module: nn.Module, workers: int, folder: Path = FOLDER) 
         for tensor in tensors
         if tensor.device.type == "cpu" and not tensor.is_shared()
     }
-    needed = sum(math.ceil(size / PAGE) * PAGE for size in storages.values())
+    check_room(sum(math.ceil(size / PAGE) * PAGE for size in storages.values()), "weights", folder=folder)
+    _allow_descriptors(len({tensor.untyped_storage().data_ptr() for tensor in tensors}) + SPARE + PER_WORKER * workers)
+
+
+def check_room(needed: int, what: str, way_out: str = "", folder: Path = FOLDER) -> None:
+    """Raises UserError, which starts with `way_out`, if shared memory has no room for so many bytes of `what`."""
     free = shutil.disk_usage(folder).free if folder.exists() else needed
     if free < needed:
         size = f"{math.ceil(needed / 2**30) + 1}g"
         raise UserError(
-            f"the worker processes share {needed / 2**20:.0f} MiB of weights, and {folder} has {free / 2**20:.0f} MiB "
-            f"free; start the container with --shm-size={size}, or run `mount -o remount,size={size} {folder}` as root"
+            f"the worker processes share {needed / 2**20:.0f} MiB of {what}, and {folder} has {free / 2**20:.0f} MiB "
+            f"free; {way_out}start the container with --shm-size={size}, or run `mount -o remount,size={size} "
+            f"{folder}` as root"
         )
-    _allow_descriptors(len({tensor.untyped_storage().data_ptr() for tensor in tensors}) + SPARE + PER_WORKER * workers)
 
 
 def _allow_descriptors(needed: int) -> None:

@@ -19,7 +19,7 @@ import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
-from aim_rl.data.dataset import crop_and_resize
+from aim_rl.data.decoding import crop_and_resize
 from aim_rl.data.robotwin import DISK_CAMERA
 from aim_rl.model.presets import Preset
 from envs.constants import ARMS

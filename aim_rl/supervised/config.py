@@ -37,6 +37,8 @@ class PretrainConfig:
     """Chunks per optimizer step."""
     micro_batch: int | None = None
     """Chunks that a process computes at once; by default its whole share of the batch."""
+    workers: int = 1
+    """Processes that prepare batches while the model computes, per training process; 0: it prepares them itself."""
     bf16: bool = False
     """Matrix products in bfloat16 (autocast); weights, averages and optimizer stay in float32."""
     recompute: bool = False
@@ -65,6 +67,8 @@ class PretrainConfig:
         counts = self.steps, self.batch_size, self.save_every, 1 if self.micro_batch is None else self.micro_batch
         if min(counts) < 1:
             raise UserError("--steps, --batch-size, --micro-batch and --save-every must be at least 1")
+        if self.workers < 0:
+            raise UserError("--workers must be at least 0")
         if self.learning_rate <= 0 or self.weight_decay < 0 or not 0 <= self.ema < 1:
             raise UserError("--learning-rate must be above 0, --weight-decay at least 0, and --ema from 0 to below 1")
         if not 0 <= self.seed < seeds.TRAININGS:
@@ -76,6 +80,10 @@ class PretrainConfig:
     def sizes(self) -> Preset:
         """The preset, with this configuration's visibility."""
         return dataclasses.replace(preset_named(self.preset), visibility=self.visibility)
+
+    def micro_size(self, processes: int) -> int:
+        """Chunks of a micro-batch on so many processes."""
+        return self.micro_batch or self.batch_size // processes
 
     def check_processes(self, count: int) -> None:
         """Raises UserError unless the batch can be divided among so many processes."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,7 +20,6 @@ from aim_rl.model import AIM, instruction_tokenizer, load_frozen, load_wan, prop
 from aim_rl.model.checkpoint import save_checkpoint
 from aim_rl.model.compiling import check_compiler, compile_blocks
 from aim_rl.model.pretrained import read_metadata
-from aim_rl.rollout.seeds import torch_seed
 from aim_rl.runs.dashboard import STAGE1, describe_run
 from aim_rl.runs.folder import command_of, new_run, tensorboard
 from aim_rl.runs.history import record_resume
@@ -27,6 +27,7 @@ from aim_rl.runs.interrupt import Interrupt, ctrl_c_finishes_the_step, says_how_
 from aim_rl.runs.processes import ALONE, Processes, SharedState, Whole, place, release
 from aim_rl.runs.progress import progress
 from aim_rl.runs.state import Counters, FiniteUpdates
+from aim_rl.supervised.batches import micro_batches
 from aim_rl.supervised.config import ALL_TASKS, PretrainConfig
 from aim_rl.supervised.validation import validate
 from envs.errors import UserError
@@ -112,6 +113,7 @@ class Trainer:
         first, steps = self.first, self.config.steps
         if first >= steps and not self._has_checkpoint_of(first):
             raise UserError(f"{self.run} has made {first} steps and has no checkpoint of them; give more by --steps")
+        batches = micro_batches(self.data, self.config, self.processes, first)
         started = time.monotonic() - self.counters["seconds"]
         with (
             progress(f"Stage I {self.config.task}", steps, "steps", first) as bar,
@@ -120,7 +122,7 @@ class Trainer:
             interrupt.saved = f"step {first}"
             for step in range(first, steps):
                 interrupt.begin("this step")
-                losses = self.update(step)
+                losses = self.update(step, batches)
                 done, is_last = step + 1, step + 1 == steps
                 if step % LOG_EVERY == 0 or is_last:
                     self.log(losses, step)
@@ -141,12 +143,12 @@ class Trainer:
             self.writer.close()
         return self.averaged
 
-    def update(self, step: int) -> dict[str, float]:
+    def update(self, step: int, batches: Iterator[dict[str, Tensor]]) -> dict[str, float]:
         """One optimizer step, skipped if its gradient is not finite; returns losses and gradient norm."""
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.learning_rate * learning_rate_factor(step, self.config.steps)
         self.optimizer.zero_grad()
-        losses = accumulate_gradients(self.model, self.data, self.config, step, self.processes)
+        losses = accumulate_gradients(self.model, batches, self.config, self.processes)
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
         if self.updates.allow(norm, torch.tensor(losses["loss"])):
@@ -225,22 +227,14 @@ def fit_normalisers(model: AIM, data: DemonstrationSet, frames: int = 1024) -> N
 
 
 def accumulate_gradients(
-    model: AIM, data: DemonstrationSet, config: PretrainConfig, step: int, processes: Processes
+    model: AIM, batches: Iterator[dict[str, Tensor]], config: PretrainConfig, processes: Processes
 ) -> dict[str, float]:
-    """Adds the gradient of one step's batch, micro-batch by micro-batch; returns the batch's mean losses.
-
-    Random draws depend only on the micro-batch's number, so a run with --micro-batch takes the same steps on any number
-    of processes.
-    """
-    size = config.micro_batch or config.batch_size // processes.count
-    count = config.batch_size // size
-    weight = processes.count / count  # of a micro-batch in this process's mean
+    """Adds the gradient of one step's batch, micro-batch by micro-batch; returns the batch's mean losses."""
+    count = config.batch_size // config.micro_size(processes.count) // processes.count  # of this process
+    weight = 1 / count
     total: Tensor | float = 0.0
     names: list[str] = []
-    for number in range(processes.rank, count, processes.count):
-        torch.manual_seed(torch_seed(1 + step * count + number, apart=config.seed))
-        chosen = data.train[torch.randint(len(data.train), (size,))]
-        batch = processes.move(data.batch(chosen, torch.default_generator))
+    for batch in itertools.islice(batches, count):
         with torch.autocast(processes.device.type, torch.bfloat16, enabled=config.bf16):
             losses = model.loss(batch)
         (losses["loss"] * weight).backward()

@@ -22,6 +22,7 @@ from aim_rl.rl.exploration import Sampler
 from aim_rl.rl.policy import AimPolicy
 from aim_rl.rollout.serving import PolicyServer
 from aim_rl.runs.processes import Processes, place
+from aim_rl.supervised.batches import micro_batches
 from aim_rl.supervised.config import PretrainConfig
 from aim_rl.supervised.trainer import accumulate_gradients, fit_normalisers, new_model
 
@@ -87,7 +88,7 @@ def test_a_training_step_on_the_gpu_is_the_cpus(tmp_path: Path) -> None:
         model = new_model(config, here)
         fit_normalisers(model, data)
         place(model, here)
-        losses = accumulate_gradients(model, data, config, 0, here)
+        losses = accumulate_gradients(model, micro_batches(data, config, here), config, here)
         torch.optim.AdamW(model.parameters(), 1e-3).step()
         return losses, model
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from aim_rl.data.dataset import STD_FLOOR, DemonstrationSet, resize_episode
+from aim_rl.data.dataset import DemonstrationSet
+from aim_rl.data.decoding import STD_FLOOR, resize_episode
 from aim_rl.data.episode import Episode
 from aim_rl.data.files import episode_path, write_episode
 from aim_rl.model.presets import PRESETS

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from aim_rl.data.dataset import STD_FLOOR
+from aim_rl.data.decoding import STD_FLOOR
 from aim_rl.model import AIM, PRESETS, Normaliser, Preset, map_peak_error, proprio, sample_chain
 from aim_rl.model.flow import interpolate, velocity
 

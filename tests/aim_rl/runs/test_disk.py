@@ -7,11 +7,14 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from aim_rl.data import cache
+from aim_rl.data.dataset import DemonstrationSet
 from aim_rl.data.files import episode_path, read_episode, write_episode
-from aim_rl.model import AIM
+from aim_rl.model import AIM, PRESETS
 from aim_rl.model.checkpoint import load_checkpoint, save_checkpoint
 from aim_rl.rollout.kept_rollouts import RolloutNotes
 from aim_rl.runs.folder import check_writable, new_run, tensorboard
@@ -116,6 +119,43 @@ def test_a_folder_of_somebody_else(
     words = refusal(lambda: WRITERS[name](foreign, tiny_model), capsys)
     assert "Permission denied" in words and str(foreign) in words
     assert list(foreign.iterdir()) == []
+
+
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+def test_a_disk_without_room_for_decoded_frames(
+    disk: Path, when: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        write_episode(episode_path(disk, number), episode_of(seed=number))
+    free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
+    (disk / "other").write_bytes(bytes(free - 2**19))  # of somebody else
+    with monkeypatch.context() as patch:
+        if when == "meanwhile":
+            patch.setattr(cache.CacheWriter, "reserve", lambda *_: None)
+        words = refusal(lambda: DemonstrationSet(disk, PRESETS["tiny"]), capsys)
+    expected = "the decoded frames take 0.0 GB and" if when == "before" else "No space left on device; free some space"
+    assert expected in words and str(disk / ".frames") in words
+    assert [path.suffix for path in (disk / ".frames").iterdir()] == [".lock"]
+    (disk / "other").unlink()
+    assert DemonstrationSet(disk, PRESETS["tiny"]).episodes == 3
+
+
+def test_decoded_frames_of_data_on_a_disk_that_is_read_only(
+    disk: Path, tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str], monkeypatch: Any
+) -> None:
+    for number in range(3):
+        write_episode(episode_path(disk, number), episode_of(seed=number))
+    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(disk / "home"))
+    words = refusal(lambda: DemonstrationSet(disk, PRESETS["tiny"]), capsys)
+    assert f"can be written to neither {disk}/.frames nor {disk}/home" in words and "AIM_RL_CACHE=DIR" in words
+    home = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(home))
+    assert DemonstrationSet(disk, PRESETS["tiny"]).episodes == 3
+    assert list(home.glob("aim_rl/*/*/cache.json")) and not (disk / ".frames").exists()
+    (home / "file").write_text("in the way")
+    monkeypatch.setenv(cache.WHERE, str(home / "file"))
+    assert "choose a folder by AIM_RL_CACHE=DIR" in refusal(lambda: DemonstrationSet(disk, PRESETS["tiny"]), capsys)
 
 
 def test_a_tensorboard_folder_of_somebody_else_in_ones_own_run(

@@ -23,6 +23,8 @@ REACHED = [
     (ImportError("libx.so: cannot open shared object file: Too many open files"), "ulimit -n 4096"),
     (RuntimeError("can't start new thread"), "ulimit -u"),
     (BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN)), "ulimit -u"),
+    (RuntimeError("DataLoader worker (pid 71) is killed by signal: Killed. "), "prepares batches was killed"),
+    (RuntimeError("DataLoader worker (pid(s) 71, 72) exited unexpectedly"), "--workers 0"),
     (RuntimeError(ALLOCATOR), "not enough memory"),
     (RuntimeError(GPU), "not enough memory"),
     (MemoryError(), "not enough memory"),

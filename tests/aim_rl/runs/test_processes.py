@@ -21,6 +21,7 @@ from aim_rl.data.files import episode_path, write_episode
 from aim_rl.model import AIM, PRESETS, streams
 from aim_rl.runs.folder import one_thread
 from aim_rl.runs.processes import ALONE
+from aim_rl.supervised.batches import micro_batches
 from aim_rl.supervised.config import PretrainConfig
 from aim_rl.supervised.trainer import Trainer, accumulate_gradients, new_model, pretrain
 from envs.errors import UserError
@@ -125,7 +126,7 @@ def test_a_batch_in_parts_has_the_gradient_of_its_parts_mean_and_recomputing_cha
         for layer in (model.action.stream.head, model.x.head, model.m.head):
             torch.nn.init.normal_(layer.weight)
         model.recompute = recompute
-        losses = accumulate_gradients(model, demonstrations, config, step, ALONE)
+        losses = accumulate_gradients(model, micro_batches(demonstrations, config, ALONE, step), config, ALONE)
         return losses["loss"], [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
 
     loss, whole = gradients(2, 4, 0)
@@ -148,7 +149,8 @@ def test_bf16_multiplies_in_bfloat16_but_embeds_times_and_keeps_weights_in_float
     model, computed = new_model(config, ALONE), {}
     for name in ("x.blocks.0.qkv", "m.blocks.1.ff.2", "action.stream.head", "x.time", "action.stream.time"):
         model.get_submodule(name).register_forward_hook(lambda *call, n=name: computed.update({n: call[-1].dtype}))
-    losses = accumulate_gradients(model, DemonstrationSet(data, PRESETS["tiny"]), config, 0, ALONE)
+    batches = micro_batches(DemonstrationSet(data, PRESETS["tiny"]), config, ALONE)
+    losses = accumulate_gradients(model, batches, config, ALONE)
     assert math.isfinite(losses["loss"])
     times = {name: computed.pop(name) for name in ("x.time", "action.stream.time")}
     assert set(computed.values()) == {torch.bfloat16} and len(computed) == 3

@@ -31,9 +31,10 @@ from aim_rl.runs.history import record_resume
 from aim_rl.runs.interrupt import Interrupt, ctrl_c_finishes_the_step, says_how_to_resume
 from aim_rl.runs.processes import ALONE
 from aim_rl.runs.state import Counters, FiniteUpdates, RunState
+from aim_rl.supervised.batches import micro_batches
 from aim_rl.supervised.config import PretrainConfig
 from aim_rl.supervised.trainer import Trainer, accumulate_gradients
-from envs.errors import UserError
+from envs.errors import OutOfResources, UserError
 
 from ..data.conftest import episode_of
 
@@ -54,7 +55,7 @@ def repeatable() -> Iterator[None]:
         yield
 
 
-def train(run: Path, data: DemonstrationSet, resume: bool = False, steps: int = STEPS) -> AIM:
+def train(run: Path, data: DemonstrationSet, resume: bool = False, steps: int = STEPS, workers: int = 0) -> AIM:
     resumed = run if resume else None
     config = PretrainConfig(
         task="click_bell",
@@ -65,6 +66,7 @@ def train(run: Path, data: DemonstrationSet, resume: bool = False, steps: int = 
         batch_size=2,
         preset="tiny",
         save_every=4,
+        workers=workers,
     )
     run.mkdir(exist_ok=True)
     if resume:
@@ -86,12 +88,12 @@ class StopAt:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._data, name)
 
-    def batch(self, indices: torch.Tensor, generator: torch.Generator | None = None) -> dict[str, torch.Tensor]:
+    def packed(self, indices: torch.Tensor, generator: torch.Generator | None = None) -> dict[str, torch.Tensor]:
         if len(indices) == 2:  # a training batch
             self._count += 1
             if self._count == self._batch:
                 self._what()
-        return self._data.batch(indices, generator)
+        return self._data.packed(indices, generator)
 
 
 def kill() -> None:
@@ -120,12 +122,33 @@ def test_stage1_resumed_equals_stage1_in_one_go(tmp_path: Path, data: Demonstrat
     assert metadata[0]["held_out"] == metadata[1]["held_out"]
 
 
+def test_stage1_with_batches_prepared_ahead_is_the_same_also_after_ctrl_c(
+    tmp_path: Path, data: DemonstrationSet, capfd: pytest.CaptureFixture[str]
+) -> None:
+    whole = train(tmp_path / "whole", data)
+    stopped: Any = StopAt(data, 7, lambda: (os.kill(os.getpid(), signal.SIGINT), os.kill(os.getppid(), signal.SIGINT)))
+    with pytest.raises(KeyboardInterrupt, match=r"stopped after [1-8] steps"):  # the worker is up to two steps ahead
+        train(tmp_path / "stopped", stopped, workers=1)
+    assert capfd.readouterr().err.count("Finishing this step") == 1
+    resumed = train(tmp_path / "stopped", data, resume=True, workers=1)
+    for (name, tensor), other in zip(whole.state_dict().items(), resumed.state_dict().values(), strict=True):
+        assert torch.equal(tensor, other), name
+    assert curve(tmp_path / "stopped") == curve(tmp_path / "whole")
+
+
+def test_a_worker_that_is_killed_ends_the_run_in_one_sentence(tmp_path: Path, data: DemonstrationSet) -> None:
+    killed: Any = StopAt(data, 3, lambda: os.kill(os.getpid(), signal.SIGKILL))
+    sentence = r"prepares batches was killed.*go on with --resume"
+    with pytest.raises(OutOfResources, match=sentence), says_how_to_resume(tmp_path / "run"):
+        train(tmp_path / "run", killed, workers=1)
+
+
 def test_every_seed_takes_batches_of_its_own(data: DemonstrationSet) -> None:
     model = AIM(PRESETS["tiny"])
 
     def losses(seed: int, step: int = 0) -> dict[str, float]:
         config = PretrainConfig(task="click_bell", data=Path("D"), batch_size=2, preset="tiny", seed=seed)
-        return accumulate_gradients(model, data, config, step, ALONE)
+        return accumulate_gradients(model, micro_batches(data, config, ALONE, step), config, ALONE)
 
     seeds = (0, 1, 2, 2**22, 2**23 - 1)
     found = [losses(seed, step)["loss"] for seed in seeds for step in (0, 1)]
@@ -284,8 +307,8 @@ class Poisoned(StopAt):
         super().__init__(data, 0, None)
         self._poisoned = batches
 
-    def batch(self, indices: torch.Tensor, generator: torch.Generator | None = None) -> dict[str, torch.Tensor]:
-        batch = super().batch(indices, generator)
+    def packed(self, indices: torch.Tensor, generator: torch.Generator | None = None) -> dict[str, torch.Tensor]:
+        batch = super().packed(indices, generator)
         if len(indices) == 2 and self._count in self._poisoned:
             batch["waypoints"] = torch.full_like(batch["waypoints"], torch.nan)
         return batch

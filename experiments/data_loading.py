@@ -1,0 +1,156 @@
+"""What reading demonstrations costs Stage I: `python -m experiments.data_loading --fits DIR --data DIR`.
+
+Steps per second, in turns within one run: with the arrays of a set that fits copied into memory and batches prepared by
+the training process itself (as before 0.2), with the same set mapped and a worker, and with a set of any size. Memory,
+in two processes at once that open the set and draw batches as `pretrain` does, each with its worker: what they hold
+(anonymous and shared memory), and what they map of files, which the system takes back when it needs room.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median
+
+import torch
+import tyro
+from torch import Tensor
+
+from aim_rl.data.dataset import DemonstrationSet
+from aim_rl.runs.folder import gpu_or_cpu, use_all_cores
+from aim_rl.runs.processes import Processes, place
+from aim_rl.supervised.batches import micro_batches
+from aim_rl.supervised.config import ALL_TASKS, PretrainConfig
+from aim_rl.supervised.trainer import accumulate_gradients, fit_normalisers, new_model
+from envs.errors import exit_cleanly
+
+DRAWN = 200  # batches, before memory is measured
+
+
+@dataclass
+class DataLoadingConfig:
+    """Times Stage I's steps with data in memory and on disk, and measures the memory that a process more takes."""
+
+    fits: Path
+    """Demonstrations that fit into memory."""
+    data: Path | None = None
+    """Demonstrations of any size; by default the same."""
+    preset: str = "small"
+    """tiny, small or wan2.2-5b."""
+    batch_size: int = 64
+    """Chunks per step."""
+    workers: int = 1
+    """As `pretrain --workers`."""
+    steps: int = 10
+    """Steps of a turn."""
+    turns: int = 7
+    """Turns of each kind."""
+
+
+class InMemory(DemonstrationSet):
+    """Demonstrations whose arrays are copied into memory."""
+
+    def __init__(self, data: DemonstrationSet) -> None:
+        vars(self).update(vars(data))
+        self._arrays = {name: array.clone() for name, array in data._arrays.items()}
+
+
+def steps_per_second(config: DataLoadingConfig) -> list[str]:
+    """Rows of a table: steps per second of each kind, and the share of the first kind's in the same turn."""
+    use_all_cores()
+    recipe = PretrainConfig(
+        task=ALL_TASKS, data=config.fits, preset=config.preset, batch_size=config.batch_size, workers=config.workers
+    )
+    here = Processes(0, 1, gpu_or_cpu())
+    fits, large = (DemonstrationSet(folder, recipe.sizes) for folder in (config.fits, config.data or config.fits))
+    model = new_model(recipe, here)
+    fit_normalisers(model, fits)
+    place(model, here)
+    optimizer = torch.optim.AdamW(model.parameters(), 1e-4, fused=True)
+    kinds = {
+        f"{fits.episodes} episodes in memory, no worker": micro_batches(
+            InMemory(fits), replace(recipe, workers=0), here
+        ),
+        f"{fits.episodes} episodes mapped": micro_batches(fits, recipe, here),
+        f"{large.episodes} episodes mapped": micro_batches(large, recipe, here),
+    }
+
+    def speed(batches: Iterator[dict[str, Tensor]], steps: int) -> float:
+        started = time.perf_counter()
+        for _ in range(steps):
+            optimizer.zero_grad()
+            accumulate_gradients(model, batches, recipe, here)  # waits for the GPU, to return its losses
+            optimizer.step()
+        return steps / (time.perf_counter() - started)
+
+    for batches in kinds.values():
+        speed(batches, 2)
+    turns = [[speed(batches, config.steps) for batches in kinds.values()] for _ in range(config.turns)]
+    rows = []
+    for name, speeds in zip(kinds, zip(*turns, strict=True), strict=True):
+        shares = [one / turn[0] for one, turn in zip(speeds, turns, strict=True)]
+        rows.append(
+            f"| {name} | {median(speeds):.2f} | {100 * median(shares):.1f} % "
+            f"({100 * min(shares):.1f} .. {100 * max(shares):.1f}) |"
+        )
+    return rows
+
+
+def memory_of(process: int | str = "self") -> tuple[float, float]:
+    """MB that a process holds, and MB of files that it maps; what several processes share is divided among them."""
+    lines = (line.split() for line in Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()[1:])
+    kilobytes = {line[0].rstrip(":"): int(line[1]) for line in lines}
+    return (kilobytes["Pss_Anon"] + kilobytes["Pss_Shmem"]) / 1000, kilobytes["Pss_File"] / 1000
+
+
+def hold(config: DataLoadingConfig) -> None:
+    """Opens the demonstrations and draws batches; prints megabytes held before, after, by the workers, and mapped."""
+    recipe = PretrainConfig(
+        task=ALL_TASKS, data=Path(), preset=config.preset, batch_size=config.batch_size, workers=config.workers
+    )
+    before = memory_of()[0]
+    data = DemonstrationSet(config.data or config.fits, recipe.sizes)
+    batches = micro_batches(data, recipe, Processes(0, 1, torch.device("cpu")))
+    for _ in itertools.islice(batches, DRAWN):
+        pass
+    workers = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
+    found = [memory_of(), *(memory_of(worker) for worker in workers)]
+    print("memory", before, found[0][0], sum(each[0] for each in found[1:]), sum(each[1] for each in found), flush=True)
+    sys.stdin.readline()  # until the other process has measured, too
+
+
+def memory(config: DataLoadingConfig) -> list[str]:
+    """Rows of a table: memory of two processes that are alive at once."""
+    arguments = [f"--{name.replace('_', '-')}={value}" for name, value in vars(config).items() if value is not None]
+    command = [sys.executable, "-c", "from experiments.data_loading import *; hold(tyro.cli(DataLoadingConfig))"]
+    running, rows = [], []
+    for number in (1, 2):
+        process = subprocess.Popen([*command, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        running.append(process)
+        assert process.stdout is not None
+        words = next(line for line in process.stdout if line.startswith("memory")).split()[1:]
+        rows.append(f"| process {number} | " + " | ".join(f"{float(word):.0f}" for word in words) + " |")
+    for process in running:
+        process.communicate("\n")
+    return rows
+
+
+def data_loading(config: DataLoadingConfig) -> str:
+    """Two tables in Markdown."""
+    speeds = ["| data | steps/s | share of the first, same turn |", "|---|---|---|", *steps_per_second(config)]
+    header = "| | MB held by Python and torch | with data and batches | by its workers | MB of files mapped |"
+    return "\n".join([*speeds, "", header, "|---|---|---|---|---|", *memory(config)])
+
+
+def main() -> None:
+    print(data_loading(tyro.cli(DataLoadingConfig, description=__doc__)))
+
+
+if __name__ == "__main__":
+    exit_cleanly(main)

@@ -1,0 +1,27 @@
+"""The measurement of data loading runs, and its tables hold what it says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from aim_rl.data.files import episode_path, write_episode
+from aim_rl.runs.folder import one_thread
+from experiments.data_loading import DataLoadingConfig, data_loading
+
+from ..aim_rl.data.conftest import episode_of
+
+
+def test_speeds_of_three_kinds_and_memory_of_two_processes(tmp_path: Path) -> None:
+    for number in range(2):
+        write_episode(episode_path(tmp_path, number), episode_of(seed=number))
+    with one_thread():
+        table = data_loading(DataLoadingConfig(tmp_path, preset="tiny", batch_size=2, steps=1, turns=1))
+    rows = [line.strip("| ").split(" | ") for line in table.splitlines()]
+    assert [row[0] for row in rows[2:5]] == [
+        "2 episodes in memory, no worker",
+        "2 episodes mapped",
+        "2 episodes mapped",
+    ]
+    assert rows[2][2].startswith("100.0 %") and all(float(row[1]) > 0 for row in rows[2:5])
+    for _, alone, with_data, workers, mapped in rows[-2:]:
+        assert 0 < float(alone) < float(with_data) and float(workers) > 0 and float(mapped) > 0
