@@ -23,7 +23,7 @@ from aim_rl.model.presets import Preset
 from aim_rl.rollout.policy_recording import repeat
 from aim_rl.rollout.recording import record_episodes
 from aim_rl.rollout.worker import LOCAL, Transport
-from aim_rl.runs.interrupt import ctrl_c_finishes_the_step
+from aim_rl.runs.interrupt import Interrupt, ctrl_c_finishes_the_step
 from aim_rl.runs.progress import progress
 from envs.errors import UserError
 from envs.files import atomic_file
@@ -120,12 +120,15 @@ def write_rollouts(
     with (
         contextlib.closing(recorded),
         progress("write rollouts", len(kept), "episodes", written) as bar,
-        ctrl_c_finishes_the_step() as interrupt,
+        ctrl_c_finishes_the_step(interrupt := Interrupt("this episode")),
     ):
+        interrupt.saved = f"{written} episodes"
         for number, (_, episode) in zip(missing, recorded, strict=True):
             assert episode is not None
             write_episode(paths[number], episode)
             written, failed = written + 1, failed + (not episode.success)
+            interrupt.begin("this episode")
+            interrupt.saved = f"{written} episodes"
             bar.update(written, f"{failed} did not succeed again" if failed else "")
             if interrupt.pressed and written < len(kept):
                 raise KeyboardInterrupt(f"stopped after {written} rollouts were written; go on with --resume {run}")
