@@ -29,6 +29,7 @@ _PACKAGES = {
     "gymnasium": "gymnasium",
     "numpy": "numpy",
     "h5py": "h5py",
+    "huggingface-hub": "huggingface_hub",
     "imageio": "imageio",
     "imageio-ffmpeg": "imageio_ffmpeg",
     "safetensors": "safetensors",

@@ -25,12 +25,13 @@ def describe_rollouts(rollouts: TensorDictBase) -> dict[str, float]:
     mask, success = rollouts["collector", "mask"], succeeded(rollouts)
     dense = (rollouts["next", "reward_dense"].sum(-1) * mask).sum(1)
     steps = (rollouts["next", "executed"].sum(-1) * mask).sum(1)
+    rate = interval("success", int(success.sum()), len(success))
     return {
-        **interval("success", int(success.sum()), len(success)),
+        **rate,
         "groups_mixed": mixed_groups(success, rollouts["seed"][:, 0, 0]).float().mean().item(),
         "return": (rollouts["next", "reward"][..., 0] * mask).sum(1).mean().item(),
         "return_dense": dense.mean().item(),
-        "return_sparse": success.float().mean().item(),
+        "return_sparse": rate["success"],
         "dense_success_rank_correlation": rank_correlation(dense, success),
         "episode_steps": steps.float().mean().item(),
     }

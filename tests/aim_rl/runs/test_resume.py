@@ -129,7 +129,7 @@ def test_stage1_with_batches_prepared_ahead_is_the_same_also_after_ctrl_c(
     stopped: Any = StopAt(data, 7, lambda: (os.kill(os.getpid(), signal.SIGINT), os.kill(os.getppid(), signal.SIGINT)))
     with pytest.raises(KeyboardInterrupt, match=r"stopped after [1-8] steps"):  # the worker is up to two steps ahead
         train(tmp_path / "stopped", stopped, workers=1)
-    assert capfd.readouterr().err.count("Finishing this step") == 1
+    assert capfd.readouterr().err.count("Ctrl-C: finishing this step") == 1
     resumed = train(tmp_path / "stopped", data, resume=True, workers=1)
     for (name, tensor), other in zip(whole.state_dict().items(), resumed.state_dict().values(), strict=True):
         assert torch.equal(tensor, other), name
