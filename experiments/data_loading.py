@@ -1,23 +1,24 @@
 """What reading demonstrations costs Stage I: `python -m experiments.data_loading --fits DIR --data DIR`.
 
 Steps per second, in turns within one run: with the arrays of a set that fits copied into memory and batches prepared by
-the training process itself (as before 0.2), with the same set mapped and a worker, and with a set of any size. Memory,
-in two processes at once that open the set and draw batches as `pretrain` does, each with its worker: what they hold
-(anonymous and shared memory), and what they map of files, which the system takes back when it needs room.
+the training process itself (as before 0.2), with the same set mapped and a worker, and with a set of any size; and the
+CPU time of a step, workers included, which other programs on the machine change less. Memory, in two processes at once
+that open the set and draw batches as `pretrain` does, each with its worker: what they hold (anonymous and shared
+memory), and what they map of files, which the system takes back when it needs room.
 """
 
 from __future__ import annotations
 
 import itertools
-import os
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import median
 
+import numpy as np
+import psutil
 import torch
 import tyro
 from torch import Tensor
@@ -40,7 +41,7 @@ class DataLoadingConfig:
     fits: Path
     """Demonstrations that fit into memory."""
     data: Path | None = None
-    """Demonstrations of any size; by default the same."""
+    """Demonstrations of any size, too."""
     preset: str = "small"
     """tiny, small or wan2.2-5b."""
     batch_size: int = 64
@@ -62,13 +63,13 @@ class InMemory(DemonstrationSet):
 
 
 def steps_per_second(config: DataLoadingConfig) -> list[str]:
-    """Rows of a table: steps per second of each kind, and the share of the first kind's in the same turn."""
+    """Rows of a table: the speed and the CPU time of each kind, medians, and their share of the first in a turn."""
     use_all_cores()
     recipe = PretrainConfig(
         task=ALL_TASKS, data=config.fits, preset=config.preset, batch_size=config.batch_size, workers=config.workers
     )
     here = Processes(0, 1, gpu_or_cpu())
-    fits, large = (DemonstrationSet(folder, recipe.sizes) for folder in (config.fits, config.data or config.fits))
+    fits = DemonstrationSet(config.fits, recipe.sizes)
     model = new_model(recipe, here)
     fit_normalisers(model, fits)
     place(model, here)
@@ -78,28 +79,40 @@ def steps_per_second(config: DataLoadingConfig) -> list[str]:
             InMemory(fits), replace(recipe, workers=0), here
         ),
         f"{fits.episodes} episodes mapped": micro_batches(fits, recipe, here),
-        f"{large.episodes} episodes mapped": micro_batches(large, recipe, here),
     }
+    if config.data is not None:
+        large = DemonstrationSet(config.data, recipe.sizes)
+        kinds[f"{large.episodes} episodes mapped"] = micro_batches(large, recipe, here)
 
-    def speed(batches: Iterator[dict[str, Tensor]], steps: int) -> float:
-        started = time.perf_counter()
+    def turn(batches: Iterator[dict[str, Tensor]], steps: int) -> tuple[float, float]:
+        started, cpu = time.perf_counter(), cpu_seconds()
         for _ in range(steps):
             optimizer.zero_grad()
             accumulate_gradients(model, batches, recipe, here)  # waits for the GPU, to return its losses
             optimizer.step()
-        return steps / (time.perf_counter() - started)
+        return steps / (time.perf_counter() - started), (cpu_seconds() - cpu) / steps
 
     for batches in kinds.values():
-        speed(batches, 2)
-    turns = [[speed(batches, config.steps) for batches in kinds.values()] for _ in range(config.turns)]
-    rows = []
-    for name, speeds in zip(kinds, zip(*turns, strict=True), strict=True):
-        shares = [one / turn[0] for one, turn in zip(speeds, turns, strict=True)]
-        rows.append(
-            f"| {name} | {median(speeds):.2f} | {100 * median(shares):.1f} % "
-            f"({100 * min(shares):.1f} .. {100 * max(shares):.1f}) |"
+        turn(batches, 2)
+    turns = np.array([[turn(batches, config.steps) for batches in kinds.values()] for _ in range(config.turns)])
+    shares = turns / turns[:, :1]
+    return [
+        f"| {name} | "
+        + " | ".join(
+            f"{np.median(turns[:, kind, which]):.2f} | {100 * np.median(shares[:, kind, which]):.1f} % "
+            f"({100 * shares[:, kind, which].min():.1f} .. {100 * shares[:, kind, which].max():.1f})"
+            for which in (0, 1)
         )
-    return rows
+        + " |"
+        for kind, name in enumerate(kinds)
+    ]
+
+
+def cpu_seconds() -> float:
+    """CPU time of this process and its workers."""
+    this = psutil.Process()
+    times = [process.cpu_times() for process in (this, *this.children())]
+    return sum(each.user + each.system for each in times)
 
 
 def memory_of(process: int | str = "self") -> tuple[float, float]:
@@ -110,7 +123,7 @@ def memory_of(process: int | str = "self") -> tuple[float, float]:
 
 
 def hold(config: DataLoadingConfig) -> None:
-    """Opens the demonstrations and draws batches; prints megabytes held before, after, by the workers, and mapped."""
+    """Opens the demonstrations and draws batches; prints MB held before, then with the workers, and MB mapped."""
     recipe = PretrainConfig(
         task=ALL_TASKS, data=Path(), preset=config.preset, batch_size=config.batch_size, workers=config.workers
     )
@@ -119,9 +132,9 @@ def hold(config: DataLoadingConfig) -> None:
     batches = micro_batches(data, recipe, Processes(0, 1, torch.device("cpu")))
     for _ in itertools.islice(batches, DRAWN):
         pass
-    workers = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
-    found = [memory_of(), *(memory_of(worker) for worker in workers)]
-    print("memory", before, found[0][0], sum(each[0] for each in found[1:]), sum(each[1] for each in found), flush=True)
+    found = [memory_of(), *(memory_of(worker.pid) for worker in psutil.Process().children())]
+    held, mapped = (sum(each) for each in zip(*found, strict=True))
+    print("memory", before, held, held - before, mapped, flush=True)
     sys.stdin.readline()  # until the other process has measured, too
 
 
@@ -143,8 +156,9 @@ def memory(config: DataLoadingConfig) -> list[str]:
 
 def data_loading(config: DataLoadingConfig) -> str:
     """Two tables in Markdown."""
-    speeds = ["| data | steps/s | share of the first, same turn |", "|---|---|---|", *steps_per_second(config)]
-    header = "| | MB held by Python and torch | with data and batches | by its workers | MB of files mapped |"
+    speeds = ["| data | steps/s | share of the first, same turn | CPU s per step | share of the first |"]
+    speeds += ["|---|---|---|---|---|", *steps_per_second(config)]
+    header = "| | MB held by Python and torch | with data, batches and workers | more | MB of files mapped |"
     return "\n".join([*speeds, "", header, "|---|---|---|---|---|", *memory(config)])
 
 
