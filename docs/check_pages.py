@@ -1,6 +1,8 @@
-"""Hook of MkDocs: warns where a page's lists, code or tables come out otherwise than on GitHub.
+"""Hook of MkDocs: what GitHub shows well is shown as well on the site.
 
-MkDocs reads Markdown in an older dialect: what belongs to a list item is indented by four spaces, not by two or three.
+MkDocs reads Markdown in an older dialect, which indents the content of a list item by four spaces, not by two or three:
+a page whose lists, code or tables come out otherwise than on GitHub is a warning. The plugin for notebooks leaves their
+links to Markdown files alone: they are changed to the pages of the site.
 """
 
 from __future__ import annotations
@@ -21,10 +23,13 @@ def parts(html: str) -> Counter[str]:
     return Counter(re.findall(r"<(ul|ol|li|pre|table|tr)\b", html))
 
 
-def on_page_content(html: str, page: Any, **_: Any) -> None:
-    """Compares a page with what CommonMark makes of its source; API pages and notebooks have another source."""
-    if page.file.src_uri.endswith(".md") and "\n::: " not in page.markdown:
+def on_page_content(html: str, page: Any, **_: Any) -> str:
+    """Compares a page with what CommonMark makes of its source (API pages have another one); links of a notebook."""
+    if page.file.src_uri.endswith(".ipynb"):
+        return re.sub(r'href="([^":]+)\.md\b', r'href="\1.html', html)
+    if "\n::: " not in page.markdown:
         here, on_github = parts(html), parts(COMMON_MARK.render(page.markdown))
         if here != on_github:
             differ = ", ".join(f"{here[tag]} <{tag}>, not {on_github[tag]}" for tag in here | on_github)
             LOG.warning(f"{page.file.src_uri} differs from GitHub ({differ}): indent list items' content by 4 spaces")
+    return html
