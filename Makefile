@@ -1,10 +1,12 @@
 # `make finetune TASK=stack_blocks` trains; `make test` runs lint, types and tests. Both run `make setup` first.
+# `make docs` builds the documentation site.
 
 SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/setup-done
 CHECKED := $(VENV)/machine-checked
+DOCS_STAMP := $(VENV)/docs-done
 CPU_TORCH := torch==2.13.0+cpu
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 WORKERS ?= 2
@@ -17,7 +19,7 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
 # One thread per process: two processes with one thread each beat one process with two.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup test finetune lint doctor clean task-named
+.PHONY: setup test finetune lint docs doctor clean task-named
 
 setup: $(STAMP)
 	@echo "Checking this machine"
@@ -40,6 +42,14 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/pyright
 
+# The site has the repository's own paths, so that links between its documents hold in both; warnings are errors.
+docs: $(DOCS_STAMP)
+	@rm -rf build/pages && mkdir -p build/pages/experiments
+	@ln -s ../../{README,CONTRIBUTING,RELIABILITY,CHANGELOG}.md ../../docs build/pages
+	@ln -s ../../../experiments/visibility.md build/pages/experiments
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict -f docs/mkdocs.yml
+	@echo "The site is build/site/index.html"
+
 doctor: $(STAMP)
 	@$(BIN)/python -m aim_rl.doctor
 
@@ -59,6 +69,11 @@ $(STAMP): pyproject.toml constraints.txt $(BIN)/pip
 	fi
 	@echo "Installing the pinned packages of constraints.txt (about a minute; several on a slow line)"
 	@$(PIP) install -c constraints.txt -e '.[dev]'
+	@touch $@
+
+$(DOCS_STAMP): $(STAMP)
+	@echo "Installing what builds the documentation"
+	@$(PIP) install -c constraints.txt -e '.[docs]'
 	@touch $@
 
 $(BIN)/pip:

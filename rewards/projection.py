@@ -15,7 +15,7 @@ def project(
     Args:
         points: [..., 3], m, world frame.
         intrinsic: K [..., 3, 3], px, of an image of size `image_size`.
-        extrinsic: [R | t] [..., 3, 4], world to camera, m.
+        extrinsic: [..., 3, 4], [R | t], world to camera, m.
         image_size: (H, W), px.
 
     Returns:
