@@ -41,6 +41,7 @@ PROPRIO_FLOOR = 0.02  # smallest std of a proprioception number (m, rad or gripp
 def pretrain(config: PretrainConfig, processes: Processes = ALONE) -> Path:
     """Loads the demonstrations and runs Stage I; returns the folder of the run."""
     config.check_processes(processes.count)
+    check_init(config)
     if config.compile:
         check_compiler()
     task = None if config.task == ALL_TASKS else config.task
@@ -202,28 +203,29 @@ def learning_rate_factor(step: int, steps: int) -> float:
 
 
 def new_model(config: PretrainConfig, processes: Processes) -> AIM:
-    """The initial model: with weights on the first process, only with shapes on the others.
-
-    Raises:
-        UserError: the checkpoint to start from cannot be read, or is of another preset.
-    """
+    """The initial model: with weights on the first process, only with shapes on the others."""
     torch.manual_seed(config.seed)
-    if config.init is not None and config.resume is None:
-        preset = read_preset(config.init)
-        if preset != config.sizes:
-            raise UserError(
-                f"{config.init} is of the preset {preset.name} ({preset.visibility}); give --preset {preset.name} "
-                f"--visibility {preset.visibility}, or another --init"
-            )
-        if processes.is_first:
-            return load_checkpoint(config.init, wan=config.wan)[0].train()
     if processes.is_first:
+        if config.init is not None and config.resume is None:
+            return load_checkpoint(config.init, wan=config.wan)[0].train()
         return AIM(config.sizes) if config.wan is None else load_wan(config.wan, config.sizes)
     with torch.device("meta"):
         model = AIM(config.sizes)
     if config.wan is not None:
         load_frozen(model, config.wan)
     return model
+
+
+def check_init(config: PretrainConfig) -> None:
+    """Raises UserError: the checkpoint to start from cannot be read, or is of another preset."""
+    if config.init is None or config.resume is not None:
+        return
+    preset = read_preset(config.init)
+    if preset != config.sizes:
+        raise UserError(
+            f"{config.init} is of the preset {preset.name} ({preset.visibility}); give --preset {preset.name} "
+            f"--visibility {preset.visibility}, or another --init"
+        )
 
 
 def fit_normalisers(model: AIM, data: DemonstrationSet, frames: int = 1024) -> None:
