@@ -3,20 +3,30 @@
 The expert's actions are perturbed on purpose, so that the data shows recoveries; only successful episodes are kept.
 Seeds are consecutive from `--seed`; the same command, or `--resume DIR`, continues an interrupted recording. With
 `--backend robotwin` it is RoboTwin's own expert, which plans whole motions and is therefore not perturbed.
+
+With `--policy RUN` a trained policy acts first and the expert goes on from where it has come, so that the data shows
+the way out of the policy's own mistakes. What the policy did is marked and not imitated
+(aim_rl/rollout/policy_recording.py).
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 
 import envs
+from aim_rl.data.episode import Episode
 from aim_rl.data.files import episode_path, read_episode, write_episode
+from aim_rl.model.checkpoint import load_checkpoint, resolve_checkpoint
 from aim_rl.model.presets import PRESETS
+from aim_rl.rl.policy import AimPolicy
 from aim_rl.rollout import seeds
-from aim_rl.rollout.recording import record_demonstrations
+from aim_rl.rollout.policy_recording import correct
+from aim_rl.rollout.recording import record_demonstrations, record_episodes
 from aim_rl.rollout.worker import LOCAL, Transport
 from aim_rl.runs.config import BackendOptions, load_config, parse
 from aim_rl.runs.folder import check_writable, new_run
@@ -25,6 +35,7 @@ from aim_rl.runs.progress import progress
 from envs.backend import TABLETOP
 from envs.constants import SETTINGS
 from envs.errors import UserError, exit_cleanly
+from envs.wrappers import EpisodePrefix
 
 ROBOTWIN_SIZE = (240, 320)  # height, width in px
 SEED_RANGE = f"demonstrations take seeds below {seeds.REINFORCEMENT}, those above belong to Stage II and to evaluation"
@@ -48,6 +59,9 @@ class CollectConfig:
     """clean or randomized."""
     seed: int = seeds.DEMONSTRATIONS
     """First seed; --seed plus --episodes must stay below 200000, where Stage II's seeds begin."""
+    policy: Path | None = None
+    """Run or checkpoint of a policy that begins every episode; the expert solves it from there. Takes that policy's
+    picture sizes, and other seeds than the demonstrations that it was trained on (--seed)."""
     full_size: bool = False
     """Record RoboTwin's 320x240 pictures instead of the `small` preset's (ten times slower)."""
     simulator: BackendOptions = TABLETOP
@@ -59,6 +73,8 @@ class CollectConfig:
             raise UserError(f"unknown setting {self.setting!r}; choose one of {', '.join(SETTINGS)}")
         if self.episodes < 1 or self.workers < 1 or self.seed < 0:
             raise UserError("--episodes and --workers must be at least 1, and --seed at least 0")
+        if self.policy is not None and self.full_size:
+            raise UserError("--policy sees pictures of its own size; leave out --full-size")
         if self.seed + self.episodes > seeds.REINFORCEMENT:
             raise UserError(f"there are not so many seeds from {self.seed} on; {SEED_RANGE}")
 
@@ -74,13 +90,10 @@ def collect(config: CollectConfig, transport: Transport = LOCAL) -> int:
     """
     written, number, first_seed = find_recorded(config)
     new_run(config.task, config.out, config)
-    small = PRESETS["small"]
-    sizes = (ROBOTWIN_SIZE, ROBOTWIN_SIZE) if config.full_size else (small.head_size, small.wrist_size)
-    make_env = functools.partial(config.simulator.make, config.task, config.setting, *sizes)
     failed = first_seed - config.seed - written
     if written == config.episodes:
         return failed
-    recorded = record_demonstrations(make_env, config.setting, first_seed, config.workers, transport)
+    recorded = record(config, first_seed, transport)
     with (
         contextlib.closing(recorded),
         progress(f"collect {config.task}", config.episodes, "episodes", written) as bar,
@@ -105,6 +118,24 @@ def collect(config: CollectConfig, transport: Transport = LOCAL) -> int:
     return failed
 
 
+def record(config: CollectConfig, first_seed: int, transport: Transport) -> Generator[tuple[int, Episode | None]]:
+    """The seeds from `first_seed` on, each with its episode or None. Raises UserError as `record_episodes`."""
+    make_env = functools.partial(config.simulator.make, config.task, config.setting)
+    if config.policy is None:
+        small = PRESETS["small"]
+        sizes = (ROBOTWIN_SIZE, ROBOTWIN_SIZE) if config.full_size else (small.head_size, small.wrist_size)
+        make_env = functools.partial(make_env, *sizes)
+        return record_demonstrations(make_env, config.setting, first_seed, config.workers, transport)
+    checkpoint = resolve_checkpoint(config.task, config.policy)
+    assert checkpoint is not None  # only where no path is given
+    model, _ = load_checkpoint(checkpoint, config.task)
+    policy, preset = AimPolicy(model, model.preset.execute), model.preset
+    make_env = functools.partial(make_env, preset.head_size, preset.wrist_size, action_mode="ee")
+    corrected = functools.partial(correct, policy)
+    prefixes = (EpisodePrefix(seed) for seed in itertools.count(first_seed))
+    return record_episodes(corrected, prefixes, make_env, config.setting, config.workers, transport)
+
+
 def find_recorded(config: CollectConfig) -> tuple[int, int, int]:
     """How many episodes an earlier recording has left in `config.out`, the next one's number, and the next seed.
 
@@ -126,6 +157,7 @@ def find_recorded(config: CollectConfig) -> tuple[int, int, int]:
     if (config.out / "config.json").exists():
         before = load_config(CollectConfig, config.out)
         settings = (("seed", before.seed, config.seed), ("full-size", before.full_size, config.full_size))
+        settings += (("policy", before.policy, config.policy),)
         for flag, then, now in (*settings, ("backend", before.simulator.backend, config.simulator.backend)):
             if then != now:
                 raise UserError(

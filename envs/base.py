@@ -22,6 +22,11 @@ from envs.errors import UserError
 Observation = dict[str, NDArray[Any]]
 UNSAVED = "this simulator cannot save the state of an episode; the built-in one can: leave out --backend robotwin"
 
+NO_EXPERT_STEP = (
+    "this simulator's expert plans whole episodes and cannot go on from where a policy has come; the built-in one can: "
+    "leave out --backend robotwin, or --policy"
+)
+
 
 @dataclass(frozen=True)
 class Demonstration:
@@ -142,6 +147,14 @@ class TaskEnv(gym.Env[Observation, NDArray[np.float32]], ABC):
     def watch_contacts(self) -> ContactRecorder | None:
         """A recorder of the present episode's contacts; None where the simulator does not show them at every step."""
         return None
+
+    def expert_step(self) -> bool:
+        """One control step of the backend's expert from wherever the episode is now; returns whether it is solved.
+
+        Raises:
+            UserError: the expert only solves scenes from their beginning.
+        """
+        raise UserError(NO_EXPERT_STEP)
 
     @abstractmethod
     def demonstrate(self, seed: int) -> Demonstration | None:

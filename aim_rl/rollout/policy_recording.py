@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ from aim_rl.runs.folder import one_thread
 from envs.base import Observation, TaskEnv
 from envs.observations import finite
 from envs.wrappers import EpisodePrefix
+
+HANDOVER_SHARE = 1 / 6  # of the task's step limit, which is generous: experts need a tenth of it
 
 
 class EpisodeRecorder:
@@ -38,16 +41,28 @@ class EpisodeRecorder:
         self._env, self._contacts = env, env.watch_contacts()
         self._frames: list[Observation] = []
         self._actions: list[NDArray[np.float32]] = []
+        self._perturbed: list[bool] = []
         self.observation, self.solved = finite(env.observe()), False
 
-    def step(self, action: NDArray[np.floating]) -> None:
-        """One control step, in the environment's action mode. Raises as the constructor."""
+    def step(self, action: NDArray[np.floating], perturbed: bool = False) -> None:
+        """One control step, in the environment's action mode; `perturbed`: it is not to be imitated.
+
+        Raises as the constructor.
+        """
+        self._record(lambda: self._env.control(action), perturbed)
+
+    def expert_step(self) -> None:
+        """One control step of the environment's expert. Raises as the constructor; UserError: it cannot take over."""
+        self._record(self._env.expert_step, perturbed=False)
+
+    def _record(self, control: Callable[[], bool], perturbed: bool) -> None:
         if self._contacts is not None:
             self._contacts.record()
         self._frames.append(self.observation)
-        self.solved = self._env.control(action)
+        self.solved = control()
         self.observation = finite(self._env.observe())
         self._actions.append(self.observation["qpos"])
+        self._perturbed.append(perturbed)
 
     def episode(self, setting: str) -> Episode:
         """The episode so far: `action` is the joints commanded in each frame, the first instruction the one given."""
@@ -59,7 +74,7 @@ class EpisodeRecorder:
         return Episode(
             **stacked,
             action=np.stack(self._actions),
-            perturbed=np.zeros(frames, bool),
+            perturbed=np.array(self._perturbed),
             instructions=list(dict.fromkeys([env.instruction, *env.instructions_by_split[env.instruction_split]])),
             contacts=contacts,
             contacts_recorded=self._contacts is not None,
@@ -89,20 +104,59 @@ def record_policy(policy: Policy, env: TaskEnv, seed: int, setting: str) -> tupl
         FloatingPointError: the simulator observes NaN or infinity.
     """
     recorder = EpisodeRecorder(env, seed)
-    text = policy.model.text.tokenize(env.instruction)
-    maps, decisions = [], 0
-    while not recorder.solved and env.steps < env.step_limit:
+    maps = list(_act(policy, env, recorder, env.step_limit))
+    return recorder.episode(setting), np.stack(maps)
+
+
+@one_thread()
+@torch.no_grad()
+def correct(policy: Policy, env: TaskEnv, prefix: EpisodePrefix, setting: str) -> Episode | None:
+    """The policy begins an episode, the expert solves it from where the policy has come (DAgger, Ross et al. 2011).
+
+    The policy acts for a number of control steps that is drawn uniformly up to `HANDOVER_SHARE` of the task's limit.
+    Its steps are marked as perturbed: Stage I learns what the expert does in the states that the policy reaches.
+
+    Args:
+        policy: acts first.
+        env: as for `record_policy`.
+        prefix: its seed.
+        setting: "clean" or "randomized", what `env` was made with.
+
+    Returns:
+        The episode; None if the policy solved the scene by itself, or the expert did not in half the task's limit.
+
+    Raises:
+        FloatingPointError: the simulator observes NaN or infinity.
+        UserError: the environment's expert cannot take over.
+    """
+    recorder = EpisodeRecorder(env, prefix.seed)
+    latest = max(1, round(env.step_limit * HANDOVER_SHARE))
+    handover = int(np.random.default_rng([prefix.seed, 2]).integers(1, latest, endpoint=True))
+    for _ in _act(policy, env, recorder, handover, perturbed=True):
+        pass
+    if recorder.solved:
+        return None
+    while not recorder.solved and env.steps < handover + env.step_limit // 2:
+        recorder.expert_step()
+    return recorder.episode(setting) if recorder.solved else None
+
+
+def _act(
+    policy: Policy, env: TaskEnv, recorder: EpisodeRecorder, steps: int, perturbed: bool = False
+) -> Iterator[NDArray[np.uint8]]:
+    """The policy acts until the task is solved or `steps` control steps are done; yields each step's value map."""
+    text, decisions = policy.model.text.tokenize(env.instruction), 0
+    while not recorder.solved and env.steps < steps:
         observed = {key: torch.from_numpy(value) for key, value in recorder.observation.items()}
         observed |= {"text": text, "decision": torch.tensor([decisions])}
         decision = policy(TensorDict(observed, []).unsqueeze(0))[0]
         value_map = (255 * decision["value_map"][0]).round().byte().movedim(0, -1).numpy()
         for row in decision["action"].numpy():
-            recorder.step(row)
-            maps.append(value_map)
-            if recorder.solved or env.steps >= env.step_limit:
+            recorder.step(row, perturbed)
+            yield value_map
+            if recorder.solved or env.steps >= steps:
                 break
         decisions += 1
-    return recorder.episode(setting), np.stack(maps)
 
 
 def repeat(env: TaskEnv, prefix: EpisodePrefix, setting: str) -> Episode:

@@ -31,6 +31,8 @@ class PretrainConfig:
     """Folder of the run; runs/<task>-<time> by default."""
     resume: Path | None = None
     """Run to resume, with its own settings."""
+    init: Path | None = None
+    """Run or checkpoint whose weights and statistics it starts from; random weights by default."""
     steps: int = 3000
     """Optimizer steps."""
     batch_size: int = 64

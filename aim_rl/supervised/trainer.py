@@ -17,9 +17,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from aim_rl.data.dataset import DemonstrationSet
 from aim_rl.model import AIM, instruction_tokenizer, load_frozen, load_wan, proprio
-from aim_rl.model.checkpoint import save_checkpoint
+from aim_rl.model.checkpoint import load_checkpoint, save_checkpoint
 from aim_rl.model.compiling import check_compiler, compile_blocks
-from aim_rl.model.pretrained import read_metadata
+from aim_rl.model.pretrained import read_metadata, read_preset
 from aim_rl.runs.dashboard import STAGE1, describe_run
 from aim_rl.runs.folder import command_of, new_run, tensorboard
 from aim_rl.runs.history import record_resume
@@ -41,6 +41,7 @@ PROPRIO_FLOOR = 0.02  # smallest std of a proprioception number (m, rad or gripp
 def pretrain(config: PretrainConfig, processes: Processes = ALONE) -> Path:
     """Loads the demonstrations and runs Stage I; returns the folder of the run."""
     config.check_processes(processes.count)
+    check_init(config)
     if config.compile:
         check_compiler()
     task = None if config.task == ALL_TASKS else config.task
@@ -76,7 +77,8 @@ class Trainer:
     def __init__(self, config: PretrainConfig, data: DemonstrationSet, run: Path, processes: Processes = ALONE) -> None:
         self.config, self.data, self.run, self.processes = config, data, run, processes
         self.model = new_model(config, processes)
-        fit_normalisers(self.model, data)
+        if config.init is None:
+            fit_normalisers(self.model, data)
         self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(config.ema), use_buffers=False)
         self.average.n_averaged = self.average.n_averaged.to(processes.device)
         if config.compile:
@@ -204,12 +206,26 @@ def new_model(config: PretrainConfig, processes: Processes) -> AIM:
     """The initial model: with weights on the first process, only with shapes on the others."""
     torch.manual_seed(config.seed)
     if processes.is_first:
+        if config.init is not None and config.resume is None:
+            return load_checkpoint(config.init, wan=config.wan)[0].train()
         return AIM(config.sizes) if config.wan is None else load_wan(config.wan, config.sizes)
     with torch.device("meta"):
         model = AIM(config.sizes)
     if config.wan is not None:
         load_frozen(model, config.wan)
     return model
+
+
+def check_init(config: PretrainConfig) -> None:
+    """Raises UserError: the checkpoint to start from cannot be read, or is of another preset."""
+    if config.init is None or config.resume is not None:
+        return
+    preset = read_preset(config.init)
+    if preset != config.sizes:
+        raise UserError(
+            f"{config.init} is of the preset {preset.name} ({preset.visibility}); give --preset {preset.name} "
+            f"--visibility {preset.visibility}, or another --init"
+        )
 
 
 def fit_normalisers(model: AIM, data: DemonstrationSet, frames: int = 1024) -> None:
@@ -248,4 +264,6 @@ def accumulate_gradients(
 def stage1_metadata(config: PretrainConfig, data: DemonstrationSet) -> dict[str, Any]:
     """The run's part of a checkpoint's metadata."""
     tasks = sorted(data.tasks)
-    return {"task": config.task, "tasks": tasks, "stage": 1, "steps": config.steps, "data": str(config.data)}
+    return {"task": config.task, "tasks": tasks, "stage": 1, "steps": config.steps, "data": str(config.data)} | (
+        {} if config.init is None else {"init": str(config.init)}
+    )

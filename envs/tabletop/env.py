@@ -89,7 +89,13 @@ class TabletopEnv(TaskEnv):
         self.steps = 0
 
     def control(self, action: NDArray[np.floating]) -> bool:
-        targets = self.joint_targets(action)
+        return self._move(self.joint_targets(action))
+
+    def expert_step(self) -> bool:
+        return self._move(self.expert_action())
+
+    def _move(self, targets: NDArray[np.floating]) -> bool:
+        """One control step towards joint targets [14]; returns whether the task is solved."""
         for name, arm in self.scene.arms.items():
             arm.command(targets[QPOS_ARM[name]], float(targets[QPOS_GRIPPER[name]]), CONTROL_STEP)
         self.scene.advance()

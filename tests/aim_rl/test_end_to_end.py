@@ -15,7 +15,7 @@ import imageio.v3 as iio
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from aim_rl import collect, evaluate, finetune, pretrain, report
@@ -194,6 +194,27 @@ def test_rollouts_that_succeeded_are_data_for_stage_one(tmp_path: Path, stage2: 
     sizes = ["--preset", "tiny", "--steps", 2, "--batch-size", 2]
     said = command(pretrain, "--data", run / "rollouts", "--out", tmp_path / "again", *sizes)
     assert "2 episodes of click_bell: contacts recorded in 2" in said
+
+
+def test_stage_one_goes_on_from_a_checkpoint_and_the_experts_corrections(
+    place: Path, stage1: tuple[Path, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """At a rate of almost nothing a step leaves the weights where the checkpoint has them, its statistics exactly."""
+    corrected = place / "corrected"
+    command(collect, "--policy", stage1[0], "--out", corrected, "--episodes", 2, "--workers", 1, "--seed", 50)
+    episodes = [read_episode(source) for source in find_episodes(corrected)]
+    assert len(episodes) == 2 and all(e.perturbed[0] and not e.perturbed[-1] and e.success for e in episodes)
+    start = ["--data", corrected, "--init", stage1[0], "--steps", 1, "--batch-size", 2, "--out", place / "further"]
+    command(pretrain, "--preset", "tiny", "--learning-rate", 1e-9, *start)
+    before, after = (load_file(run / "checkpoint" / "model.safetensors") for run in (stage1[0], place / "further"))
+    assert all(torch.allclose(after[name], before[name], atol=1e-7) for name in before)
+    assert torch.equal(after["waypoints.mean"], before["waypoints.mean"])
+    with pytest.raises(SystemExit, match="2"):
+        command(pretrain, "--preset", "small", *start[:-1], place / "other")
+    assert "is of the preset tiny (intent_causal); give --preset tiny" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        command(collect, "--out", corrected, "--episodes", 3, "--seed", 50)
+    assert f"holds episodes of --policy {stage1[0]}, not None" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("left", ['{"stage1": ', "[" * 100_000, b"\xff"])
