@@ -49,6 +49,7 @@ def command_of(run: Path) -> str:
     if "--out" in arguments:
         place = arguments.index("--out")
         del arguments[place : place + 2]
+    arguments = [argument for argument in arguments if not argument.startswith("--out=")]
     name = re.split(r"[./-]", program.removesuffix(".py"))[-1]  # .../pretrain.py, aim_rl.pretrain, aim-rl-pretrain
     return f"python -m aim_rl.{name} {shlex.join(arguments)}"
 

@@ -25,11 +25,13 @@ from aim_rl.data.episode import Episode
 from aim_rl.data.files import episode_path, find_episodes, read_episode, read_header, write_episode
 from aim_rl.data.lerobot import LeRobotOptions
 from aim_rl.data.lerobot_export import lerobot_writer
-from aim_rl.data.lerobot_stats import aggregate, vector_stats
+from aim_rl.data.lerobot_stats import aggregate, image_stats, vector_stats
 from aim_rl.export import ExportConfig, export
 from aim_rl.model.presets import PRESETS
 from envs.constants import CAMERAS
 from envs.errors import UserError
+
+from .lerobot_written import make_statistics
 
 TINY = PRESETS["tiny"]
 WRITTEN = Path(__file__).parent / "lerobot_written"
@@ -159,18 +161,47 @@ def test_h264_is_read(tmp_path: Path) -> None:
         assert psnr(read_episode(source).left_camera, read_episode(original).left_camera) > 34
 
 
-def test_statistics_are_those_that_lerobot_computes() -> None:
+def equal_statistics(stats: dict[str, np.ndarray], expected: dict[str, Any], name: str) -> None:
+    assert stats.keys() == expected.keys()
+    for key, value in stats.items():
+        assert value.shape == np.shape(expected[key])
+        assert np.abs(value - expected[key]).max() < 1e-5, (name, key)
+
+
+def test_statistics_of_a_dataset_are_those_that_lerobot_wrote() -> None:
     table = pq.read_table(WRITTEN / "data" / "chunk-000" / "file-000.parquet")
     expected = json.loads((WRITTEN / "meta" / "stats.json").read_text())
-    episode = table["episode_index"].to_numpy()
-    for name in ("observation.state", "action", "timestamp", "index"):
-        values = np.array(table[name].to_pylist())
-        stats = [vector_stats(values[episode == number]) for number in range(3)]
-        total = aggregate(aggregate(stats[0], stats[1]), stats[2])
-        assert total.keys() == expected[name].keys()
-        for key, value in total.items():
-            one_bin = (values.max(0) - values.min(0)) / 5000 if key.startswith("q") else 1e-5  # LeRobot's histogram
-            assert np.all(np.abs(value - expected[name][key]) <= one_bin + 1e-6), (name, key)
+    numbers, frame = table["episode_index"].to_numpy(), table["frame_index"].to_numpy()
+    values = {"observation.state": np.array(table["observation.state"].to_pylist(), np.float32)}
+    values["action"] = np.array(table["action"].to_pylist(), np.float32)
+    values |= {name: table[name].to_numpy() for name in ("timestamp", "index", "frame_index", "task_index")}
+    flat = 10 * (frame[:, None, None, None] + 1) + np.zeros((48, 64, 3))  # as `make.py` drew them
+    values |= {f"observation.images.{camera}": (flat + n).astype(np.uint8) for n, camera in enumerate(CAMERAS)}
+    for name, each in values.items():
+        compute = image_stats if "images" in name else vector_stats
+        stats = [compute(each[numbers == number]) for number in range(3)]
+        equal_statistics(aggregate(aggregate(stats[0], stats[1]), stats[2]), expected[name], name)
+
+
+def test_statistics_of_a_long_episode_are_those_of_the_frames_and_pixels_that_lerobot_samples() -> None:
+    expected = json.loads((WRITTEN / "statistics.json").read_text())
+    for name, values in make_statistics.episode().items():
+        equal_statistics((image_stats if "images" in name else vector_stats)(values), expected[name], name)
+
+
+def test_an_exported_dataset_has_the_statistics_of_its_frames(exported: Path) -> None:
+    """By another route: of the frames that are read back, episode by episode, weighted by their numbers."""
+    stats = json.loads((exported / "meta" / "stats.json").read_text())
+    episodes = [read_episode(source) for source in find_episodes(exported)]
+    joints = np.concatenate([episode.qpos for episode in episodes])
+    assert stats["observation.state"]["count"] == [len(joints)] == [105]
+    np.testing.assert_allclose(stats["observation.state"]["mean"], joints.mean(0), atol=1e-5)
+    np.testing.assert_allclose(stats["observation.state"]["std"], joints.std(0), atol=1e-4)
+    medians = [np.quantile(episode.qpos, 0.5, 0, method="inverted_cdf") * len(episode) for episode in episodes]
+    one_bin = np.ptp(joints, 0) / 5000
+    assert (np.abs(np.array(stats["observation.state"]["q50"]) - np.sum(medians, 0) / 105) <= one_bin + 1e-6).all()
+    red = np.mean(np.concatenate([episode.head_camera[..., 0] for episode in episodes])) / 255
+    assert stats[HEAD]["mean"][0][0][0] == pytest.approx(red, abs=0.01)  # the codec's loss
 
 
 def test_failures_are_left_out_of_training(tmp_path: Path, make_episode: Make) -> None:
