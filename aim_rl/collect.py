@@ -30,6 +30,7 @@ from aim_rl.rollout.recording import record_demonstrations, record_episodes
 from aim_rl.rollout.worker import LOCAL, Transport
 from aim_rl.runs.config import BackendOptions, load_config, parse
 from aim_rl.runs.folder import check_writable, new_run
+from aim_rl.runs.history import record_change
 from aim_rl.runs.interrupt import Interrupt, ctrl_c_finishes_the_step, says_how_to_resume
 from aim_rl.runs.progress import progress
 from envs.backend import TABLETOP
@@ -89,7 +90,10 @@ def collect(config: CollectConfig, transport: Transport = LOCAL) -> int:
         UserError: as `find_recorded`, or the seeds for demonstrations run out.
     """
     written, number, first_seed = find_recorded(config)
-    new_run(config.task, config.out, config)
+    if not written or not (config.out / "config.json").exists():
+        new_run(config.task, config.out, config)
+    elif written < config.episodes:
+        record_change(config.out, config, written)
     failed = first_seed - config.seed - written
     if written == config.episodes:
         return failed

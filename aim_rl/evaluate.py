@@ -32,6 +32,8 @@ from envs.errors import UserError, exit_cleanly
 from envs.files import read_json, write_json
 
 VIDEOS = 3  # episodes that --video shows
+SCENES = ("task", "setting", "backend", "embodiment")
+"""What decides, in a result of --json, which scene a seed is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,14 +173,19 @@ def record(policy: AimPolicy, config: EvaluateConfig, folder: Path, scenes: list
             bar.update(writer.episodes, f"success {solved}/{writer.episodes}")
 
 
-def read_outcomes(file: Path) -> dict[int, bool]:
-    """Seed -> success in a result of `evaluate --json`. Raises UserError if the file is none, or does not say it."""
-    if not file.is_file():
+def read_outcomes(file: Path) -> tuple[dict[str, Any], dict[int, bool]]:
+    """Of a result of `evaluate --json`: which scenes its seeds are, and seed -> success.
+
+    Raises:
+        UserError: the file is no such result, or does not say it.
+    """
+    if not file.exists():
         raise UserError(f"{file} does not exist; write it by `python -m aim_rl.evaluate --json {file}`")
     try:
         result = read_json(file)
         succeeded = set(result["succeeded"])
-        return {int(seed): seed in succeeded for seed in result["seeds"]}
+        outcomes = {int(seed): seed in succeeded for seed in result["seeds"]}
+        return {name: result.get(name) for name in SCENES}, outcomes
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"{file} does not say which seeds succeeded; measure again by `python -m aim_rl.evaluate --json {file}`"
@@ -191,7 +198,13 @@ def compare(files: tuple[Path, Path]) -> None:
     Raises:
         UserError: a file cannot be compared, or the two share no seed.
     """
-    before, after = (read_outcomes(file) for file in files)
+    (scenes, before), (others, after) = (read_outcomes(file) for file in files)
+    for name in SCENES:
+        if scenes[name] != others[name]:
+            raise UserError(
+                f"{files[0]} is of {name} {scenes[name]} and {files[1]} of {others[name]}, so their seeds are other "
+                "scenes; measure both on the same"
+            )
     shared = sorted(before.keys() & after.keys())
     if not shared:
         raise UserError(f"{files[0]} and {files[1]} share no seed; measure both with the same --seed")

@@ -12,7 +12,7 @@ from envs.output import optional_output
 
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 """Error numbers of a disk that is full or closed to this user."""
-
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 LIMITS = {
     r"Too many open files": "too many open files; raise the limit with `ulimit -n 4096`",
@@ -71,7 +71,7 @@ def exit_cleanly(main: Callable[[], None]) -> None:
                 _say_limit(error)
                 raise
             what = f"cannot use {error.filename or 'the output'}: {error.strerror}"
-            print(f"error: {what}; free some space or choose another place", file=sys.stderr)
+            print(f"error: {what}; {way_out(error)}", file=sys.stderr)
             sys.exit(2)
         except (RuntimeError, MemoryError, ImportError) as error:
             _say_limit(error)
@@ -79,6 +79,11 @@ def exit_cleanly(main: Callable[[], None]) -> None:
         except KeyboardInterrupt as interrupt:
             print(interrupt if interrupt.args else "interrupted", file=sys.stderr)
             sys.exit(130)
+
+
+def way_out(refused: OSError) -> str:
+    """What to do about a disk that refuses."""
+    return "free some space or choose another place" if refused.errno in FULL else "choose another place"
 
 
 def _say_limit(error: Exception) -> None:

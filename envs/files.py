@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from envs.errors import UserError
+from envs.errors import UserError, way_out
 
 
 @contextmanager
@@ -82,7 +82,7 @@ def folder_before(path: Path) -> Path:
 
 
 def _refusal(what: Path | str, error: OSError) -> UserError:
-    return UserError(f"cannot write {what}: {error.strerror or error}; free some space or choose another place")
+    return UserError(f"cannot write {what}: {error.strerror or error}; {way_out(error)}")
 
 
 def sync_to_disk(path: Path) -> None:
@@ -113,5 +113,7 @@ def read_json(path: Path) -> Any:
     """
     try:
         return json.loads(path.read_text())
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} cannot be read ({error}); delete it and run the same command again") from error

@@ -1,4 +1,4 @@
-"""Printing that cannot stop the work: `| head`, a closed terminal, a full disk behind a log file."""
+"""Printing that cannot stop the work: `| head`, a closed terminal, a full disk behind a log file, an old encoding."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Any, TextIO, cast
 
 
 class _Optional:
-    """A text stream that discards everything after the first refusal of the system."""
+    """A text stream that discards everything after the first refusal of the system, and escapes what its encoding lacks
+    (a letter in the name of a folder, a line of a table)."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -21,6 +22,9 @@ class _Optional:
     def write(self, text: str) -> int:
         try:
             self._stream.write(text)
+        except UnicodeEncodeError:
+            encoding = self._stream.encoding
+            return self.write(text.encode(encoding, "backslashreplace").decode(encoding))
         except OSError:
             self._discard()
         return len(text)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 
 import pytest
 import torch
@@ -64,3 +67,27 @@ def act() -> Callable[..., TensorDictBase]:
         return tensordict
 
     return run
+
+
+@pytest.fixture
+def closed(tmp_path: Path) -> Callable[..., AbstractContextManager[None]]:
+    """`with closed(*paths)`: these paths below `tmp_path` may not be read. Root, who may read all, is nobody inside."""
+
+    @contextmanager
+    def close(*paths: Path) -> Iterator[None]:
+        for folder in [tmp_path, *tmp_path.parents]:
+            if folder.is_relative_to("/tmp") and folder != Path("/tmp"):
+                folder.chmod(0o755)  # pytest's are its user's alone
+        modes, user = {path: path.stat().st_mode for path in paths}, os.geteuid()
+        for path in paths:
+            path.chmod(0)
+        if user == 0:
+            os.seteuid(65534)
+        try:
+            yield
+        finally:
+            os.seteuid(user)
+            for path, mode in modes.items():
+                path.chmod(mode)
+
+    return close

@@ -26,6 +26,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from envs.cache import cache_file
 from envs.errors import UserError
 from envs.files import atomic_folder
 
@@ -48,8 +49,10 @@ def places(directory: Path, name: str) -> list[Path]:
     elsewhere = f"{os.path.basename(path)}-{digest(path)}"
     if chosen := os.environ.get(WHERE):
         return [Path(chosen) / elsewhere / name]
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
-    return [directory / _BESIDE_DATA / name, home / "aim_rl" / elsewhere / name]
+    found = [directory / _BESIDE_DATA / name]
+    with contextlib.suppress(RuntimeError):  # this user has no home
+        found.append(cache_file(elsewhere) / name)
+    return found
 
 
 class StoredArray:
@@ -157,8 +160,8 @@ def written(candidates: Sequence[Path], content: str, write: Callable[[CacheWrit
     """
     place = next((each for each in candidates if _is_writable(each)), None)
     if place is None:
-        names = " nor ".join(str(each.parent) for each in candidates)
-        raise UserError(f"decoded frames can be written to neither {names}; choose a folder by {WHERE}=DIR")
+        names = " nor to ".join(str(each.parent) for each in candidates)
+        raise UserError(f"decoded frames cannot be written to {names}; choose a folder by {WHERE}=DIR")
     with _only_writer(place):
         cache = find([place], content)  # another process may have written it meanwhile
         if cache is None:
@@ -173,7 +176,9 @@ def written(candidates: Sequence[Path], content: str, write: Callable[[CacheWrit
 
 
 def _is_writable(place: Path) -> bool:
-    return os.access(next(each for each in place.parents if each.exists()), os.W_OK | os.X_OK)
+    # Not Path.exists: it raises where a folder may not be entered.
+    folder = next(each for each in place.parents if os.path.exists(each))
+    return os.access(folder, os.W_OK | os.X_OK, effective_ids=True)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -47,6 +48,7 @@ def find_episodes(directory: str | Path, options: LeRobotOptions = DEFAULT_OPTIO
     if not infos:
         return [*episode_paths(directory)]
     datasets = [lerobot.LeRobotDataset(path.parents[1], options) for path in sorted(infos)]
+    _look_for_closed_folders(directory, len(datasets))
     return [*_numbered_paths(directory), *(episode for dataset in datasets for episode in dataset.episodes())]
 
 
@@ -71,9 +73,8 @@ def episode_paths(directory: str | Path) -> list[Path]:
     """
     if Path(directory).is_file():
         raise UserError(f"The dataset {directory} is a file; give the folder that holds data/episode_*.hdf5.")
-    if Path(directory).is_dir() and not os.access(directory, os.R_OK | os.X_OK):
-        raise UserError(f"The dataset {directory} cannot be read: permission denied; make it readable for this user.")
     paths = _numbered_paths(directory)
+    _look_for_closed_folders(directory, len(paths))
     if not paths:
         what = (
             "holds no episodes (data/episode_*.hdf5, or LeRobot's meta/info.json)"
@@ -94,6 +95,22 @@ def _numbered_paths(directory: str | Path) -> list[Path]:
             if name := re.fullmatch(r"episode_?(\d+)\.hdf5", path.name):
                 numbered.append((path.parent, int(name[1]), path))
     return [path for _, _, path in sorted(numbered)]
+
+
+def _look_for_closed_folders(directory: str | Path, found: int) -> None:
+    """Warns of folders, down to where episodes may be, that this user may not list: globbing passes over them.
+
+    Raises:
+        UserError: there are some, and no episode was found.
+    """
+    below = (path for depth in range(1, _DEPTH + 2) for path in Path(directory).glob("*/" * depth))
+    folders = [path for path in (Path(directory), *below) if path.is_dir()]
+    closed = [path for path in folders if not os.access(path, os.R_OK | os.X_OK, effective_ids=True)]
+    if closed:
+        sentence = f"{closed[0]} cannot be read: permission denied; make it readable for this user"
+        if not found:
+            raise UserError(f"{sentence}.")
+        warnings.warn(f"{sentence}, or its episodes are left out", stacklevel=3)
 
 
 # Writing

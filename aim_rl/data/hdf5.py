@@ -118,7 +118,8 @@ def _why_unreadable(path: Path, error: Exception) -> str:
     number = error.errno if isinstance(error, OSError) else None
     if number in (errno.EAGAIN, errno.EWOULDBLOCK) or "unable to lock file" in str(error):
         return f"{path} is open in another process that writes it; wait until that is done and try again."
-    if number is not None:
+    if isinstance(error, OSError) and number is not None:
+        path = Path(error.filename or path)  # perhaps another file that the episode needs
         return f"{path} cannot be read: {errno.errorcode.get(number, number)}, {os.strerror(number)}."
     reason = str(error).split("\n")[0]
     return f"{path} is truncated or not an HDF5 episode ({reason}); record or copy it again."

@@ -78,11 +78,8 @@ def read_main(source: EpisodeFile) -> Episode:
     """Reads an episode of main's layout as RoboTwin writes it. It has contacts only if `aim_rl.label` added them.
 
     Raises:
-        UserError: a field is missing or wrong, or the folder names another robot.
+        UserError: a field is missing or wrong, or a folder names another robot.
     """
-    embodiment = _folders(source.path)[1].name
-    if any(name in embodiment.lower() for name in OTHER_ROBOTS):
-        raise UserError(f"{source.path} is of the robot {embodiment}; only episodes of aloha-agilex can be read.")
     return _episode(main_fields(source), source, setting=_folders(source.path)[3].name)
 
 
@@ -124,7 +121,7 @@ def read_legacy(source: EpisodeFile) -> Episode:
     """Reads an episode of the legacy layout, as `read_main`; the last frame has no action and is dropped.
 
     Raises:
-        UserError: a field or the file of instructions is missing or wrong.
+        UserError: a field or the file of instructions is missing or wrong, or a folder names another robot.
     """
     fields: dict[str, Any] = {}
     for camera in CAMERAS:
@@ -147,6 +144,9 @@ def instructions_beside(path: Path) -> Path:
 
 def _episode(fields: dict[str, Any], source: EpisodeFile, setting: str) -> Episode:
     qpos, path = fields["qpos"], source.path
+    robot = _folders(path)[1].name  # in main's layout; in the legacy one a configuration such as arx-x5_clean_50
+    if any(name in robot.lower() for name in OTHER_ROBOTS):
+        raise UserError(f"{path} is of the robot {robot}; only episodes of aloha-agilex can be read.")
     if qpos.shape[1:] != (14,):
         raise UserError(
             f"{path} is of a robot with {qpos.shape[-1]} joint values; only episodes of aloha-agilex, with 14, can be "

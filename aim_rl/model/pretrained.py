@@ -187,7 +187,9 @@ def read_metadata(path: Path, task: str | None = None) -> dict[str, Any]:
     directory = checkpoint_directory(path)
     try:
         metadata = json.loads((directory / "config.json").read_text())
-    except (ValueError, OSError, RecursionError) as error:
+    except OSError as error:
+        raise UserError(f"{directory}/config.json cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{directory}/config.json cannot be read ({error}); the checkpoint is damaged") from error
     if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
         raise UserError(f"{directory} is not a checkpoint of aim_rl; make one with `python -m aim_rl.pretrain`")
@@ -209,10 +211,14 @@ def read_preset(path: Path) -> Preset:
 def _read_weights(directory: Path, expected: dict[str, torch.Size]) -> dict[str, Tensor]:
     """The tensors of a checkpoint in float32. Raises UserError: they are damaged, not finite or unexpected."""
     try:
-        with safe_open(directory / "model.safetensors", "pt") as file:
+        (directory / WEIGHTS).open("rb").close()  # safetensors does not say that a file is not ours to read
+    except OSError as error:
+        raise UserError(f"{directory}/{WEIGHTS} cannot be read: {error.strerror}") from error
+    try:
+        with safe_open(directory / WEIGHTS, "pt") as file:
             found = {name: torch.Size(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
         rename_old_tensors(found)
-        weights = load_file(directory / "model.safetensors") if found == expected else {}
+        weights = load_file(directory / WEIGHTS) if found == expected else {}
     except (SafetensorError, OSError) as error:
         raise UserError(f"{directory}/model.safetensors is damaged ({error}); copy or train it again") from error
     if found != expected:

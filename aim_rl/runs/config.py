@@ -92,8 +92,10 @@ def load_config(config_class: type[Config], run: Path, renamed_keys: Renamed | N
         config = _as_written(config_class, values)
         check_values(config)
         return config
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise UserError(f"{run} is not the folder of a run: it has no config.json") from error
     except OSError as error:
-        raise UserError(f"{run} is not the folder of a run: it has no config.json that can be read") from error
+        raise UserError(f"{run}/config.json cannot be read: {error.strerror}") from error
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise UserError(f"{run}/config.json is not of a run of this command ({error})") from error
 

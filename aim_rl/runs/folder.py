@@ -21,19 +21,27 @@ from aim_rl.runs.environment import environment
 from envs.errors import UserError
 from envs.files import read_json, write_json
 
+WRITTEN_TOO = {"command", "environment", "history"}
+"""What config.json holds beside the settings."""
+
 
 def new_run(task: str, out: Path | None, config: Any) -> Path:
     """Makes the folder of a run (`runs/<task>-<time>` unless `out` is given) and writes its config.json.
 
     Raises:
-        UserError: the folder cannot be made or written to, or holds a run already.
+        UserError: the folder cannot be made or written to, or holds a run already or a config.json of another kind.
     """
+    settings = dataclasses.asdict(config)
     if out is not None and ((out / "trainer").exists() or (out / "result.json").exists()):
         raise UserError(f"{out} holds a run already; go on with it by --resume {out}, or choose another --out")
+    if out is not None and (out / "config.json").exists():
+        found = read_json(out / "config.json")
+        if not isinstance(found, dict) or found.keys() - WRITTEN_TOO != settings.keys():
+            raise UserError(f"{out}/config.json is of a checkpoint or of another command; choose another --out")
     run = out or Path("runs") / f"{task}-{time.strftime('%Y%m%d-%H%M%S')}"
     try:
         run.mkdir(parents=True, exist_ok=out is not None)  # two runs may start in one second
-        written = {"command": sys.argv, **dataclasses.asdict(config), "environment": environment()}
+        written = {"command": sys.argv, **settings, "environment": environment()}
         write_json(run / "config.json", written)
     except OSError as error:
         raise UserError(f"cannot write to {run}: {error.strerror}; choose another folder with --out") from error
@@ -41,11 +49,12 @@ def new_run(task: str, out: Path | None, config: Any) -> Path:
 
 
 def command_of(run: Path) -> str:
-    """The command that began a run, without its folder; "" where the run was begun from Python."""
+    """The command that began a run, without its folder; "" where the run was begun from Python, or does not say it."""
     file = run / "config.json"
-    if not file.exists():
+    command = read_json(file)["command"] if file.exists() else None
+    if not (isinstance(command, list) and command and all(isinstance(word, str) for word in command)):
         return ""
-    program, *arguments = read_json(file)["command"]
+    program, *arguments = command
     if "--out" in arguments:
         place = arguments.index("--out")
         del arguments[place : place + 2]

@@ -170,6 +170,8 @@ class RunState:
         for path in sorted((self.run / "trainer").glob("step-*"), reverse=True):
             try:
                 _check_files(path)
+            except PermissionError as error:  # nothing is damaged
+                raise UserError(f"{error.filename} cannot be read: {error.strerror}") from error
             except UNREADABLE as error:
                 damaged[path] = error
                 continue

@@ -49,10 +49,25 @@ def test_results_that_cannot_be_compared(
         run(monkeypatch, "--compare", good, result(tmp_path / "b.json", **parts))
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("task", "click_bell"), ("setting", "randomized"), ("backend", "robotwin")]
+)
+def test_results_on_other_scenes_are_not_paired(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    """Seed 1 of one task and seed 1 of another have nothing in common."""
+    parts = {"task": "stack_blocks_two", "setting": "clean", "seeds": [1, 2], "succeeded": [1]}
+    before, after = result(tmp_path / "a.json", **parts), result(tmp_path / "b.json", **(parts | {name: value}))
+    with pytest.raises(UserError, match=f"is of {name} .*b.json of {value}, so their seeds are other scenes"):
+        run(monkeypatch, "--compare", before, after)
+
+
 def test_files_that_hold_no_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     good = result(tmp_path / "a.json", seeds=[1, 2], succeeded=[1])
     with pytest.raises(UserError, match=r"b\.json does not exist"):
         run(monkeypatch, "--compare", good, tmp_path / "b.json")
+    with pytest.raises(UserError, match=r"cannot be read: Is a directory"):
+        run(monkeypatch, "--compare", good, tmp_path)
     (tmp_path / "b.json").write_text("[1, 2]")
     with pytest.raises(UserError, match="does not say which seeds succeeded"):
         run(monkeypatch, "--compare", good, tmp_path / "b.json")

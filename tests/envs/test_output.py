@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
+
+from envs.output import optional_output
 
 COMMAND = """
 import sys, time
@@ -56,3 +60,16 @@ def test_output_that_was_closed_from_the_start_stops_nothing(tmp_path: Path) -> 
 def test_a_full_disk_behind_the_log_stops_nothing(tmp_path: Path) -> None:
     with open("/dev/full", "w") as full:
         assert run(tmp_path / "result", stdout=full.fileno()) == 0
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_words_that_the_encoding_lacks_stop_nothing(encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.TextIOWrapper(io.BytesIO(), encoding)
+    monkeypatch.setattr(sys, "stdout", stream)
+    with optional_output():
+        print("Straße → λ", os.fsdecode(b"r\xfcn"))  # the last is a folder of an old disk
+        Console().print("held-out → done")
+        print("the end")
+    words = stream.buffer.getvalue().decode(encoding)  # type: ignore[attr-defined]
+    assert words.endswith("the end\n") and "\\udcfc" in words
+    assert ("Straße" if encoding != "ascii" else "Stra\\xdfe") in words

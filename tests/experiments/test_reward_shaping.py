@@ -199,7 +199,7 @@ def test_ctrl_c_is_passed_on_to_the_run_and_its_exit_code_ends_the_experiment(tm
 
     threading.Thread(target=press_when_it_runs, daemon=True).start()
     touch = f"open({str(tmp_path / 'running')!r}, 'w')"
-    code = f"import os, time\ntry: {touch}; time.sleep(60)\nexcept KeyboardInterrupt: os._exit(130)"
+    code = f"import os, time\ntry: {touch}; time.sleep(1000)\nexcept KeyboardInterrupt: os._exit(130)"
     with pytest.raises(KeyboardInterrupt):
         runs.run("timeit", "-n", "1", "-r", "1", code)
 

@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
@@ -179,7 +180,7 @@ def test_one_process_decodes_and_the_others_wait(
 
     def slow(source: object) -> Episode:
         decoding_now.set()
-        assert may_go_on.wait(60)
+        assert may_go_on.wait(600)
         return read(source)  # pyright: ignore[reportArgumentType]
 
     def noted(*words: str, **how: bool) -> None:
@@ -191,7 +192,7 @@ def test_one_process_decodes_and_the_others_wait(
     monkeypatch.setattr("builtins.print", noted)
     with ThreadPoolExecutor() as pool:
         first = pool.submit(every_frame, folder)
-        assert decoding_now.wait(60)
+        assert decoding_now.wait(600)
         second = pool.submit(every_frame, folder)
         batches = first.result(), second.result()
     assert len(reads) == 3
@@ -235,3 +236,24 @@ def test_frames_do_not_stay_in_the_memory_of_a_process(tmp_path: Path) -> None:
         data.batch(indices)
     assert sum(path.stat().st_size for path in caches(tmp_path)[0].iterdir()) > 70e6
     assert held() - before < 20e6
+
+
+def test_a_user_without_a_home_has_the_folder_beside_the_data(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`docker run --user 1234`: no HOME, and no line in /etc/passwd."""
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr("pwd.getpwuid", lambda _: {}["no such user"])
+    assert DemonstrationSet(folder, TINY).episodes == 3
+    assert len(caches(folder)) == 1
+
+
+def test_a_home_that_may_not_be_entered_ends_in_the_sentence(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, closed: Callable[..., AbstractContextManager[None]]
+) -> None:
+    home = folder.parent / "home"
+    home.mkdir()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(home / "cache"))
+    folder.chmod(0o555)
+    with closed(home), pytest.raises(UserError, match=r"cannot be written to .*; choose a folder by AIM_RL_CACHE=DIR"):
+        DemonstrationSet(folder, TINY)
+    folder.chmod(0o755)

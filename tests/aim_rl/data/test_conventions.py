@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,13 @@ from aim_rl.data import conventions
 from aim_rl.data.conventions import doubts
 from aim_rl.data.dataset import DemonstrationSet
 from aim_rl.data.episode import Episode
-from aim_rl.data.files import episode_path, episode_paths, read_episode, read_header, write_episode
+from aim_rl.data.files import episode_path, episode_paths, find_episodes, read_episode, read_header, write_episode
 from aim_rl.model.presets import PRESETS
 from aim_rl.model.waypoints import matrix_to_quaternion
 from envs.errors import UserError
 from envs.tabletop.kinematics import endpose
 
-from .test_robotwin import PIXEL, RED, Write, layouts, write_main
+from .test_robotwin import PIXEL, RED, Write, layouts, write_legacy, write_main
 
 FIELDS = {"state": "vision/cam_head/colors", "joint_action": "observation/head_camera/rgb"}
 
@@ -90,6 +91,27 @@ def test_the_systems_reason_stays_in_the_sentence(tmp_path: Path) -> None:
         read_episode(path)
 
 
+def test_the_file_that_cannot_be_read_is_named(
+    tmp_path: Path, closed: Callable[..., AbstractContextManager[None]]
+) -> None:
+    path = write_legacy(tmp_path)
+    texts = tmp_path / "stack_blocks_two" / "demo_clean" / "instructions" / "episode0.json"
+    with closed(texts), pytest.raises(UserError, match=r"instructions/episode0\.json cannot be read: EACCES"):
+        read_episode(path)
+
+
+def test_folders_that_may_not_be_read_are_not_passed_over(
+    tmp_path: Path, closed: Callable[..., AbstractContextManager[None]]
+) -> None:
+    one, other = write_main(tmp_path), write_main(tmp_path, task="click_bell")
+    for find in (episode_paths, find_episodes):
+        with closed(other.parent), pytest.warns(UserWarning, match=r"click_bell.*cannot be read.*are left out"):
+            assert find(tmp_path) == [one]
+        with closed(one.parent, other.parent.parent), pytest.raises(UserError, match=r"cannot be read: permission"):
+            find(tmp_path)
+    assert episode_paths(tmp_path) == [other, one]
+
+
 def test_a_dataset_that_is_a_file(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"is a file; give the folder that holds data/episode"):
         episode_paths(write_main(tmp_path))
@@ -112,6 +134,15 @@ def test_another_robot_with_as_many_joints(robot: str, tmp_path: Path) -> None:
     folder.rename(folder.with_name(robot))
     with pytest.raises(UserError, match=f"is of the robot {robot}; only episodes of aloha-agilex".replace("+", r"\+")):
         read_episode(folder.with_name(robot) / "data" / "episode_0000000.hdf5")
+
+
+@pytest.mark.parametrize("config", ["arx-x5_clean_50", "piper_randomized_500"])
+def test_another_robot_in_the_name_of_an_older_configuration(config: str, tmp_path: Path) -> None:
+    folder = write_legacy(tmp_path).parents[1]
+    read_episode(folder / "data" / "episode0.hdf5")
+    folder.rename(folder.with_name(config))
+    with pytest.raises(UserError, match=f"is of the robot {config}; only episodes of aloha-agilex"):
+        read_episode(folder.with_name(config) / "data" / "episode0.hdf5")
 
 
 def test_a_later_version_of_the_format(tmp_path: Path) -> None:

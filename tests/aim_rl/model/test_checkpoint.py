@@ -8,6 +8,7 @@ import resource
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,6 +45,14 @@ def test_weights_come_back_bit_equal(saved: Path, tiny_model: AIM) -> None:
         for name, tensor in tiny_model.state_dict().items():
             assert torch.equal(model.state_dict()[name], tensor), name
     assert sorted(contents(saved.parent)) == FILES
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_a_checkpoint_that_may_not_be_read_is_not_called_damaged(
+    saved: Path, name: str, closed: Callable[..., AbstractContextManager[None]]
+) -> None:
+    with closed(saved / name), pytest.raises(UserError, match=f"{name} cannot be read: Permission denied$"):
+        load_checkpoint(saved)
 
 
 def test_half_precision_loads_as_single(saved: Path, tiny_model: AIM) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from aim_rl.data.files import episode_path, episode_paths, read_episode
 from aim_rl.rollout import seeds
 from aim_rl.rollout.recording import record_demonstrations
 from aim_rl.rollout.worker import WorkerLost
+from aim_rl.runs import environment
 from envs.backend import Backend
 from envs.errors import UserError
 from envs.wrappers import EpisodePrefix
@@ -104,6 +106,21 @@ def test_a_dataset_is_continued_as_it_was_started(tmp_path: Path) -> None:
         record(tmp_path, Recorders(), episodes=5, full_size=True)
     with pytest.raises(UserError, match="holds episodes of --backend tabletop, not robotwin"):
         record(tmp_path, Recorders(), episodes=5, simulator=Backend("robotwin"))
+
+
+@pytest.mark.filterwarnings("ignore:a recording process")
+def test_a_dataset_remembers_how_it_was_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for commit, episodes in (("abc", 3), ("def", 4), ("ghi", 4)):  # the last one has nothing to do
+        monkeypatch.setattr(environment, "_commit", lambda commit=commit: commit)
+        monkeypatch.setattr("sys.argv", ["collect", "--episodes", str(episodes)])
+        record(tmp_path, Recorders(), episodes=episodes)
+    written = json.loads((tmp_path / "config.json").read_text())
+    assert written["command"] == ["collect", "--episodes", "3"] and written["episodes"] == 4
+    assert written["environment"]["commit"] == "def"
+    assert [(entry["step"], entry["changed"]) for entry in written["history"]] == [
+        (3, {"episodes": [3, 4], "environment.commit": ["abc", "def"]})
+    ]
+    assert not (tmp_path / "tensorboard").exists()
 
 
 @pytest.mark.filterwarnings("ignore:a recording process")

@@ -34,10 +34,10 @@ REPOSITORY = Path(__file__).parents[3]
 def test_a_worker_is_lost(fault: str, how: str) -> None:
     worker = LOCAL.start(faulty_worker.answer)
     worker.ask("hello")
-    assert worker.answer(60.0) == "hello"
+    assert worker.answer(600.0) == "hello"
     worker.ask(fault)
     with pytest.raises(WorkerLost, match=how):
-        worker.answer(0.4 if how.startswith("did not") else 60.0)
+        worker.answer(0.4 if how.startswith("did not") else 600.0)
     worker.close()
 
 
@@ -45,19 +45,19 @@ def test_what_the_user_can_fix_in_a_worker_is_for_the_user() -> None:
     worker = LOCAL.start(faulty_worker.answer)
     worker.ask("refuse")
     with pytest.raises(UserError, match="install RoboTwin's assets"):
-        worker.answer(60.0)
+        worker.answer(600.0)
 
 
 def test_the_first_worker_that_answers_or_is_lost_is_ready() -> None:
     workers = [LOCAL.start(faulty_worker.answer) for _ in range(2)]
     for worker in workers:
         worker.ask("hello")
-        assert worker.answer(60.0) == "hello"
+        assert worker.answer(600.0) == "hello"
     assert LOCAL.first_ready(workers, 0.0) is None
     workers[1].ask("die")
-    assert LOCAL.first_ready(workers, 60.0) is workers[1]
+    assert LOCAL.first_ready(workers, 600.0) is workers[1]
     workers[0].ask("hello")
-    assert LOCAL.first_ready(workers[:1], 60.0) is workers[0]
+    assert LOCAL.first_ready(workers[:1], 600.0) is workers[0]
     for worker in workers:
         worker.close()
 
@@ -72,7 +72,7 @@ class _WaitsForTheOther:
         pass
 
     def close(self) -> None:
-        self._both.wait(60.0)
+        self._both.wait(600.0)
 
 
 def test_a_pool_ends_its_workers_at_the_same_time() -> None:
@@ -110,7 +110,7 @@ def test_lost_workers_leave_nothing_behind(faults: int) -> None:
     for number in range(faults):
         worker = LOCAL.start(faulty_worker.answer)
         worker.ask(np.zeros(1000))
-        assert len(worker.answer(60.0)) == 1000
+        assert len(worker.answer(600.0)) == 1000
         worker.ask(("die", "stop", "raise")[number % 3])
         with pytest.raises(WorkerLost):
             worker.answer(0.3)
@@ -124,7 +124,7 @@ from aim_rl.rollout.worker import LOCAL
 from tests.aim_rl import faulty_worker
 worker = LOCAL.start(faulty_worker.answer)
 worker.ask(0)
-worker.answer(60.0)
+worker.answer(600.0)
 worker.ask("tear")
 print(worker.process.pid, flush=True)
 time.sleep(1000)

@@ -148,7 +148,7 @@ def test_decoded_frames_of_data_on_a_disk_that_is_read_only(
     subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
     monkeypatch.setenv("XDG_CACHE_HOME", str(disk / "home"))
     words = refusal(lambda: DemonstrationSet(disk, PRESETS["tiny"]), capsys)
-    assert f"can be written to neither {disk}/.frames nor {disk}/home" in words and "AIM_RL_CACHE=DIR" in words
+    assert f"cannot be written to {disk}/.frames nor to {disk}/home" in words and "AIM_RL_CACHE=DIR" in words
     home = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("XDG_CACHE_HOME", str(home))
     assert DemonstrationSet(disk, PRESETS["tiny"]).episodes == 3

@@ -29,6 +29,10 @@ REACHED = [
     (RuntimeError(GPU), "not enough memory"),
     (MemoryError(), "not enough memory"),
     (OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)), "not enough memory"),
+    (
+        OSError(errno.EACCES, os.strerror(errno.EACCES), "/a/file"),
+        "cannot use /a/file: Permission denied; choose another",
+    ),
     (OSError(errno.EDQUOT, os.strerror(errno.EDQUOT), "/a/file"), "cannot use /a/file: Disk quota exceeded; free some"),
 ]
 

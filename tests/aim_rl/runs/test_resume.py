@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import signal
 import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import replace
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +29,7 @@ from aim_rl.model import AIM, PRESETS
 from aim_rl.runs import environment
 from aim_rl.runs import interrupt as interrupt_module
 from aim_rl.runs.config import load_config, parse
-from aim_rl.runs.folder import new_run, one_thread
+from aim_rl.runs.folder import command_of, new_run, one_thread
 from aim_rl.runs.history import record_resume
 from aim_rl.runs.interrupt import Interrupt, ctrl_c_finishes_the_step, says_how_to_resume
 from aim_rl.runs.processes import ALONE
@@ -172,6 +175,10 @@ def test_resume_takes_the_runs_configuration_and_flags_still_change_it(
         parsed("--resume", str(run))
     with pytest.raises(UserError, match=r"has no config\.json"):
         parsed("--resume", str(tmp_path / "none"))
+    (tmp_path / "run" / "config.json").unlink()
+    (tmp_path / "run" / "config.json").mkdir()
+    with pytest.raises(UserError, match=r"config\.json cannot be read: Is a directory"):
+        parsed("--resume", str(run))
 
 
 def test_old_flags_and_old_runs_keep_working(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -300,6 +307,26 @@ def test_after_a_power_failure_the_state_before_is_gone_on_from(tmp_path: Path, 
         again.restore()
 
 
+def test_a_state_that_may_not_be_read_is_not_called_damaged(
+    tmp_path: Path, closed: Callable[..., AbstractContextManager[None]]
+) -> None:
+    """Otherwise the run would quietly go on from the state before."""
+    state = RunState(tmp_path, layer=torch.nn.Linear(3, 2), counters=Counters(step=0))
+    for step in (4, 8):
+        state.save(step)
+    states = sorted((tmp_path / "trainer").glob("step-*"))
+    with closed(states[1] / "manifest.json"), pytest.raises(UserError, match=r"json cannot be read: Permission denied"):
+        state.restore()
+    assert sorted((tmp_path / "trainer").glob("*")) == states
+    state.restore()
+
+
+@pytest.mark.parametrize("command", [[], None, "pretrain", [1, 2], {"a": 1}])
+def test_a_run_that_does_not_say_its_command(tmp_path: Path, command: object) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"command": command}))
+    assert command_of(tmp_path) == ""
+
+
 class Poisoned(StopAt):
     """Stands in for the data: some batches are not finite."""
 
@@ -375,6 +402,32 @@ def test_a_run_that_goes_on_with_other_code_says_so(tmp_path: Path, monkeypatch:
     (tmp_path / "config.json").write_text(json.dumps({**written, "history": 3}))
     with pytest.raises(UserError, match="history is damaged"):
         load_config(PretrainConfig, tmp_path)
+
+
+def test_what_cannot_be_said_of_a_machine_stops_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A checkout without `pip install`, and a system without /proc."""
+
+    def missing(*_: object) -> str:
+        raise PackageNotFoundError("aim_rl")
+
+    monkeypatch.setattr(environment, "version", missing)
+    monkeypatch.setattr(environment, "Path", lambda _: tmp_path / "no such file")
+    new_run("click_bell", tmp_path / "run", PretrainConfig(task="click_bell", data=Path("D")))
+    monkeypatch.undo()
+    said = json.loads((tmp_path / "run" / "config.json").read_text())["environment"]
+    assert said["aim_rl"] == "not installed" and said["processor"].startswith(platform.machine())
+
+
+@pytest.mark.parametrize("found", [{"format": "aim_rl.checkpoint/1"}, {"command": [], "task": "t", "episodes": 3}, []])
+def test_the_folder_of_something_else_is_not_written_over(tmp_path: Path, found: object) -> None:
+    """`--out CHECKPOINT` or `--out DATASET` would destroy its config.json."""
+    (tmp_path / "config.json").write_text(json.dumps(found))
+    config = PretrainConfig(task="click_bell", data=Path("D"))
+    with pytest.raises(UserError, match=r"config\.json is of a checkpoint or of another command; choose another --out"):
+        new_run("click_bell", tmp_path, config)
+    assert json.loads((tmp_path / "config.json").read_text()) == found
+    new_run("click_bell", tmp_path / "run", config)
+    new_run("click_bell", tmp_path / "run", config)  # one that was stopped before its first state begins again
 
 
 def test_ctrl_c_in_torchrls_loss_is_one(tmp_path: Path) -> None:
