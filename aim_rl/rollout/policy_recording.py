@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tensordict import TensorDict
 
 from aim_rl.data.demonstrate import gather_contacts
 from aim_rl.data.episode import Contacts, Episode
+from aim_rl.rollout.playing import actions_of
 from aim_rl.rollout.policy import Policy
 from aim_rl.runs.folder import one_thread
 from envs.base import Observation, TaskEnv
@@ -89,19 +89,12 @@ def record_policy(policy: Policy, env: TaskEnv, seed: int, setting: str) -> tupl
         FloatingPointError: the simulator observes NaN or infinity.
     """
     recorder = EpisodeRecorder(env, seed)
-    text = policy.model.text.tokenize(env.instruction)
-    maps, decisions = [], 0
-    while not recorder.solved and env.steps < env.step_limit:
-        observed = {key: torch.from_numpy(value) for key, value in recorder.observation.items()}
-        observed |= {"text": text, "decision": torch.tensor([decisions])}
-        decision = policy(TensorDict(observed, []).unsqueeze(0))[0]
-        value_map = (255 * decision["value_map"][0]).round().byte().movedim(0, -1).numpy()
-        for row in decision["action"].numpy():
-            recorder.step(row)
-            maps.append(value_map)
-            if recorder.solved or env.steps >= env.step_limit:
-                break
-        decisions += 1
+    maps = []
+    for decision, action in actions_of(policy, env):
+        recorder.step(action)
+        maps.append((255 * decision["value_map"][0]).round().byte().movedim(0, -1).numpy())
+        if recorder.solved or env.steps >= env.step_limit:
+            break
     return recorder.episode(setting), np.stack(maps)
 
 
