@@ -1,15 +1,16 @@
 """What reading demonstrations costs Stage I: `python -m experiments.data_loading --fits DIR --data DIR`.
 
 Steps per second, in turns within one run: with the arrays of a set that fits copied into memory and batches prepared by
-the training process itself (as before 0.2), with the same set mapped and a worker, and with a set of any size; and the
+the training process itself (as before 0.2), with the same set on disk and a worker, and with a set of any size; and the
 CPU time of a step, workers included, which other programs on the machine change less. Memory, in two processes at once
 that open the set and draw batches as `pretrain` does, each with its worker: what they hold (anonymous and shared
-memory), and what they map of files, which the system takes back when it needs room.
+memory).
 """
 
 from __future__ import annotations
 
 import itertools
+import re
 import subprocess
 import sys
 import time
@@ -60,6 +61,7 @@ class InMemory(DemonstrationSet):
     def __init__(self, data: DemonstrationSet) -> None:
         vars(self).update(vars(data))
         self._arrays = {name: array.clone() for name, array in data._arrays.items()}
+        self._images = {name: array[torch.arange(data.frames)] for name, array in data._images.items()}
 
 
 def steps_per_second(config: DataLoadingConfig) -> list[str]:
@@ -78,11 +80,11 @@ def steps_per_second(config: DataLoadingConfig) -> list[str]:
         f"{fits.episodes} episodes in memory, no worker": micro_batches(
             InMemory(fits), replace(recipe, workers=0), here
         ),
-        f"{fits.episodes} episodes mapped": micro_batches(fits, recipe, here),
+        f"{fits.episodes} episodes on disk": micro_batches(fits, recipe, here),
     }
     if config.data is not None:
         large = DemonstrationSet(config.data, recipe.sizes)
-        kinds[f"{large.episodes} episodes mapped"] = micro_batches(large, recipe, here)
+        kinds[f"{large.episodes} episodes on disk"] = micro_batches(large, recipe, here)
 
     def turn(batches: Iterator[dict[str, Tensor]], steps: int) -> tuple[float, float]:
         started, cpu = time.perf_counter(), cpu_seconds()
@@ -115,26 +117,24 @@ def cpu_seconds() -> float:
     return sum(each.user + each.system for each in times)
 
 
-def memory_of(process: int | str = "self") -> tuple[float, float]:
-    """MB that a process holds, and MB of files that it maps; what several processes share is divided among them."""
-    lines = (line.split() for line in Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()[1:])
-    kilobytes = {line[0].rstrip(":"): int(line[1]) for line in lines}
-    return (kilobytes["Pss_Anon"] + kilobytes["Pss_Shmem"]) / 1000, kilobytes["Pss_File"] / 1000
+def memory_of(*processes: int | str) -> float:
+    """MB that processes hold in anonymous and shared memory; what they share with others is divided among all."""
+    texts = [Path(f"/proc/{process}/smaps_rollup").read_text() for process in processes]
+    return sum(int(size) for text in texts for size in re.findall(r"Pss_(?:Anon|Shmem): +(\d+) kB", text)) / 1000
 
 
 def hold(config: DataLoadingConfig) -> None:
-    """Opens the demonstrations and draws batches; prints MB held before, then with the workers, and MB mapped."""
+    """Opens the demonstrations and draws batches; prints MB held before, and then with the workers."""
     recipe = PretrainConfig(
         task=ALL_TASKS, data=Path(), preset=config.preset, batch_size=config.batch_size, workers=config.workers
     )
-    before = memory_of()[0]
+    before = memory_of("self")
     data = DemonstrationSet(config.data or config.fits, recipe.sizes)
     batches = micro_batches(data, recipe, Processes(0, 1, torch.device("cpu")))
     for _ in itertools.islice(batches, DRAWN):
         pass
-    found = [memory_of(), *(memory_of(worker.pid) for worker in psutil.Process().children())]
-    held, mapped = (sum(each) for each in zip(*found, strict=True))
-    print("memory", before, held, held - before, mapped, flush=True)
+    held = memory_of("self", *(worker.pid for worker in psutil.Process().children()))
+    print("memory", before, held, held - before, flush=True)
     sys.stdin.readline()  # until the other process has measured, too
 
 
@@ -158,8 +158,8 @@ def data_loading(config: DataLoadingConfig) -> str:
     """Two tables in Markdown."""
     speeds = ["| data | steps/s | share of the first, same turn | CPU s per step | share of the first |"]
     speeds += ["|---|---|---|---|---|", *steps_per_second(config)]
-    header = "| | MB held by Python and torch | with data, batches and workers | more | MB of files mapped |"
-    return "\n".join([*speeds, "", header, "|---|---|---|---|---|", *memory(config)])
+    header = "| | MB held by Python and torch | with data, batches and workers | more |"
+    return "\n".join([*speeds, "", header, "|---|---|---|---|", *memory(config)])
 
 
 def main() -> None:

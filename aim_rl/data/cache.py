@@ -1,13 +1,15 @@
-"""Arrays on disk, written once and mapped by every process of a machine; valid as long as what they are made of.
+"""Arrays on disk, written once and read by every process of a machine; valid as long as what they are made of.
 
-A file holds one array, row after row, and `cache.json` says its type and shape. numpy maps the files read-only and
-refuses a file that is too short. tensordict's memory maps extend it by zeros, and writing through a map kills the
-process when the disk is full (SIGBUS).
+A file holds one array, row after row, and `cache.json` says its type and shape. What is read stays in the system's page
+cache, which processes share. Large rows are read, not mapped: a page fault of a map reads ahead up to several MB, of
+which a batch of random rows needs little. Arrays of small rows are mapped by numpy, read-only: tensordict's memory maps
+extend a file that was cut off by zeros, and writing through a map kills the process when the disk is full (SIGBUS).
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
@@ -50,6 +52,35 @@ def places(directory: Path, name: str) -> list[Path]:
     return [directory / _BESIDE_DATA / name, home / "aim_rl" / elsewhere / name]
 
 
+class StoredArray:
+    """An array in a file, which stays open: the array outlives a new cache in its place.
+
+    Raises:
+        OSError: there is no such file.
+        ValueError: it is of another size.
+    """
+
+    def __init__(self, path: Path, dtype: str, shape: Sequence[int]) -> None:
+        self._file = path.open("rb")
+        self._dtype, self._shape = np.dtype(dtype), tuple(shape)
+        if os.fstat(self._file.fileno()).st_size != self._dtype.itemsize * math.prod(shape):
+            raise ValueError(f"{path} is cut off")
+
+    def __getitem__(self, indices: Tensor) -> Tensor:
+        """Reads the rows `indices` [...] -> [..., *row]."""
+        found = np.empty((indices.numel(), *self._shape[1:]), self._dtype)
+        for row, index in zip(found.reshape(len(found), -1).view(np.uint8), indices.flatten().tolist(), strict=True):
+            if os.preadv(self._file.fileno(), [row.data], index * len(row)) != len(row):
+                raise OSError(errno.EIO, os.strerror(errno.EIO), self._file.name)
+        return torch.from_numpy(found).unflatten(0, indices.shape)
+
+    def mapped(self) -> Tensor:
+        """All of it, mapped; must not be written to."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # torch warns of arrays that must not be written to
+            return torch.from_numpy(np.memmap(self._file, self._dtype, "r", shape=self._shape))
+
+
 class CacheWriter:
     """Appends rows to the arrays of a new cache. OSErrors are the caller's (`written`)."""
 
@@ -79,9 +110,9 @@ class CacheWriter:
     def take(self, name: str) -> Tensor:
         """The rows of an array, mapped, which leaves the cache: it was only needed on the way."""
         self._files.pop(name).close()
-        array = _mapped(self._folder / name, *self._arrays.pop(name))
+        array = StoredArray(self._folder / name, *self._arrays.pop(name))
         (self._folder / name).unlink()
-        return array
+        return array.mapped()
 
     def finish(self, content: str, summary: dict[str, Any]) -> None:
         """Writes what describes the arrays; they are complete."""
@@ -95,8 +126,8 @@ class CacheWriter:
             file.close()
 
 
-Cache = tuple[dict[str, Tensor], dict[str, Any]]
-"""The mapped arrays by name, which must not be written to, and the summary that was stored with them."""
+Cache = tuple[dict[str, StoredArray], dict[str, Any]]
+"""The arrays by name, and the summary that was stored with them."""
 
 
 def find(candidates: Sequence[Path], content: str) -> Cache | None:
@@ -106,7 +137,7 @@ def find(candidates: Sequence[Path], content: str) -> Cache | None:
             description = json.loads((place / _DESCRIPTION).read_text())
             if description["content"] == content:
                 arrays = description["arrays"].items()
-                return {name: _mapped(place / name, *form) for name, form in arrays}, description["summary"]
+                return {name: StoredArray(place / name, *form) for name, form in arrays}, description["summary"]
     return None
 
 
@@ -114,7 +145,7 @@ def written(candidates: Sequence[Path], content: str, write: Callable[[CacheWrit
     """Writes a cache at the first place where that is possible, and opens it.
 
     One process writes; others that come meanwhile wait for it. What was there of another content, or damaged, is
-    replaced; processes that use it keep their maps.
+    replaced; processes that use it keep their files.
 
     Args:
         candidates: where the cache may be.
@@ -139,15 +170,6 @@ def written(candidates: Sequence[Path], content: str, write: Callable[[CacheWrit
             cache = find([place], content)
     assert cache is not None
     return cache
-
-
-def _mapped(path: Path, dtype: str, shape: Sequence[int]) -> Tensor:
-    """Raises OSError or ValueError: the file is missing or too short."""
-    if path.stat().st_size != np.dtype(dtype).itemsize * math.prod(shape):
-        raise ValueError(f"{path} is cut off")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # torch warns of arrays that must not be written to
-        return torch.from_numpy(np.memmap(path, dtype, "r", shape=tuple(shape)))
 
 
 def _is_writable(place: Path) -> bool:

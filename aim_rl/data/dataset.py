@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from aim_rl.data.cache import StoredArray
 from aim_rl.data.decoding import JOINTS, OBSERVED, decoded
 from aim_rl.data.episode import FPS
 from aim_rl.data.lerobot import DEFAULT_OPTIONS, LeRobotOptions
@@ -24,7 +25,7 @@ class DemonstrationSet:
 
     Frames are numbered across episodes. A chunk that reaches beyond the end of its episode repeats the last command and
     the last frame. Chunks with a perturbed command (`Episode.perturbed`) are in neither split. Frames are on disk,
-    decoded once (`aim_rl.data.decoding`), and mapped: the system keeps what is read in memory as long as there is room.
+    decoded once (`aim_rl.data.decoding`); the system keeps what is read in memory as long as there is room.
 
     Attributes:
         episodes: number of episodes.
@@ -48,7 +49,7 @@ class DemonstrationSet:
         tokenize: Tokenize | None = None,
         lerobot: LeRobotOptions = DEFAULT_OPTIONS,
     ) -> None:
-        """Reads the episodes of `directory` once; later, and in other processes, maps what was decoded.
+        """Reads the episodes of `directory` once; later, and in other processes, opens what was decoded.
 
         Args:
             directory: holds episodes in any format (`aim_rl.data.files.find_episodes`).
@@ -62,8 +63,10 @@ class DemonstrationSet:
                 images smaller than the preset's, no unperturbed chunk to train on or to validate with, or no room on
                 the disk.
         """
-        self._arrays, read = decoded(Path(directory), preset, task, tokenize or word_tokenizer(preset), lerobot)
+        stored, read = decoded(Path(directory), preset, task, tokenize or word_tokenizer(preset), lerobot)
         self.preset = preset
+        self._images: dict[str, StoredArray | Tensor] = {name: stored.pop(name) for name in (*CAMERAS, "maps")}
+        self._arrays = {name: array.mapped() for name, array in stored.items()}
         self.train, self.validation = self._arrays["train"], self._arrays["validation"]
         self.tasks, self.episodes, self.frames = set(read.tasks), len(read.tasks), sum(read.frames)
         self.derived_contacts, self.constant_cameras = read.derived_contacts, read.constant_cameras
@@ -95,7 +98,8 @@ class DemonstrationSet:
         """As `batch`, a quarter as large: `future_rgb` u8 [B, F, 3, h, w] and `future_maps` u8 [B, F, 2, h, w], without
         the third channel; `unpack` makes the batch of it.
         """
-        batch = {name: self._arrays[name][indices] for name in (*OBSERVED, "waypoints")}
+        arrays = self._images | self._arrays
+        batch = {name: arrays[name][indices] for name in (*OBSERVED, "waypoints")}
         episode = torch.searchsorted(self._end, indices.contiguous(), right=True)
         text = self._first_instruction[episode]
         if generator is not None:
@@ -104,7 +108,7 @@ class DemonstrationSet:
         apart = self.preset.horizon // self.preset.frames
         ahead = indices[:, None] + apart * torch.arange(1, self.preset.frames + 1)
         future = torch.minimum(ahead, self._end[episode][:, None] - 1)
-        batch |= {"future_rgb": self._canvas(future), "future_maps": self._arrays["maps"][future]}
+        batch |= {"future_rgb": self._canvas(future), "future_maps": self._images["maps"][future]}
         return batch | self._past(indices, self._first_frame[episode])
 
     def describe(self) -> str:
@@ -132,7 +136,7 @@ class DemonstrationSet:
             return {}
         before = indices[:, None] - preset.execute * torch.arange(preset.history, 0, -1)
         frames = torch.maximum(before, first[:, None])
-        past = {f"past_{camera}": self._arrays[camera][frames] for camera in CAMERAS}
+        past = {f"past_{camera}": self._images[camera][frames] for camera in CAMERAS}
         waypoints = self._arrays["waypoints"][frames][:, :, : preset.n_past]
         return past | {"past_waypoints": waypoints, "past_happened": before >= first[:, None]}
 
@@ -145,9 +149,9 @@ class DemonstrationSet:
         canvas = np.empty((frames.numel(), *self.preset.canvas, 3), np.uint8)
         tiles = (canvas[:, :rows], canvas[:, rows:, :cols], canvas[:, rows:, cols:])
         for camera, tile in zip(CAMERAS, tiles, strict=True):
-            images, size = self._arrays[camera].numpy(), (tile.shape[2], tile.shape[1])
-            for row, frame in enumerate(frames.flatten().tolist()):
-                tile[row] = cv2.resize(images[frame], size, interpolation=cv2.INTER_AREA)
+            images, size = self._images[camera][frames.flatten()].numpy(), (tile.shape[2], tile.shape[1])
+            for row, image in enumerate(images):
+                tile[row] = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
         return torch.from_numpy(canvas).movedim(-1, 1).contiguous().unflatten(0, frames.shape)
 
 

@@ -18,7 +18,7 @@ from rich.progress import track
 from torch import Tensor
 
 from aim_rl.data import cache
-from aim_rl.data.cache import CacheWriter
+from aim_rl.data.cache import CacheWriter, StoredArray
 from aim_rl.data.conventions import doubts
 from aim_rl.data.episode import Episode, Header
 from aim_rl.data.files import Source, common_fps, files_of, find_episodes, read_episode, read_header
@@ -73,14 +73,14 @@ class Summary:
 
 def decoded(
     directory: Path, preset: Preset, task: str | None, tokenize: Tokenize, lerobot: LeRobotOptions
-) -> tuple[dict[str, Tensor], Summary]:
+) -> tuple[dict[str, StoredArray], Summary]:
     """The arrays of a dataset, decoded now if no cache holds them.
 
     They are those of the cache as long as the files are the same (by name, size and time of change), the version, the
     preset's sizes, the words' numbers and the LeRobot options.
 
     Returns:
-        The summary, and mapped arrays, which must not be written to. Per frame, over all episodes: `OBSERVED` as in
+        The arrays, and what was read. Per frame, over all episodes: `OBSERVED` as in
         `Episode`, at the preset's sizes; `waypoints` f32 [n, n_waypoints, 14]; `maps` u8 [n, 2, h, w], both arms' value
         maps on the prediction canvas. `train` and `validation`, int64, numbers of frames. `text`, int64
         [instructions, L].

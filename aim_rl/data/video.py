@@ -14,8 +14,13 @@ from envs.errors import UserError
 
 CODEC, PIXEL_FORMAT = "av1", "yuv420p"
 """What `VideoWriter` writes, as FFmpeg calls it."""
-_ENCODER, _ENCODER_OPTIONS = "libsvtav1", {"g": "2", "crf": "20", "preset": "8"}
-"""LeRobot's encoder and distance of key frames, at a better quality than its crf 30."""
+_ENCODER = "libsvtav1"
+_ENCODER_OPTIONS = {"g": "2", "crf": "20", "preset": "8", "svtav1-params": "pred-struct=1"}
+"""LeRobot's encoder and distance of key frames, at a better quality than its crf 30.
+
+`pred-struct=1` codes frames in the order in which they are shown: with frames reordered around the key frames that we
+ask for, the file once refused a packet (`Invalid argument`, as it does to times that go back).
+"""
 _MAX_IMAGE_PIXELS = 2**22  # px; RoboTwin's are 76 800
 _MAX_EPISODE_BYTES = 2**33  # of an episode's images of one camera
 
@@ -69,7 +74,7 @@ class VideoWriter:
         os.environ.setdefault("SVT_LOG", "1")  # errors only; it reads this where an encoder is made
         path.parent.mkdir(parents=True, exist_ok=True)
         self.frames = self.size = 0
-        self._container = av.open(str(path), "w")
+        self._container, self._rate = av.open(str(path), "w"), fps
         self._stream = self._container.add_stream(_ENCODER, rate=fps, options=_ENCODER_OPTIONS)
         self._stream.height, self._stream.width = height_width
         self._stream.pix_fmt = PIXEL_FORMAT
@@ -78,6 +83,7 @@ class VideoWriter:
         """Appends an episode u8 [T, H, W, 3], RGB. Raises av.FFmpegError: it cannot be encoded or written."""
         for number, image in enumerate(images):
             frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            frame.pts, frame.time_base = self.frames + number, 1 / self._rate
             if number == 0:  # a key frame, so that the episode can be cut out (Rerun's viewer does)
                 frame.pict_type = PictureType.I
             self._write(frame)

@@ -9,7 +9,7 @@ from html import escape
 from aim_rl.runs.events import Curve
 
 WIDTH, HEIGHT = 420, 240  # px
-LEFT, RIGHT, TOP, BOTTOM = 52, 12, 14, 34  # px around the axes
+LEFT, RIGHT, TOP, BOTTOM = 52, 22, 14, 34  # px around the axes
 COLOURS = ("#d95f02", "#1f77b4", "#2ca02c", "#7570b3")
 TICKS = 4  # at most, per axis
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.util.tb_logging import get_logger
 
 Curve = list[tuple[int, float]]
 """Steps and values."""
@@ -28,6 +29,7 @@ class Events:
     """Curves and pictures of a run, as far as they are written; without its files there are none."""
 
     def __init__(self, run: Path) -> None:
+        get_logger().setLevel("ERROR")  # it would warn of every `--resume`
         everything = {"scalars": 0, "images": 0}
         self._events = EventAccumulator(str(run / "tensorboard"), size_guidance=everything)
         if (run / "tensorboard").is_dir():

@@ -197,6 +197,7 @@ def moments_are_spent_at_work(monkeypatch: pytest.MonkeyPatch) -> None:
     fork = mp.get_context("fork")
     monkeypatch.setattr(mp, "get_context", lambda _=None: fork)
     monkeypatch.setattr(backend, "require_rendering", lambda: None)
+    monkeypatch.setattr(finetune, "duration", lambda *_: "")  # its scene would not survive these forks
 
 
 @pytest.fixture
