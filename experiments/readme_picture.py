@@ -101,7 +101,8 @@ def animate(stages: list[tuple[str, list[Image]]], path: Path) -> None:
 def plot(run: Path, path: Path) -> None:
     """Success on the validation scenes with its Wilson interval, and of the exploring policy, by environment steps."""
     steps, success = scalars(run, "stage2/validation/success")
-    episodes = read_json(run / "config.json")["validation_episodes"]
+    settings = read_json(run / "config.json")
+    episodes = settings["validation_episodes"]
     rates = [success_rate(round(share * episodes), episodes) for share in success]
     low, high = ([100 * rate[end] for rate in rates] for end in ("ci_low", "ci_high"))
     figure, axes = plt.subplots(figsize=(4.6, 3.6))
@@ -109,7 +110,12 @@ def plot(run: Path, path: Path) -> None:
     axes.plot(steps / 1000, 100 * success, "o-", color="C0", label=f"{episodes} validation scenes")
     at, mean = smooth(*scalars(run, "stage2/success"))
     axes.plot(at / 1000, 100 * mean, color="0.5", linewidth=1, label="while exploring")
-    axes.set(xlabel="environment steps (thousands)", ylabel="success (%)", ylim=(50, 100), title="Stage II, seed 0")
+    axes.set(
+        xlabel="environment steps (thousands)",
+        ylabel="success (%)",
+        ylim=(50, 100),
+        title=f"Stage II, training seed {settings['seed']}",
+    )
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right", frameon=False)
     figure.tight_layout()
