@@ -29,12 +29,12 @@ from aim_rl.runs.statistics import success_rate
 from envs.constants import CONTROL_STEP
 from envs.errors import UserError, exit_cleanly
 from envs.files import atomic_file, read_json
-from envs.pictures import PAPER, Image, legend, text_bar
+from envs.pictures import DOTS, FRAME, PAPER, Image, legend, text_bar
 from experiments.runs import scalars, smooth
 
 TASK = "stack_blocks_two"
 SHAPE = (336, 448)  # px, of one stage
-EVERY, PACE = 4, 2  # control steps per frame, and how many times as fast as the simulation it plays
+EVERY, PACE = 4, 4  # control steps per frame, and how many times as fast as the simulation it plays
 PAUSE = 2000  # ms, on the last frame
 QUALITY = 60  # of WebP
 
@@ -88,7 +88,7 @@ def animate(stages: list[tuple[str, list[Image]]], path: Path) -> None:
         ]
         gap = np.full((len(columns[0]), 8, 3), PAPER, np.uint8)
         row = np.concatenate([columns[0], gap, columns[1]], 1)
-        remarks = ("glow: where the model says that arm acts next", "dots: path of the tool")
+        remarks = ("glow: where the model says that arm acts next", DOTS, FRAME)
         frames.append(np.concatenate([row, legend(row.shape[1], remarks)]))
     animation = cv2.Animation()
     animation.frames = [cv2.cvtColor(frame, cv2.COLOR_RGB2BGR) for frame in frames]
@@ -131,7 +131,7 @@ def main() -> None:
         pictures, solved = episode(choose_checkpoint(TASK, checkpoint), seed)
         if solved != expected:
             raise UserError(f"{name} does not repeat what its file says about scene {seed}; measure both files again")
-        stages.append((f"{name}: {'succeeds' if solved else 'fails'} (held-out scene {seed - seeds.TEST})", pictures))
+        stages.append((f"{name}: {'succeeds' if solved else 'fails'}, held-out scene {seed - seeds.TEST}", pictures))
     animate(stages, config.out / "stages.webp")
     plot(config.run, config.out / "success.png")
     print(f"scene {seed}: {config.out / 'stages.webp'} and success.png are written")
