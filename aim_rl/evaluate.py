@@ -17,6 +17,7 @@ import tyro
 import envs
 from aim_rl.data.lerobot_export import check_new, lerobot_writer
 from aim_rl.model.checkpoint import load_checkpoint, resolve_checkpoint
+from aim_rl.model.presets import Preset
 from aim_rl.rl.policy import AimPolicy
 from aim_rl.rollout import seeds
 from aim_rl.rollout.evaluation import run_episodes
@@ -27,6 +28,7 @@ from aim_rl.runs.folder import check_writable, gpu_or_cpu
 from aim_rl.runs.progress import progress
 from aim_rl.runs.statistics import SuccessRate, compare_pairs, describe, describe_pairs, success_rate
 from envs.backend import TABLETOP
+from envs.base import TaskEnv
 from envs.constants import SETTINGS
 from envs.errors import UserError, exit_cleanly
 from envs.files import read_json, write_json
@@ -56,7 +58,7 @@ class EvaluateConfig:
     json: Path | None = None
     """Writes the result here."""
     video: Path | None = None
-    """Writes videos of the first three episodes into this folder."""
+    """Writes videos of the first three episodes into this folder; runs them again, in better light and more pixels."""
     record: Path | None = None
     """Writes what the policy did as a LeRobot dataset into this new folder; runs the episodes again, to render more."""
     workers: int = 2
@@ -133,29 +135,17 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     if config.json is not None:
         write_json(config.json, result)
     if config.video is not None:
-        for seed in list(outcome)[:VIDEOS]:
-            record_episode(
-                policy,
-                config.video / f"{config.task}-{seed}.mp4",
-                task=config.task,
-                setting=config.setting,
-                seed=seed,
-                simulator=config.simulator,
-                instructions=config.instructions,
-            )
+        with contextlib.closing(make_env(config, model.preset)) as env:
+            for seed in list(outcome)[:VIDEOS]:
+                record_episode(policy, env, seed, config.video / f"{config.task}-{seed}.mp4")
     if config.record is not None:
         record(policy, config, config.record, list(outcome))
     return result
 
 
-def record(policy: AimPolicy, config: EvaluateConfig, folder: Path, scenes: list[int]) -> None:
-    """Writes what the policy does in these scenes as a LeRobot dataset, with its value maps as one more video.
-
-    Raises:
-        UserError: the dataset cannot be written.
-    """
-    preset, simulator = policy.model.preset, config.simulator
-    env = simulator.make(
+def make_env(config: EvaluateConfig, preset: Preset) -> TaskEnv:
+    """The environment in which a policy of this preset is shown or recorded."""
+    return config.simulator.make(
         config.task,
         config.setting,
         preset.head_size,
@@ -164,8 +154,20 @@ def record(policy: AimPolicy, config: EvaluateConfig, folder: Path, scenes: list
         evaluation=True,
         instructions=config.instructions,
     )
+
+
+def record(policy: AimPolicy, config: EvaluateConfig, folder: Path, scenes: list[int]) -> None:
+    """Writes what the policy does in these scenes as a LeRobot dataset, with its value maps as one more video.
+
+    Raises:
+        UserError: the dataset cannot be written.
+    """
     solved = 0
-    with lerobot_writer(folder) as writer, progress("record", len(scenes), "episodes") as bar, contextlib.closing(env):
+    with (
+        lerobot_writer(folder) as writer,
+        progress("record", len(scenes), "episodes") as bar,
+        contextlib.closing(make_env(config, policy.model.preset)) as env,
+    ):
         for scene in scenes:
             episode, maps = record_policy(policy, env, scene, config.setting)
             writer.add(episode, {"value_map": maps})

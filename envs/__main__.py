@@ -26,7 +26,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--episodes", type=int, default=10, help="number of episodes, on consecutive seeds")
     parser.add_argument("--seed", type=int, default=0, help="seed of the first episode")
     parser.add_argument("--setting", choices=SETTINGS, default="clean")
-    parser.add_argument("--video", type=Path, help="writes a video here: head and wrist cameras side by side")
+    parser.add_argument("--video", type=Path, help="writes a video here: the scene, and beside it both wrist cameras")
     parser.add_argument("--report", type=Path, help="runs all tasks, both settings; a table and a sheet of pictures")
     parser.add_argument("--json", type=Path, help="writes the result here")
     return parser.parse_args()

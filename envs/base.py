@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import gymnasium as gym
 import numpy as np
@@ -56,6 +56,15 @@ class Snapshot:
     """Control steps so far."""
     state: Any
     """What the simulator adds; only its own `restore` reads it."""
+
+
+class View(NamedTuple):
+    """A picture for people, taken from where the head camera is."""
+
+    picture: NDArray[np.uint8]
+    """u8 [H, W, 3]."""
+    intrinsic: NDArray[np.float32]
+    """f32 [3, 3], px of the picture; the extrinsics are the head camera's."""
 
 
 class TaskEnv(gym.Env[Observation, NDArray[np.float32]], ABC):
@@ -117,6 +126,15 @@ class TaskEnv(gym.Env[Observation, NDArray[np.float32]], ABC):
     @abstractmethod
     def observe(self) -> Observation:
         """Renders the cameras and reads the robot."""
+
+    def view(self) -> View:
+        """The scene as it is shown to people; what the cameras observe does not depend on it."""
+        seen = self.observe()
+        return View(seen["head_camera"], seen["head_camera_intrinsic"])
+
+    def render(self) -> NDArray[np.uint8]:
+        """The picture of `view`, u8 [H, W, 3]."""
+        return self.view().picture
 
     def snapshot(self) -> Snapshot:
         """The present state of the episode, from which any number of episodes can branch (`restore`).

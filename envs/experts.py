@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from envs.constants import CAMERAS, CONTROL_STEP
+from envs.constants import CONTROL_STEP
 from envs.errors import UserError
 from envs.files import atomic_file
 from envs.tabletop.env import TabletopEnv
@@ -113,6 +113,6 @@ def run_episode(env: TabletopEnv, seed: int, writer: Any) -> bool:
 
 
 def frame(env: TabletopEnv) -> NDArray[np.uint8]:
-    """Head and wrist pictures side by side: u8 [240, 960, 3]."""
-    pictures = env.scene.render()
-    return np.concatenate([pictures[camera] for camera in CAMERAS], axis=1)
+    """The picture for people, beside it both wrist pictures: u8 [480, 960, 3]."""
+    view, seen = env.view().picture, env.scene.render()
+    return np.concatenate([view, np.concatenate([seen["left_camera"], seen["right_camera"]])], axis=1)

@@ -1,4 +1,4 @@
-"""All tasks at a glance: a table of the experts' success and a sheet of pictures with value maps."""
+"""All tasks at a glance: a table of the experts' success, and pictures with value maps."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from typing import Any
 import cv2
 import imageio.v3 as iio
 import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
 
-from envs.constants import PLACE, SETTINGS
+from envs.constants import ARMS, PLACE, SETTINGS
 from envs.contacts import ContactRecorder, Event, to_world
 from envs.errors import UserError
 from envs.experts import RESULT_KEYS, check_output, run_expert
 from envs.files import atomic_file, write_json
+from envs.pictures import GLOW, PAPER, Image, draw_glow, legend, text_bar
 from envs.tabletop.env import TabletopEnv
 from envs.value_map import draw_region, fill_region
 
-Image = NDArray[np.uint8]
-
 GOALS = {"clean": 0.95, "randomized": 0.9}  # success rate that every expert should reach
-PICTURE, THUMBNAIL = (180, 240), (90, 120)  # px, rendered and shown: shrinking smooths the edges
-ARM_COLOURS = ((255, 115, 0), (0, 140, 255))  # left orange, right blue, as in aim_rl.runs.pictures
-TITLE, GAP, ACROSS = 16, 8, 2  # px; tasks side by side
+THUMBNAIL = (120, 160)  # px
+GAP, LINE = 8, 2  # px, between two tasks, and between two pictures
+ACROSS, GRID_ACROSS = 2, 10  # tasks side by side
 
 
 def write_report(folder: Path, tasks: Sequence[str], seeds: range, console: Console) -> None:
-    """Writes `tasks.md` and `tasks.png`, and per task the results and pictures they are made of.
+    """Writes `tasks.md`, `tasks.png` and `tasks_grid.png`, and per task the results and pictures they are made of.
+
+    The sheet has four pictures per task, the grid one: that with the value map.
 
     Results and pictures of the same seeds that exist already are kept, so a report that was stopped goes on.
 
@@ -47,7 +47,8 @@ def write_report(folder: Path, tasks: Sequence[str], seeds: range, console: Cons
     results = [[_result(folder, task, setting, seeds, console) for setting in SETTINGS] for task in tasks]
     (folder / "tasks.md").write_text(table(results))
     iio.imwrite(folder / "tasks.png", sheet(tasks, pictures))
-    console.print(f"{folder / 'tasks.md'} and tasks.png are written")
+    iio.imwrite(folder / "tasks_grid.png", _rows([each[:, -THUMBNAIL[1] - LINE :] for each in pictures], GRID_ACROSS))
+    console.print(f"{folder / 'tasks.md'}, tasks.png and tasks_grid.png are written")
 
 
 def _result(folder: Path, task: str, setting: str, seeds: range, console: Console) -> dict[str, Any]:
@@ -66,7 +67,7 @@ def _result(folder: Path, task: str, setting: str, seeds: range, console: Consol
 
 
 def _pictures(folder: Path, task: str, seed: int, console: Console) -> Image:
-    path = folder / f"{task}-{seed}.png"
+    path = folder / f"{task}-{seed}-strip.png"
     if not path.exists():
         console.print(f"{task}: pictures")
         with atomic_file(path) as aside:
@@ -107,11 +108,11 @@ def table(results: Sequence[Sequence[dict[str, Any]]]) -> str:
 
 
 def episode_pictures(task: str, seed: int) -> Image:
-    """An expert's episode, clean: u8 [90, 488, 3], its start, middle and end, and the value map at its middle.
+    """An expert's episode, clean: u8 [122, 648, 3], its start, middle and end, and the value map at its middle.
 
     If the last event comes before the middle, it is shown instead: a value map needs a next event.
     """
-    env = TabletopEnv(task, head_size=PICTURE, wrist_size=(8, 8))
+    env = TabletopEnv(task, head_size=(8, 8), wrist_size=(8, 8))
     env.restart(seed)
     recorder = ContactRecorder(env.scene)
     recorder.record()
@@ -123,43 +124,45 @@ def episode_pictures(task: str, seed: int) -> Image:
     middle = min(end // 2, events[-1].frame if events else end)
     env.restart(seed)  # the same episode once more, now that it is known which frames to render
     shown: list[Image] = []
+    marked: list[Image] = []
     for step in range(end + 1):
         if step in (0, middle, end):
-            shown.append(env.observe()["head_camera"])
+            shown.append(env.view().picture)
         if step == middle:
-            shown.append(_overlay(env, events, recorder, middle))
+            marked = [_with_map(env, events, recorder, middle)]
         env.control(env.expert_action())
-    small = [cv2.resize(each, THUMBNAIL[::-1], interpolation=cv2.INTER_AREA) for each in shown]
-    start, now, marked, last = (np.pad(each, ((0, 0), (0, 2), (0, 0)), constant_values=255) for each in small)
-    return np.concatenate([start, now, last, marked], axis=1).astype(np.uint8)
+    small = [cv2.resize(each, THUMBNAIL[::-1], interpolation=cv2.INTER_AREA) for each in shown + marked]
+    padded = [np.pad(each, ((0, LINE), (0, LINE), (0, 0)), constant_values=PAPER) for each in small]
+    return np.concatenate(padded, axis=1).astype(np.uint8)
 
 
-def _overlay(env: TabletopEnv, events: Sequence[Event], recorder: ContactRecorder, frame: int) -> Image:
-    """The head camera's picture with the value map of the next event, in the arm's colour."""
-    seen = env.observe()
-    picture = 0.5 * seen["head_camera"] + 0.25 * seen["head_camera"].mean(-1, keepdims=True) + 45
+def _with_map(env: TabletopEnv, events: Sequence[Event], recorder: ContactRecorder, frame: int) -> Image:
+    """The picture for people with the value map of the next event, in the arm's colour."""
+    picture, intrinsic = env.view()
+    camera = (intrinsic[None], env.observe()["head_camera_extrinsic"][None], picture.shape[:2], picture.shape[:2])
+    maps = np.zeros((len(ARMS), *picture.shape[:2]), np.float32)
     due = min((event.frame for event in events if event.frame >= frame), default=None)
     for event in events:
         if event.frame == due:
             pose = recorder.poses[event.body][frame]
-            camera = (seen["head_camera_intrinsic"][None], seen["head_camera_extrinsic"][None], PICTURE, PICTURE)
             each = [(point[None], np.ones(1)) for point in event.points]
             regions = [fill_region(np.asarray(event.points))] if event.kind == PLACE else each
             world = [(np.stack([to_world(pose, sample) for sample in samples]), weight) for samples, weight in regions]
-            maps = [draw_region(samples[None], weight, *camera)[0] for samples, weight in world]
-            alpha = 0.85 * np.max(maps, axis=0)[..., None]
-            picture = picture * (1 - alpha) + alpha * np.array(ARM_COLOURS[event.arm])
-    return picture.astype(np.uint8)
+            drawn = [draw_region(samples[None], weight, *camera)[0] for samples, weight in world]
+            maps[event.arm] = np.maximum(maps[event.arm], np.max(drawn, axis=0))
+    return draw_glow(picture, maps)
 
 
 def sheet(tasks: Sequence[str], pictures: Sequence[Image]) -> Image:
-    """The pictures of all tasks, titled, two tasks side by side."""
+    """The pictures of all tasks, titled, two tasks side by side, with a legend below."""
     blocks = []
     for task, strip in zip(tasks, pictures, strict=True):
-        height, width, _ = strip.shape
-        block = np.full((height + TITLE + GAP, width + GAP, 3), 255, np.uint8)
-        cv2.putText(block, task, (2, TITLE - 4), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (0, 0, 0), 1, cv2.LINE_AA)
-        block[TITLE : TITLE + height, :width] = strip
-        blocks.append(block)
-    blocks += [np.full_like(blocks[0], 255)] * (-len(blocks) % ACROSS)
-    return np.concatenate([np.concatenate(blocks[i : i + ACROSS], 1) for i in range(0, len(blocks), ACROSS)])
+        titled = np.concatenate([text_bar(strip.shape[1], task, weight=600), strip])
+        blocks.append(np.pad(titled, ((0, GAP), (0, GAP), (0, 0)), constant_values=PAPER))
+    rows = _rows(blocks, ACROSS)
+    return np.concatenate([rows, legend(rows.shape[1], (GLOW,))])
+
+
+def _rows(blocks: Sequence[Image], across: int) -> Image:
+    blocks = [*blocks, *[np.full_like(blocks[0], PAPER)] * (-len(blocks) % across)]
+    return np.concatenate([np.concatenate(blocks[i : i + across], 1) for i in range(0, len(blocks), across)])

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tensordict import TensorDict
 
 from aim_rl.data.demonstrate import gather_contacts
 from aim_rl.data.episode import Contacts, Episode
+from aim_rl.rollout.playing import actions_of
 from aim_rl.rollout.policy import Policy
 from aim_rl.runs.folder import one_thread
 from envs.base import Observation, TaskEnv
@@ -104,7 +104,12 @@ def record_policy(policy: Policy, env: TaskEnv, seed: int, setting: str) -> tupl
         FloatingPointError: the simulator observes NaN or infinity.
     """
     recorder = EpisodeRecorder(env, seed)
-    maps = list(_act(policy, env, recorder, env.step_limit))
+    maps = []
+    for decision, action in actions_of(policy, env):
+        recorder.step(action)
+        maps.append((255 * decision["value_map"][0]).round().byte().movedim(0, -1).numpy())
+        if recorder.solved or env.steps >= env.step_limit:
+            break
     return recorder.episode(setting), np.stack(maps)
 
 
@@ -132,31 +137,15 @@ def correct(policy: Policy, env: TaskEnv, prefix: EpisodePrefix, setting: str) -
     recorder = EpisodeRecorder(env, prefix.seed)
     latest = max(1, round(env.step_limit * HANDOVER_SHARE))
     handover = int(np.random.default_rng([prefix.seed, 2]).integers(1, latest, endpoint=True))
-    for _ in _act(policy, env, recorder, handover, perturbed=True):
-        pass
+    for _, action in actions_of(policy, env):
+        recorder.step(action, perturbed=True)
+        if recorder.solved or env.steps >= handover:
+            break
     if recorder.solved:
         return None
     while not recorder.solved and env.steps < handover + env.step_limit // 2:
         recorder.expert_step()
     return recorder.episode(setting) if recorder.solved else None
-
-
-def _act(
-    policy: Policy, env: TaskEnv, recorder: EpisodeRecorder, steps: int, perturbed: bool = False
-) -> Iterator[NDArray[np.uint8]]:
-    """The policy acts until the task is solved or `steps` control steps are done; yields each step's value map."""
-    text, decisions = policy.model.text.tokenize(env.instruction), 0
-    while not recorder.solved and env.steps < steps:
-        observed = {key: torch.from_numpy(value) for key, value in recorder.observation.items()}
-        observed |= {"text": text, "decision": torch.tensor([decisions])}
-        decision = policy(TensorDict(observed, []).unsqueeze(0))[0]
-        value_map = (255 * decision["value_map"][0]).round().byte().movedim(0, -1).numpy()
-        for row in decision["action"].numpy():
-            recorder.step(row, perturbed)
-            yield value_map
-            if recorder.solved or env.steps >= steps:
-                break
-        decisions += 1
 
 
 def repeat(env: TaskEnv, prefix: EpisodePrefix, setting: str) -> Episode:

@@ -11,10 +11,7 @@ from torch import Tensor
 
 from aim_rl.model import AIM, pack
 from envs.constants import CAMERAS
-
-Image = NDArray[np.uint8]
-
-_ARM_COLOURS = torch.tensor([[1.0, 0.45, 0.0], [0.0, 0.55, 1.0]])  # left orange, right blue
+from envs.pictures import ARM_COLOURS, Image
 
 
 def overlay(rgb: Tensor, maps: Tensor) -> Tensor:
@@ -29,7 +26,7 @@ def overlay(rgb: Tensor, maps: Tensor) -> Tensor:
     """
     grey = 0.35 + 0.5 * rgb.mean(-3, keepdim=True)
     picture = rgb * 0.5 + grey * 0.5
-    for arm, colour in enumerate(_ARM_COLOURS.to(rgb)):
+    for arm, colour in enumerate(rgb.new_tensor(ARM_COLOURS) / 255):
         alpha = 0.85 * maps[..., arm, None, :, :].clamp(0, 1)
         picture = picture * (1 - alpha) + alpha * colour[:, None, None]
     return picture

@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.actions import action_space, check_action
-from envs.base import Demonstration, Observation, Snapshot, TaskEnv
+from envs.base import Demonstration, Observation, Snapshot, TaskEnv, View
 from envs.constants import ACTION_SIZE, CAMERAS, CONTROL_STEP, INSTRUCTION_SPLITS, QPOS_ARM, QPOS_GRIPPER, SETTINGS
 from envs.contacts import ContactRecorder
 from envs.observations import finite, observation_spaces
+from envs.tabletop import studio
 from envs.tabletop.motion import next_joints
 from envs.tabletop.perturbation import ActionPerturbation
 from envs.tabletop.poses import make_pose, moved
@@ -69,14 +70,13 @@ class TabletopEnv(TaskEnv):
         self.action_space = action_space(action_mode)
         self.scene: Tabletop
         self.task: Task
+        self._studio: Tabletop | None = None
 
     def restart(self, seed: int) -> None:
         self.seed = seed
-        rng = np.random.default_rng(seed)
-        self.scene = Tabletop(rng, self.setting == "randomized")
-        self.task = self.task_class(self.scene)
-        if self.setting == "randomized":
-            self.scene.scatter_clutter()
+        self.scene, self.task = self._build()
+        self._studio = None
+        rng = self.scene.rng
         templates = {"seen": self.task_class.instructions, "unseen": self.task_class.unseen_instructions}
         slots = self.task.slots()
         self.instructions_by_split = {
@@ -87,6 +87,15 @@ class TabletopEnv(TaskEnv):
         self.scene.add_cameras(self.head_size, self.wrist_size)
         self.scene.advance(SETTLE_STEPS)
         self.steps = 0
+
+    def _build(self, in_studio: bool = False) -> tuple[Tabletop, Task]:
+        """The bodies of the seed's scene, not yet at rest, and the task; without cameras."""
+        randomized = self.setting == "randomized"
+        scene = Tabletop(np.random.default_rng(self.seed), randomized, in_studio)
+        task = self.task_class(scene)
+        if randomized:
+            scene.scatter_clutter()
+        return scene, task
 
     def control(self, action: NDArray[np.floating]) -> bool:
         return self._move(self.joint_targets(action))
@@ -145,9 +154,16 @@ class TabletopEnv(TaskEnv):
             observation[f"{name}_extrinsic"] = camera.get_extrinsic_matrix()[:3].astype(np.float32)
         return observation | self.proprioception()
 
-    def render(self) -> NDArray[np.uint8]:
-        """The head camera's picture u8 [H, W, 3]."""
-        return self.scene.render()["head_camera"]
+    def view(self) -> View:
+        """The scene in better light (`envs.tabletop.studio`), u8 [480, 640, 3].
+
+        A second scene with the same bodies is put into the state of this one, so nothing that a policy sees changes.
+        """
+        if self._studio is None:
+            self._studio = self._build(in_studio=True)[0]
+            self._studio.add_studio_camera()
+        self._studio.load(self.scene.save())
+        return View(self._studio.render()["studio"], studio.intrinsic())
 
     def proprioception(self) -> Observation:
         """The part of the observation that needs no rendering: `qpos`, `qpos_measured` and the endposes."""

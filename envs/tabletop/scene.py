@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from envs.constants import ARMS, PHYSICS_STEP, SUBSTEPS
 from envs.contacts import Contact
+from envs.tabletop import studio
 from envs.tabletop.bodies import Articulated, Body, Colour, add_cylinder, material
 from envs.tabletop.cameras import FIELD_OF_VIEW, HEAD_POSITION, head_rotation
 from envs.tabletop.poses import upright
@@ -36,14 +37,16 @@ class Tabletop:
     Args:
         rng: source of every random choice of this scene.
         randomized: RoboTwin's demo_randomized (textures, lights, table height, later clutter) or demo_clean.
+        in_studio: looks as in pictures for people (`envs.tabletop.studio`); otherwise the same scene.
 
     Raises:
         UserError: SAPIEN finds no rendering device.
     """
 
-    def __init__(self, rng: np.random.Generator, randomized: bool) -> None:
+    def __init__(self, rng: np.random.Generator, randomized: bool, in_studio: bool = False) -> None:
         self.rng = rng
         self.randomized = randomized
+        self.in_studio = in_studio
         self.physics = new_scene()
         self.physics.set_timestep(PHYSICS_STEP)
         self.friction = self.physics.create_physical_material(0.5, 0.5, 0.0)
@@ -63,13 +66,17 @@ class Tabletop:
         colours = np.ones((3, 3)) * [[0.5], [1.0], [1.0]]
         if self.randomized:
             colours = self.rng.uniform(0.3, 1.0, (3, 3))
+        if self.in_studio:
+            studio.add_light(self.physics)
+            return
         self.physics.set_ambient_light([0.5, 0.5, 0.5])
         self.physics.add_directional_light([0, 0.5, -1], colours[0])
         self.physics.add_point_light([1, 0, 1.8], colours[1])
         self.physics.add_point_light([-1, 0, 1.8], colours[2])
 
     def _furniture(self) -> None:
-        table, wall = material((0.93, 0.93, 0.93)), material((1.0, 0.9, 0.9))
+        looks = (studio.TABLE, studio.WALL) if self.in_studio else ((0.93, 0.93, 0.93), (1.0, 0.9, 0.9))
+        table, wall = (material(look) for look in looks)
         if self.randomized:
             table, wall = patterned(self.rng), patterned(self.rng)
         x, y, z = TABLE_SIZE
@@ -188,12 +195,9 @@ class Tabletop:
 
     def add_cameras(self, head_size: tuple[int, int], wrist_size: tuple[int, int]) -> None:
         """Adds the three cameras; sizes are (height, width) in px."""
-        pose = np.eye(4)
-        pose[:3, :3] = head_rotation()
-        pose[:3, 3] = HEAD_POSITION
         (height, width) = head_size
         head = self.physics.add_camera("head_camera", width, height, FIELD_OF_VIEW, 0.1, 100)
-        head.entity.set_pose(sapien.Pose(pose))
+        head.entity.set_pose(_head_pose())
         self.cameras["head_camera"] = head
         (height, width) = wrist_size
         for name, arm in self.arms.items():
@@ -201,6 +205,10 @@ class Tabletop:
                 f"{name}_camera", arm.wrist.entity, WRIST_CAMERA, width, height, FIELD_OF_VIEW, 0.01, 100
             )
             self.cameras[f"{name}_camera"] = camera
+
+    def add_studio_camera(self) -> None:
+        """Adds the camera of pictures for people, where the head camera is."""
+        self.cameras["studio"] = studio.add_camera(self.physics, _head_pose())
 
     # -- saving -----------------------------------------------------------------------------------
 
@@ -272,6 +280,13 @@ class Tabletop:
     def fingers_on(self, name: str) -> bool:
         """Whether any finger touches the body `name`."""
         return any(self.touching(f"{arm}_finger*", name) for arm in ARMS)
+
+
+def _head_pose() -> sapien.Pose:
+    pose = np.eye(4)
+    pose[:3, :3] = head_rotation()
+    pose[:3, 3] = HEAD_POSITION
+    return sapien.Pose(pose)
 
 
 def _asleep(component: Any) -> bool:

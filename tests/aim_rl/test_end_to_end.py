@@ -239,7 +239,7 @@ def test_evaluate_repeats_the_measurement_of_the_run(place: Path, stage2: tuple[
     assert {key: result[key] for key in RATE} == json.loads((run / "result.json").read_text())["stage2"]
     assert [path.name for path in video.iterdir()] == [f"click_bell-{TEST}.mp4"]
     frames = iio.imread(video / f"click_bell-{TEST}.mp4")
-    assert frames.shape[1:] == (96, 128, 3) and len(frames) > 1 and frames.std() > 10
+    assert frames.shape[1:] == (512, 640, 3) and len(frames) > 1 and frames.std() > 10
     (source,) = find_episodes(place / "recorded")
     episode = read_episode(source)
     assert (episode.task, episode.seed, episode.success) == ("click_bell", TEST, bool(result["successes"]))

@@ -41,7 +41,7 @@ def test_result_file_and_video(tmp_path: Path) -> None:
     assert result["failed_seeds"] == [] and "failed seeds" not in done.stdout
     assert result["success_rate"] == 1.0 and 5 < result["mean_steps"] < 60
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.json", "out.mp4"]
-    assert iio.improps(video, plugin="FFMPEG").shape[1:] == (240, 960, 3)
+    assert iio.improps(video, plugin="FFMPEG").shape[1:] == (480, 960, 3)
 
 
 def test_seeds_that_failed_are_named(
@@ -65,7 +65,8 @@ def test_a_report_is_made_of_the_results_that_are_there_and_makes_the_others(tmp
     assert rows["| turn_switch"].startswith("| turn_switch | 2 | 2 |")
     assert "randomized: click_bell.\n" in (tmp_path / "tasks.md").read_text()
     sheet = iio.imread(tmp_path / "tasks.png")
-    assert sheet.shape[1] > 2 * 480 and sheet.std() > 10
+    assert sheet.shape[1] > 2 * 640 and sheet.std() > 10
+    assert iio.imread(tmp_path / "tasks_grid.png").shape == (122, 1620, 3)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*-*")}
     assert len(before) == 6
     write_report(tmp_path, ["click_bell", "turn_switch"], range(4, 6), Console(quiet=True))

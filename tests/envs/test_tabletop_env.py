@@ -237,3 +237,43 @@ os._exit(1)
 def test_a_forked_process_says_spawn_instead_of_waiting_for_ever() -> None:
     """Gymnasium's AsyncVectorEnv forks by default on Linux; SAPIEN's renderer does not survive it."""
     assert subprocess.run([sys.executable, "-c", FORKED], timeout=300).returncode == 7
+
+
+@pytest.mark.parametrize("setting", ["clean", "randomized"])
+def test_pictures_for_people_change_nothing_that_a_policy_sees(setting: str) -> None:
+    """Otherwise the video of an episode would show another one than was counted."""
+    watched, alone = make(setting=setting), make(setting=setting)
+    for env in (watched, alone):
+        env.restart(3)
+    for step in range(20):
+        if step % 10 == 5:
+            watched.view()
+        action = alone.expert_action()
+        np.testing.assert_array_equal(watched.expert_action(), action)
+        assert watched.control(action) == alone.control(action)
+        seen = watched.observe()
+        for key, value in alone.observe().items():
+            np.testing.assert_array_equal(seen[key], value, err_msg=key)
+
+
+def test_the_picture_for_people_shows_the_same_scene_with_shadows() -> None:
+    env = make()
+    env.restart(3)
+    for _ in range(20):
+        env.control(env.expert_action())
+    picture, intrinsic = env.view()
+    assert picture.shape == (480, 640, 3) and np.array_equal(env.render(), picture)
+    extrinsic = env.observe()["head_camera_extrinsic"]
+
+    def at(point: np.ndarray) -> np.ndarray:
+        pixel = intrinsic @ (extrinsic @ np.append(point, 1.0))
+        u, v = (pixel[:2] / pixel[2]).astype(int)
+        return picture[v, u].astype(int)
+
+    (green,) = (body for name, body in env.scene.bodies.items() if "green" in name)
+    red, green_, blue = at(green.position)
+    assert green_ > red + 100 and green_ > blue + 100
+    wrist, table = env.scene.arms["left"].wrist.entity.pose.p, env.scene.table_top
+    shadow = wrist + (wrist[2] - table) * np.array([0.3, 0.35, -1.0])  # along the light
+    assert at(shadow).sum() < 0.8 * at(np.array([0.0, -0.1, table])).sum()
+    assert abs(np.median(env.observe()["head_camera"]) - 230) <= 2  # a policy sees RoboTwin's white table
