@@ -14,6 +14,7 @@ import pytest
 from aim_rl.data import cache
 from aim_rl.data.dataset import DemonstrationSet
 from aim_rl.data.files import episode_path, read_episode, write_episode
+from aim_rl.data.lerobot_export import lerobot_writer
 from aim_rl.model import AIM, PRESETS
 from aim_rl.model.checkpoint import load_checkpoint, save_checkpoint
 from aim_rl.rollout.kept_rollouts import RolloutNotes
@@ -67,6 +68,11 @@ def curve(run: Path, _: AIM) -> None:
     writer.close()
 
 
+def dataset(run: Path, _: AIM) -> None:
+    with lerobot_writer(run / "exported") as writer:
+        writer.add(episode_of())
+
+
 CONFIG = PretrainConfig(task="click_bell", data=Path("data" * 5000))
 WRITERS: dict[str, Writer] = {
     "checkpoint": lambda run, model: save_checkpoint(run / "checkpoint", model, {"task": "click_bell"}),
@@ -76,6 +82,7 @@ WRITERS: dict[str, Writer] = {
     "result": lambda run, _: write_json(run / "result.json", {"seeds": list(range(30_000))}),
     "episode": lambda run, _: write_episode(episode_path(run, 1), episode_of()),
     "rollouts": lambda run, _: RolloutNotes(run).add(0, rollouts(*((seed, True, 12) for seed in range(99)))),
+    "LeRobot dataset": dataset,
     "probe": lambda run, _: check_writable(run / "videos" / "a.mp4"),
 }
 
