@@ -39,6 +39,7 @@ def micro_batches(
     chunk = sum(value.nbytes for value in data.packed(data.train[:1]).values())
     if config.workers:
         check_room((AHEAD * config.workers + 1) * size * chunk, "batches", "give --workers 0, ")
+    cv2.setNumThreads(1)  # here, not in the workers: a fork that ends the main process's threads waits for ever
     loader = DataLoader(
         _Numbered(data, size, config.seed),
         batch_size=None,
@@ -70,6 +71,5 @@ class _Numbered(Dataset[Drawn]):
 
 
 def _start(_: int) -> None:
-    """Leaves Ctrl-C to the main process, which finishes its step, and its cores to the model."""
+    """Leaves Ctrl-C to the main process, which finishes its step."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    cv2.setNumThreads(1)
