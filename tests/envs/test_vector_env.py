@@ -98,7 +98,7 @@ def test_lerobots_env_hub_gets_its_observations_attributes_and_success(use_async
     observation, info = vector.reset(seed=[21], options={"lerobot_new_rollout": True})
     assert vector.call("task") == ("click_bell",) and vector.call("_max_episode_steps")[0] >= len(expert.action)
     assert vector.call("task_description") == tuple(info["instruction"])
-    assert vector.metadata["render_fps"] == 17 and vector.call("render")[0].shape == (240, 320, 3)
+    assert vector.metadata["render_fps"] == 17 and vector.call("render")[0].shape == (480, 640, 3)
     for action in expert.action:
         assert observation["agent_pos"].shape == (1, 14)
         assert {name: image.shape for name, image in observation["pixels"].items()} == {
